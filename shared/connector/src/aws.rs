@@ -1,0 +1,26 @@
+//! What errors of the AWS SDK mean to us.
+
+use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+/// Whether the same call may succeed later: anything but an answer that blames the caller.
+pub fn is_passing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+    match error {
+        SdkError::ServiceError(error) => {
+            let throttled = error.err().code().is_some_and(|code| code.contains("Throttl"));
+            throttled || error.raw().status().as_u16() >= 500
+        }
+        SdkError::ConstructionFailure(_) => false,
+        _ => true,
+    }
+}
+
+/// The code and message of the service, or the whole chain of causes, which the SDK's own text leaves out.
+pub fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
+    match error {
+        SdkError::ServiceError(error) => {
+            let error = error.err();
+            format!("{}: {}", error.code().unwrap_or("no code"), error.message().unwrap_or("no message"))
+        }
+        other => DisplayErrorContext(other).to_string(),
+    }
+}

@@ -1,0 +1,170 @@
+//! Incoming connections: what a schedule asks the subscriber to read.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use protime::{PathParameters, Query};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::transformer::{CompileError, RunError, Schedule, Transformer};
+
+/// What EventBridge Scheduler replaces in an input; local stand-ins pass it through.
+const UNFILLED: &str = "<aws.scheduler.";
+
+/// An incoming connection, as one invocation of the subscriber gets it.
+#[derive(Debug)]
+pub struct IncomingConnection {
+    /// Its name, the `subject` of its messages.
+    pub incoming: String,
+    /// The name of the secret that holds the HTTP client.
+    pub client: String,
+    /// The entity to read, or a path such as `/new-collection`.
+    pub entity: String,
+    /// Whether `nextLink` is followed.
+    pub pagination: bool,
+    /// The zone that the dates of a transformer are in.
+    pub time_zone: TimeZone,
+    /// The URL of a queue other than the stack's.
+    pub queue: Option<String>,
+    /// What every message id of the run begins with.
+    pub run: String,
+    /// When the run was due.
+    pub scheduled: Timestamp,
+    path: Box<RawValue>,
+    query: Box<RawValue>,
+    transform: Option<Transformer>,
+}
+
+/// An event that is not an incoming connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// Not the documented JSON.
+    #[error("incoming connection: {0}")]
+    Json(#[from] serde_json::Error),
+    /// A field has a value that cannot be used.
+    #[error("incoming connection, field `{field}`: {problem}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// Why, and what is needed.
+        problem: String,
+    },
+    /// The transformer is not jq.
+    #[error("incoming connection, field `transform`: {0}")]
+    Transform(#[from] CompileError),
+}
+
+/// Request parameters that could not be worked out.
+#[derive(Debug, thiserror::Error)]
+pub enum ParametersError {
+    /// The transformer failed.
+    #[error("transform: {0}")]
+    Run(#[from] RunError),
+    /// The transformer did not return one object.
+    #[error("transform: returned {0} values; it must return one object like {{\"path\": {{}}, \"query\": {{}}}}")]
+    Count(usize),
+    /// Not request parameters.
+    #[error("request parameters{origin}: {source}")]
+    Shape {
+        /// Whether a transformer returned them.
+        origin: &'static str,
+        /// What is wrong.
+        source: serde_json::Error,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Event {
+    incoming: String,
+    client: String,
+    entity: String,
+    path: Option<Box<RawValue>>,
+    query: Option<Box<RawValue>>,
+    transform: Option<String>,
+    pagination: Option<bool>,
+    sync: Option<String>,
+    time_zone: Option<String>,
+    queue: Option<String>,
+    run: Option<String>,
+    scheduled: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Parameters {
+    #[serde(default)]
+    path: Option<PathParameters>,
+    #[serde(default)]
+    query: Option<Query>,
+}
+
+impl IncomingConnection {
+    /// Reads an event. `request_id` and `now` stand in for an absent run and scheduled time.
+    pub fn from_event(json: &str, request_id: &str, now: Timestamp) -> Result<Self, ConnectionError> {
+        let event: Event = serde_json::from_str(json)?;
+        for (field, value) in [("incoming", &event.incoming), ("client", &event.client), ("entity", &event.entity)] {
+            if value.trim().is_empty() {
+                return Err(field_error(field, "empty"));
+            }
+        }
+        match event.sync.as_deref() {
+            None | Some("full") => {}
+            Some("delta") => return Err(field_error("sync", "\"delta\" is not supported yet; use \"full\"")),
+            Some(other) => return Err(field_error("sync", format!("unknown value \"{other}\"; allowed: \"full\""))),
+        }
+        let zone = event.time_zone.as_deref().unwrap_or("Europe/Brussels");
+        let time_zone = TimeZone::get(zone)
+            .map_err(|_| field_error("time_zone", format!("unknown zone \"{zone}\"; use a name such as \"Europe/Brussels\"")))?;
+        let filled = |value: Option<String>| value.filter(|text| !text.is_empty() && !text.starts_with(UNFILLED));
+        let scheduled = match filled(event.scheduled) {
+            None => now,
+            Some(text) => text
+                .parse()
+                .map_err(|_| field_error("scheduled", format!("\"{text}\" is not an RFC 3339 time such as \"2026-11-23T10:00:00Z\"")))?,
+        };
+        Ok(Self {
+            incoming: event.incoming,
+            client: event.client,
+            entity: event.entity,
+            pagination: event.pagination.unwrap_or(true),
+            time_zone,
+            queue: event.queue.filter(|url| !url.is_empty()),
+            run: filled(event.run).unwrap_or_else(|| request_id.to_owned()),
+            scheduled,
+            path: event.path.unwrap_or_else(empty_object),
+            query: event.query.unwrap_or_else(empty_object),
+            transform: event.transform.as_deref().map(Transformer::incoming).transpose()?,
+        })
+    }
+
+    /// The request parameters, run through the transformer if there is one.
+    ///
+    /// `last` is the scheduled time of the last completed run.
+    pub fn parameters(&self, last: Option<Timestamp>) -> Result<(PathParameters, Query), ParametersError> {
+        let given = format!(r#"{{"path":{},"query":{}}}"#, self.path, self.query);
+        let Some(transform) = &self.transform else { return parse_parameters(&given, "") };
+        let schedule =
+            Schedule { now: self.scheduled, last, incoming: &self.incoming, time_zone: self.time_zone.clone() };
+        let outputs = transform.run_incoming(&given, &schedule)?;
+        match outputs.as_slice() {
+            [output] => parse_parameters(output, " (returned by the transformer)"),
+            outputs => Err(ParametersError::Count(outputs.len())),
+        }
+    }
+}
+
+fn parse_parameters(json: &str, origin: &'static str) -> Result<(PathParameters, Query), ParametersError> {
+    let parameters: Parameters =
+        serde_json::from_str(json).map_err(|source| ParametersError::Shape { origin, source })?;
+    Ok((parameters.path.unwrap_or_default(), parameters.query.unwrap_or_default()))
+}
+
+fn field_error(field: &'static str, problem: impl Into<String>) -> ConnectionError {
+    ConnectionError::Field { field, problem: problem.into() }
+}
+
+fn empty_object() -> Box<RawValue> {
+    #[expect(clippy::expect_used, reason = "the text is a constant and valid JSON")]
+    RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
+}

@@ -1,0 +1,118 @@
+//! HTTP clients from Secrets Manager: read when first used, kept while the environment lives.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use protime::{Client, Settings, SettingsError, SettingsSource};
+use tokio::sync::Mutex;
+
+use crate::aws;
+
+/// A secret is read again when it is older than this, so that an edited setting takes effect without a
+/// redeploy. A rejected client reads it again at once.
+const MAX_AGE: Duration = Duration::from_secs(300);
+
+/// An HTTP client that cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// There is no such secret.
+    #[error("secret `{name}`: does not exist; create it with `aws secretsmanager create-secret --name {name} --secret-string file://client.json`")]
+    NotFound {
+        /// Its name.
+        name: String,
+    },
+    /// It could not be read.
+    #[error("secret `{name}`: cannot be read: {reason}")]
+    Unreadable {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
+        /// Whether that may pass.
+        retryable: bool,
+    },
+    /// Its value is not an HTTP client.
+    #[error("secret `{name}`: {source}")]
+    Invalid {
+        /// Its name.
+        name: String,
+        /// What is wrong, without any value.
+        source: SettingsError,
+    },
+}
+
+/// The HTTP clients of one environment, by the name of their secret.
+pub struct HttpClients {
+    secrets: aws_sdk_secretsmanager::Client,
+    http: reqwest::Client,
+    cached: Mutex<HashMap<String, Cached>>,
+}
+
+struct Cached {
+    client: Arc<Client>,
+    read: SystemTime,
+}
+
+impl HttpClients {
+    /// No client yet; `http` is shared by all of them.
+    pub fn new(secrets: aws_sdk_secretsmanager::Client, http: reqwest::Client) -> Self {
+        Self { secrets, http, cached: Mutex::default() }
+    }
+
+    /// The client of that secret.
+    pub async fn get(&self, name: &str) -> Result<Arc<Client>, CredentialsError> {
+        let mut cached = self.cached.lock().await;
+        let known = cached.get(name).map(|known| (known.client.clone(), known.read));
+        if let Some((client, read)) = &known
+            && read.elapsed().is_ok_and(|age| age < MAX_AGE)
+        {
+            return Ok(client.clone());
+        }
+        let source = Secret { secrets: self.secrets.clone(), name: name.to_owned() };
+        let client = match (source.read().await, known) {
+            (Ok(settings), Some((client, _))) if *client.settings().await == settings => client,
+            (Ok(settings), _) => Arc::new(Client::new(self.http.clone(), settings, Box::new(source))),
+            (Err(error @ CredentialsError::Unreadable { retryable: true, .. }), Some((client, _))) => {
+                tracing::warn!(%error, "using the secret as it was read before");
+                client
+            }
+            (Err(error), _) => return Err(error),
+        };
+        cached.insert(name.to_owned(), Cached { client: client.clone(), read: SystemTime::now() });
+        Ok(client)
+    }
+
+    /// Forgets a client, so that its secret is read again when it is next asked for.
+    pub async fn forget(&self, name: &str) {
+        self.cached.lock().await.remove(name);
+    }
+}
+
+/// A secret that can be read again.
+struct Secret {
+    secrets: aws_sdk_secretsmanager::Client,
+    name: String,
+}
+
+impl Secret {
+    async fn read(&self) -> Result<Settings, CredentialsError> {
+        let name = || self.name.clone();
+        let answer = self.secrets.get_secret_value().secret_id(&self.name).send().await.map_err(|error| {
+            match error.as_service_error() {
+                Some(GetSecretValueError::ResourceNotFoundException(_)) => CredentialsError::NotFound { name: name() },
+                _ => CredentialsError::Unreadable { name: name(), reason: aws::describe(&error), retryable: aws::is_passing(&error) },
+            }
+        })?;
+        let json = answer.secret_string().unwrap_or_default();
+        Settings::from_json(json.as_bytes()).map_err(|source| CredentialsError::Invalid { name: name(), source })
+    }
+}
+
+impl SettingsSource for Secret {
+    fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Settings, String>> + Send + '_>> {
+        Box::pin(async { self.read().await.map_err(|error| error.to_string()) })
+    }
+}

@@ -1,0 +1,23 @@
+//! What the functions of the Protime connector share.
+//!
+//! An incoming connection ([`connection`]) is read with an HTTP client from Secrets Manager ([`credentials`]);
+//! its pages become CloudEvents ([`page_message`]) that are sent to SQS ([`queue`]). Transformers are jq programs
+//! ([`transformer`]), logs are JSON lines ([`telemetry`]).
+//!
+//! ```
+//! use connector::connection::IncomingConnection;
+//!
+//! let event = r#"{"incoming": "departments", "client": "protime/acme", "entity": "departments"}"#;
+//! let connection = IncomingConnection::from_event(event, "request-1", "2026-11-23T10:00:00Z".parse()?)?;
+//! assert_eq!(connection.run, "request-1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod aws;
+pub mod connection;
+pub mod credentials;
+pub mod invocation;
+pub mod page_message;
+pub mod queue;
+pub mod telemetry;
+pub mod transformer;

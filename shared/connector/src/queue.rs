@@ -1,0 +1,217 @@
+//! Sending to SQS: in batches by count and size, failed entries again, nothing lost quietly.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::time::Duration;
+
+use aws_sdk_sqs::types::{BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchRequestEntry};
+use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
+
+use crate::aws;
+
+/// The most that one message, and one batch, may hold: 1 MiB, attributes included.
+pub const MESSAGE_LIMIT: usize = 1_048_576;
+/// The most messages that one call may carry.
+const BATCH_ENTRIES: usize = 10;
+const FIRST_DELAY: Duration = Duration::from_millis(200);
+const LONGEST_DELAY: Duration = Duration::from_secs(10);
+
+/// A message for a queue.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// A stable id; on FIFO queues its hash prevents duplicates.
+    pub id: String,
+    /// What is kept in order on FIFO queues.
+    pub group: String,
+    /// The body.
+    pub body: String,
+    /// String attributes, by name.
+    pub attributes: Vec<(&'static str, String)>,
+}
+
+impl Message {
+    /// What SQS counts: the body, and name, type and value of every attribute.
+    pub fn size(&self) -> usize {
+        self.body.len() + self.attributes.iter().map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+    }
+}
+
+/// What SQS counts for a string attribute.
+pub fn attribute_size(name: &str, value: &str) -> usize {
+    name.len() + "String".len() + value.len()
+}
+
+/// Messages that could not be sent.
+#[derive(Debug, thiserror::Error)]
+pub enum QueueError {
+    /// The call failed.
+    #[error("sending to {queue} failed: {reason}")]
+    Call {
+        /// The queue's URL.
+        queue: String,
+        /// Why.
+        reason: String,
+    },
+    /// SQS took the batch, but not all of its messages.
+    #[error("{queue} refused message {id}: {code}: {message}")]
+    Entry {
+        /// The queue's URL.
+        queue: String,
+        /// The message's id.
+        id: String,
+        /// The code of SQS.
+        code: String,
+        /// Its explanation.
+        message: String,
+    },
+}
+
+/// An SQS queue to send to.
+#[derive(Debug, Clone)]
+pub struct Queue {
+    sqs: aws_sdk_sqs::Client,
+    url: String,
+}
+
+impl Queue {
+    /// The queue at that URL.
+    pub fn new(sqs: aws_sdk_sqs::Client, url: impl Into<String>) -> Self {
+        Self { sqs, url: url.into() }
+    }
+
+    /// Whether it keeps order.
+    pub fn is_fifo(&self) -> bool {
+        self.url.ends_with(".fifo")
+    }
+
+    /// Sends whatever comes through the channel, in order, in batches of what is there at the time, so that
+    /// a slow source is passed on at once and a fast one fills the batches.
+    pub async fn send_all(&self, mut messages: mpsc::Receiver<Message>, deadline: Instant) -> Result<(), QueueError> {
+        let mut waiting = VecDeque::new();
+        loop {
+            if waiting.is_empty() {
+                match messages.recv().await {
+                    Some(message) => waiting.push_back(message),
+                    None => return Ok(()),
+                }
+            }
+            while waiting.len() < BATCH_ENTRIES
+                && let Ok(message) = messages.try_recv()
+            {
+                waiting.push_back(message);
+            }
+            let batch = self.take_batch(&mut waiting);
+            self.send(batch, deadline).await?;
+        }
+    }
+
+    /// The first messages that fit into one call. FIFO queues get one a call, so that a retry cannot reorder.
+    fn take_batch(&self, waiting: &mut VecDeque<Message>) -> Vec<Message> {
+        let mut size = 0;
+        let mut batch = Vec::new();
+        while let Some(message) = waiting.front() {
+            size += message.size();
+            let fits = size <= MESSAGE_LIMIT && batch.len() < BATCH_ENTRIES && !(self.is_fifo() && !batch.is_empty());
+            if !batch.is_empty() && !fits {
+                break;
+            }
+            batch.extend(waiting.pop_front());
+        }
+        batch
+    }
+
+    /// Sends one batch: at most ten messages, together at most [`MESSAGE_LIMIT`]. What fails for a passing
+    /// reason is sent again until the deadline.
+    pub async fn send(&self, batch: Vec<Message>, deadline: Instant) -> Result<(), QueueError> {
+        let mut pending = batch;
+        let mut delay = FIRST_DELAY;
+        while !pending.is_empty() {
+            let failure = match self.attempt(&pending).await? {
+                Attempt::Failed(reason) => QueueError::Call { queue: self.url.clone(), reason },
+                Attempt::Answered(failed) => {
+                    let Some(first) = failed.first() else { return Ok(()) };
+                    let failure = self.entry_error(&pending, first);
+                    if let Some(refused) = failed.iter().find(|entry| entry.sender_fault()) {
+                        return Err(self.entry_error(&pending, refused));
+                    }
+                    let mut index = 0_usize;
+                    pending.retain(|_| {
+                        let id = index.to_string();
+                        index += 1;
+                        failed.iter().any(|entry| entry.id() == id)
+                    });
+                    failure
+                }
+            };
+            let wait = delay.mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+            if Instant::now() + wait >= deadline {
+                return Err(failure);
+            }
+            tracing::warn!(reason = %failure, messages = pending.len(), "sending again after a delay");
+            sleep(wait).await;
+            delay = (delay * 2).min(LONGEST_DELAY);
+        }
+        Ok(())
+    }
+
+    async fn attempt(&self, batch: &[Message]) -> Result<Attempt, QueueError> {
+        let failed = |reason: String| QueueError::Call { queue: self.url.clone(), reason };
+        let entries = batch
+            .iter()
+            .enumerate()
+            .map(|(index, message)| self.entry(index, message))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| failed(error.to_string()))?;
+        let call = self.sqs.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        match call.send().await {
+            Ok(answer) => Ok(Attempt::Answered(answer.failed)),
+            Err(error) => {
+                let reason = aws::describe(&error);
+                if aws::is_passing(&error) { Ok(Attempt::Failed(reason)) } else { Err(failed(reason)) }
+            }
+        }
+    }
+
+    fn entry(
+        &self,
+        index: usize,
+        message: &Message,
+    ) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
+        let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(&message.body);
+        for (name, value) in &message.attributes {
+            let value = MessageAttributeValue::builder().data_type("String").string_value(value).build()?;
+            entry = entry.message_attributes(*name, value);
+        }
+        if self.is_fifo() {
+            entry = entry.message_group_id(&message.group).message_deduplication_id(deduplication_id(&message.id));
+        }
+        entry.build()
+    }
+
+    fn entry_error(&self, batch: &[Message], entry: &BatchResultErrorEntry) -> QueueError {
+        let message = entry.id().parse::<usize>().ok().and_then(|index| batch.get(index));
+        QueueError::Entry {
+            queue: self.url.clone(),
+            id: message.map_or_else(|| entry.id().to_owned(), |message| message.id.clone()),
+            code: entry.code().to_owned(),
+            message: entry.message().unwrap_or_default().to_owned(),
+        }
+    }
+}
+
+enum Attempt {
+    /// With these entries refused.
+    Answered(Vec<BatchResultErrorEntry>),
+    /// For a reason that may pass.
+    Failed(String),
+}
+
+/// Ids can be longer than the 128 characters that SQS allows here.
+fn deduplication_id(id: &str) -> String {
+    Sha256::digest(id.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}

@@ -1,0 +1,88 @@
+//! The functions that programs may call.
+
+use jaq_core::box_iter::box_once;
+use jaq_core::data::HasLut;
+use jaq_core::native::{Filter, Fun, bome, run, v};
+use jaq_core::{Cv, DataT, Error, Exn, Lut, RunPtr, ValR};
+use jaq_json::Val;
+use jiff::Span;
+use jiff::civil::Date;
+
+use super::Schedule;
+
+/// Functions of jaq's library that reach out of the sandbox.
+const REPLACED: [&str; 4] = ["env", "halt", "debug_empty", "stderr_empty"];
+
+/// The kind of data that programs run on.
+pub(super) struct Sandbox;
+
+/// What functions can reach while a program runs.
+#[derive(Clone)]
+pub(super) struct Environment<'a> {
+    pub(super) lut: &'a Lut<Sandbox>,
+    pub(super) schedule: Option<&'a Schedule<'a>>,
+}
+
+impl DataT for Sandbox {
+    type V<'a> = Val;
+    type Data<'a> = Environment<'a>;
+}
+
+impl<'a> HasLut<'a, Sandbox> for Environment<'a> {
+    fn lut(&self) -> &'a Lut<Sandbox> {
+        self.lut
+    }
+}
+
+/// The functions of standard jq, those that reach out left out or made harmless.
+pub(super) fn standard_functions() -> impl Iterator<Item = Fun<Sandbox>> {
+    let silent: RunPtr<Sandbox> = |_| Box::new(std::iter::empty());
+    let no_halt: RunPtr<Sandbox> = |_| failure("halt is not available in a transformer; use error(\"...\")");
+    let harmless: [Filter<RunPtr<Sandbox>>; 3] =
+        [("debug_empty", v(0), silent), ("stderr_empty", v(0), silent), ("halt", v(1), no_halt)];
+    jaq_core::funs()
+        .chain(jaq_std::funs())
+        .chain(jaq_json::funs())
+        .filter(|(name, ..)| !REPLACED.contains(name))
+        .chain(harmless.map(|function| run(function)))
+}
+
+/// Dates around the scheduled time, as `YYYY-MM-DD` in the connection's time zone.
+pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
+    let functions: [Filter<RunPtr<Sandbox>>; 5] = [
+        ("today", v(0), |cv| date(&cv, Ok)),
+        ("start_of_month", v(0), |cv| date(&cv, |today| Ok(today.first_of_month()))),
+        ("start_of_year", v(0), |cv| date(&cv, |today| Ok(today.first_of_year()))),
+        ("days", v(1), |mut cv| {
+            let count = cv.0.pop_var();
+            date(&cv, |today| shifted(today, Span::new().try_days(integer(&count)?)))
+        }),
+        ("months", v(1), |mut cv| {
+            let count = cv.0.pop_var();
+            date(&cv, |today| shifted(today, Span::new().try_months(integer(&count)?)))
+        }),
+    ];
+    functions.into_iter().map(|function| run(function)).collect()
+}
+
+fn date<'a>(cv: &Cv<'a, Sandbox>, of_today: impl FnOnce(Date) -> Result<Date, Error<Val>>) -> jaq_core::ValXs<'a, Val> {
+    let dated = |schedule: &Schedule<'_>| -> ValR<Val> {
+        let today = schedule.now.to_zoned(schedule.time_zone.clone()).date();
+        of_today(today).map(|date| Val::from(date.to_string()))
+    };
+    bome(cv.0.data().schedule.map_or_else(|| Err(Error::str("no schedule to take the date from")), dated))
+}
+
+fn integer(value: &Val) -> Result<i64, Error<Val>> {
+    use jaq_std::ValT as _;
+    let integer = value.as_isize().and_then(|count| i64::try_from(count).ok());
+    integer.ok_or_else(|| Error::str("days(n) and months(n) need a whole number"))
+}
+
+fn shifted(date: Date, by: Result<Span, jiff::Error>) -> Result<Date, Error<Val>> {
+    by.and_then(|span| date.checked_add(span)).map_err(|_| Error::str("the date is out of range"))
+}
+
+fn failure<'a>(message: &str) -> jaq_core::ValXs<'a, Val> {
+    box_once(Err(Exn::from(Error::str(message))))
+}

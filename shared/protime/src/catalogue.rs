@@ -1,0 +1,257 @@
+//! The entities and operations of the Protime API, as data.
+//!
+//! Everything here is read from `catalogue.json`: a new entity is a new row there, not new code. What the
+//! documentation does not state but suggests is marked [`Certainty::Inferred`], and what it does not show is
+//! absent (`None`), so that callers can stop on facts and merely warn about the rest.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the file is part of the binary and parsed by a test")]
+    serde_json::from_str(include_str!("../catalogue.json")).expect("catalogue.json is valid")
+});
+
+/// The catalogue of everything documented.
+pub fn catalogue() -> &'static Catalogue {
+    &CATALOGUE
+}
+
+/// All documented entities.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Catalogue {
+    scope_prefix: &'static str,
+    predefined_external_references: BTreeMap<&'static str, Vec<&'static str>>,
+    entities: Vec<Entity>,
+}
+
+impl Catalogue {
+    /// Every entity, in the order of the documentation.
+    pub fn entities(&self) -> &[Entity] {
+        &self.entities
+    }
+
+    /// The entity of that name, for example `clockings` or `activity-definitions/usages`.
+    pub fn entity(&self, name: &str) -> Option<&Entity> {
+        self.entities.iter().find(|entity| entity.name == name)
+    }
+
+    /// What every scope name starts with: `connector-protimeapi-`.
+    pub fn scope_prefix(&self) -> &'static str {
+        self.scope_prefix
+    }
+
+    /// The predefined external references of a collection, for example `@badge-number` of `people`
+    /// (`reference/external-references`). Custom references exist besides these.
+    pub fn predefined_external_references(&self, collection: &str) -> &[&'static str] {
+        self.predefined_external_references.get(collection).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A collection of the Protime API.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entity {
+    /// The name users give, for example `clockings`.
+    pub name: &'static str,
+    /// The title of its documentation page.
+    pub title: &'static str,
+    /// Whether a webhook can be created for it.
+    pub webhooks: bool,
+    /// What can be done with it.
+    pub operations: Vec<Operation>,
+    /// The documented properties of one record; nested ones are written `person.id`, lists `levels[].id`.
+    pub properties: Vec<Property>,
+}
+
+impl Entity {
+    /// The operation of that kind.
+    pub fn operation(&self, kind: OperationKind) -> Option<&Operation> {
+        self.operations.iter().find(|operation| operation.kind == kind)
+    }
+
+    /// The operations with that method, except the start of a delta, which is a list with one more flag.
+    pub fn with_method(&self, method: Method) -> impl Iterator<Item = &Operation> {
+        self.operations
+            .iter()
+            .filter(move |operation| operation.method == method && operation.kind != OperationKind::Delta)
+    }
+}
+
+/// One documented call.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operation {
+    /// What it does.
+    #[serde(rename = "operation")]
+    pub kind: OperationKind,
+    /// Its HTTP method.
+    pub method: Method,
+    /// Its path below `/connector/protimeapi/api/v1`, with `{parameters}`.
+    pub path: &'static str,
+    /// Where a started delta is polled, for [`OperationKind::Delta`] only.
+    pub delta_path: Option<&'static str>,
+    /// The scopes of which one is needed, without [`Catalogue::scope_prefix`].
+    pub scopes: Vec<&'static str>,
+    /// Whether the scopes are documented or follow from the naming rule.
+    #[serde(default)]
+    pub scope_certainty: Certainty,
+    /// The fields a filter may name: `None` where the documentation does not show them.
+    #[serde(default)]
+    pub filters: Option<Vec<FilterField>>,
+    /// The documented query parameters.
+    #[serde(default)]
+    pub query: Vec<&'static str>,
+    /// Path parameters with a closed list of values.
+    #[serde(default)]
+    pub path_values: BTreeMap<&'static str, Vec<&'static str>>,
+    /// The documented success codes; empty where unknown.
+    #[serde(default)]
+    pub success: Vec<u16>,
+    /// The collections whose external references may be asked for or used in bodies.
+    #[serde(default)]
+    pub external_references: Vec<&'static str>,
+    /// The properties of the request body.
+    #[serde(default)]
+    pub body: Vec<Property>,
+    /// Whether the operation itself is documented.
+    #[serde(default)]
+    pub certainty: Certainty,
+    /// The documentation page, below `https://documentation.myprotime.eu/protimeapi/`.
+    pub source: &'static str,
+}
+
+impl Operation {
+    /// The names of the `{parameters}` in the path, in order.
+    pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
+        self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
+    }
+
+    /// The field a filter may name, also by an older spelling.
+    pub fn filter_field(&self, name: &str) -> Option<&FilterField> {
+        self.filters
+            .iter()
+            .flatten()
+            .find(|field| field.name == name || field.aliases.contains(&name))
+    }
+}
+
+/// The kinds of operation the documentation has pages for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "the names are the documentation's own")]
+pub enum OperationKind {
+    List,
+    ListForPerson,
+    GetById,
+    Get,
+    Create,
+    Update,
+    Upsert,
+    Delete,
+    Delta,
+}
+
+/// The HTTP methods Protime documents; there is no PATCH.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Method {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
+
+impl Method {
+    /// The method's name, for example `GET`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+        }
+    }
+}
+
+impl std::fmt::Display for Method {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How sure a fact is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Certainty {
+    /// Read from a page of the documentation.
+    #[default]
+    Documented,
+    /// Follows from a neighbouring page or a general rule.
+    Inferred,
+}
+
+/// A field that a filter may name.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterField {
+    /// Its name in a filter, which differs from the JSON property: `person`, not `person.id`.
+    pub name: &'static str,
+    /// Older spellings.
+    #[serde(default)]
+    pub aliases: Vec<&'static str>,
+    /// What it is compared with.
+    #[serde(rename = "type")]
+    pub kind: FieldType,
+    /// The operators it takes.
+    pub operators: Vec<crate::filter::Operator>,
+    /// Whether the operators are documented.
+    #[serde(default)]
+    pub operators_certainty: Certainty,
+    /// Whether Protime refuses a list without it.
+    #[serde(default)]
+    pub required: bool,
+    /// The longest range, in years.
+    pub max_range_years: Option<u8>,
+    /// The documented values of an enum.
+    #[serde(default, rename = "enum")]
+    pub values: Vec<&'static str>,
+}
+
+/// What a filter field is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldType {
+    /// A list of integer ids, or a named list such as `circle(2, 8)`.
+    #[serde(rename = "id list")]
+    IdList,
+    /// A quoted date, `'YYYY-MM-DD'`.
+    Date,
+    /// A quoted word of a closed list.
+    Enum,
+    /// A quoted string.
+    String,
+    /// `true` or `false`.
+    Boolean,
+}
+
+/// A property of a record or of a request body.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Property {
+    /// Its name; nested ones are written `person.id`, lists `levels[].id`.
+    pub name: &'static str,
+    /// Its documented type: `integer`, `string`, `string (GUID)`, `number`, `boolean`, `date`, `object`, `array`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// Whether a write must carry it.
+    #[serde(default)]
+    pub required: bool,
+    /// The documented values.
+    #[serde(default, rename = "enum")]
+    pub values: Vec<&'static str>,
+}

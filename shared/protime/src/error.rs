@@ -1,0 +1,233 @@
+//! What can go wrong between us and Protime, by what a caller can do about it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::catalogue::Method;
+use crate::link::LinkError;
+
+/// A failed request.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Protime answered, but not with success.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+    /// Protime could not be reached, or the connection broke.
+    #[error("no answer from Protime to {request}: {reason}")]
+    Transport {
+        /// Method and path.
+        request: String,
+        /// What broke.
+        reason: String,
+        /// Whether the request may have reached Protime, so that a write may have happened.
+        sent: bool,
+    },
+    /// Protime answered with success and something that is not the JSON we know.
+    #[error("Protime answered {request} with status {status} and {problem}")]
+    Content {
+        /// Method and path.
+        request: String,
+        /// The success code.
+        status: u16,
+        /// What is wrong with the body, without showing it.
+        problem: String,
+        /// Whether the body looks cut off rather than wrong.
+        truncated: bool,
+    },
+    /// The token endpoint refused the client, also with settings read anew.
+    #[error("the token endpoint rejected the client with `{code}`: check client_id, client_secret and scopes of the secret")]
+    ClientRejected {
+        /// The OAuth 2.0 error code, such as `invalid_client` or `invalid_scope`.
+        code: String,
+    },
+    /// The token endpoint is unavailable or answers something that is not OAuth 2.0.
+    #[error("no token from the token endpoint: {reason}")]
+    TokenEndpoint {
+        /// What happened.
+        reason: String,
+        /// Whether trying later may help.
+        retryable: bool,
+        /// When, if the endpoint said so.
+        retry_after: Option<Duration>,
+    },
+    /// The settings could not be read again after the client was rejected.
+    #[error("the client was rejected, and reading its settings again failed: {0}")]
+    SettingsUnavailable(String),
+    /// The settings read anew name another Protime.
+    #[error("the client was rejected, and its settings now have another base_uri; the next run will use it")]
+    BaseUriChanged,
+    /// A link to follow is not to be followed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The caller's deadline leaves no time for a further attempt.
+    #[error("gave up after {attempts} attempts, as the next would end after the deadline: {last}")]
+    Deadline {
+        /// How many were made.
+        attempts: u32,
+        /// Why the last one failed.
+        last: Box<Error>,
+    },
+}
+
+impl Error {
+    /// Whether the same request may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Refused(refusal) => matches!(refusal.status, 429 | 500..=599),
+            Self::Transport { .. } => true,
+            Self::Content { truncated, .. } => *truncated,
+            Self::TokenEndpoint { retryable, .. } => *retryable,
+            Self::ClientRejected { .. }
+            | Self::SettingsUnavailable(_)
+            | Self::BaseUriChanged
+            | Self::Link(_)
+            | Self::Deadline { .. } => false,
+        }
+    }
+
+    /// How long Protime asked to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused(refusal) => refusal.retry_after,
+            Self::TokenEndpoint { retry_after, .. } => *retry_after,
+            Self::Deadline { last, .. } => last.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// Protime's refusal, if that is what it was.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        match self {
+            Self::Refused(refusal) => Some(refusal),
+            Self::Deadline { last, .. } => last.refusal(),
+            _ => None,
+        }
+    }
+}
+
+/// An answer of Protime other than success, from any of the documented error bodies or none
+/// (`reference/responses`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What was asked.
+    pub method: Method,
+    /// Of which path, without query.
+    pub path: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Protime's code, such as `BadRequest`.
+    pub code: Option<String>,
+    /// Protime's message, or a description of a body that has none.
+    pub message: String,
+    /// Broken filter or business rules.
+    pub reasons: Vec<String>,
+    /// Failed model validation; the items' shape is not documented, so they are kept as JSON.
+    pub validation_errors: Vec<String>,
+    /// The `Retry-After` header.
+    pub retry_after: Option<Duration>,
+}
+
+impl std::error::Error for Refusal {}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Protime answered {} to {} {}: ", self.status, self.method, self.path)?;
+        if let Some(code) = &self.code {
+            write!(f, "{code}: ")?;
+        }
+        f.write_str(&self.message)?;
+        if !self.reasons.is_empty() {
+            write!(f, "; reasons: {}", self.reasons.join("; "))?;
+        }
+        if !self.validation_errors.is_empty() {
+            write!(f, "; validation errors: {}", self.validation_errors.join("; "))?;
+        }
+        if matches!(self.status, 401 | 403) {
+            f.write_str(" (a scope may be missing, or the tenant may lack the feature)")?;
+        }
+        Ok(())
+    }
+}
+
+impl Refusal {
+    /// Reads whatever body came with the status.
+    pub(crate) fn new(
+        method: Method,
+        path: &str,
+        status: u16,
+        content_type: Option<&str>,
+        location: Option<&str>,
+        retry_after: Option<Duration>,
+        body: &[u8],
+    ) -> Self {
+        let mut refusal = Self {
+            method,
+            path: path.to_owned(),
+            status,
+            code: None,
+            message: String::new(),
+            reasons: Vec::new(),
+            validation_errors: Vec::new(),
+            retry_after,
+        };
+        if let Ok(Body { error, code, message, reasons, validation_errors }) = serde_json::from_slice(body) {
+            let inner = error.unwrap_or_default();
+            refusal.code = inner.code.or(code);
+            refusal.message = inner.message.or(message).unwrap_or_default();
+            refusal.reasons = texts(inner.reasons.or(reasons));
+            refusal.validation_errors = texts(validation_errors);
+        }
+        if refusal.message.is_empty() {
+            refusal.message = match (location, title(body)) {
+                (Some(location), _) if (300..400).contains(&status) => {
+                    format!("redirect to {}, which is not followed", without_query(location))
+                }
+                (_, Some(title)) => title,
+                _ if body.is_empty() => "no body".to_owned(),
+                _ if refusal.code.is_some() || !refusal.validation_errors.is_empty() => "no message".to_owned(),
+                _ => format!("a {} body of {} bytes", content_type.unwrap_or("nameless"), body.len()),
+            };
+        }
+        refusal
+    }
+}
+
+/// Both documented shapes at once: `{"error": {...}}` and, for model validation, the fields at the top.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Body {
+    error: Option<Inner>,
+    code: Option<String>,
+    message: Option<String>,
+    reasons: Option<Vec<Box<RawValue>>>,
+    validation_errors: Option<Vec<Box<RawValue>>>,
+}
+
+#[derive(Deserialize, Default)]
+struct Inner {
+    code: Option<String>,
+    message: Option<String>,
+    reasons: Option<Vec<Box<RawValue>>>,
+}
+
+/// Strings as text, anything else as JSON.
+fn texts(items: Option<Vec<Box<RawValue>>>) -> Vec<String> {
+    let text = |item: Box<RawValue>| serde_json::from_str(item.get()).unwrap_or_else(|_| item.get().to_owned());
+    items.unwrap_or_default().into_iter().map(text).collect()
+}
+
+/// The title of an HTML page, as gateways send them.
+fn title(body: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(body).ok()?;
+    let lower = text.to_ascii_lowercase();
+    let start = lower.find("<title>")? + "<title>".len();
+    let end = start + lower[start..].find("</title>")?;
+    let title = text[start..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    (!title.is_empty()).then(|| format!("an HTML page titled \"{}\"", title.chars().take(200).collect::<String>()))
+}
+
+fn without_query(location: &str) -> &str {
+    location.split(['?', '#']).next().unwrap_or_default()
+}

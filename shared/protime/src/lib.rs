@@ -1,0 +1,55 @@
+//! A client for the Protime API (time registration and workforce software of Belgian and Dutch employers).
+//!
+//! It knows the documented entities ([`catalogue`]) and the filter language ([`filter`]), checks a request
+//! before it is sent ([`Request`]), authenticates, and hands out pages whose records are the bytes that
+//! Protime sent ([`Page`]). Sources of facts are paths below
+//! `https://documentation.myprotime.eu/protimeapi/`, such as `reference/filtering`.
+//!
+//! ```no_run
+//! # async fn read() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::time::Duration;
+//! use protime::{Client, Request, Settings, http_client};
+//!
+//! let settings = Settings::from_json(&std::fs::read("secret.json")?)?;
+//! let path = serde_json::from_str("{}")?;
+//! let query = serde_json::from_str(r#"{"filter": "date ge '2026-01-01' and date le '2026-01-31'"}"#)?;
+//! let request = Request::read("clockings", &path, query, &settings.scopes, "2026-02-01".parse()?)?;
+//!
+//! let client = Client::new(http_client()?, settings.clone(), Box::new(settings));
+//! let mut pages = client.pages(&request, tokio::time::Instant::now() + Duration::from_secs(60));
+//! while let Some(page) = pages.next().await? {
+//!     for record in page.records() {
+//!         println!("{record}");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+pub mod catalogue;
+mod client;
+mod error;
+pub mod filter;
+mod link;
+mod page;
+mod pages;
+mod query;
+mod request;
+mod retry;
+mod settings;
+mod token;
+mod transport;
+
+pub use catalogue::Method;
+pub use client::{Client, SettingsSource, Written};
+pub use error::{Error, Refusal};
+pub use link::LinkError;
+pub use page::Page;
+pub use pages::Pages;
+pub use query::{PathParameters, Query};
+pub use request::{Request, RequestError};
+pub use settings::{Settings, SettingsError};
+pub use transport::http_client;
+
+/// What every path of the API begins with (`reference/general-specs`).
+pub const API_PATH: &str = "/connector/protimeapi/api/v1";

@@ -1,0 +1,175 @@
+//! The settings of an HTTP client: which Protime, and as whom.
+
+use std::net::IpAddr;
+
+use reqwest::header::HeaderValue;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+use url::{Host, Url};
+
+use crate::API_PATH;
+
+/// An HTTP client's settings, read from the JSON that users keep as a secret.
+///
+/// ```
+/// let settings = protime::Settings::from_json(br#"{
+///     "base_uri": "https://acme.myprotime.eu",
+///     "access_token_url": "https://authentication.myprotime.eu/tenants/acme/connect/token",
+///     "client_id": "acme-connector",
+///     "client_secret": "not shown anywhere",
+///     "scopes": "connector-protimeapi-clockings.read connector-protimeapi-people.read"
+/// }"#)?;
+/// assert_eq!(settings.scopes.len(), 2);
+/// # Ok::<(), protime::SettingsError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The tenant's origin, `https://<tenant>.myprotime.eu/`.
+    pub base_uri: Url,
+    /// The token endpoint of the tenant (`reference/authentication`).
+    pub access_token_url: Url,
+    /// Issued by Protime.
+    pub client_id: String,
+    /// Issued by Protime.
+    pub client_secret: SecretString,
+    /// What is asked for with every token.
+    pub scopes: Vec<String>,
+    /// Whether method, URL, status, duration and sizes of every request are logged.
+    pub log_requests: bool,
+    /// `ServiceName/Version (Company Name)`, mandatory on every request (`reference/general-specs`).
+    pub user_agent: HeaderValue,
+}
+
+/// A setting that is missing, unknown or malformed. Never shows a value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// The whole is not a JSON object.
+    #[error("not a JSON object; write {{\"base_uri\": ..., \"access_token_url\": ..., \"client_id\": ..., \"client_secret\": ..., \"scopes\": [...]}}")]
+    NotAnObject,
+    /// One field is wrong.
+    #[error("field `{field}`: {problem}")]
+    Field {
+        /// Which.
+        field: String,
+        /// What is wrong with it and what is needed.
+        problem: &'static str,
+    },
+}
+
+const FIELDS: [&str; 7] =
+    ["base_uri", "access_token_url", "client_id", "client_secret", "scopes", "log_requests", "user_agent"];
+
+impl Settings {
+    /// Reads settings from JSON.
+    pub fn from_json(json: &[u8]) -> Result<Self, SettingsError> {
+        let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|_| SettingsError::NotAnObject)?;
+        if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
+            return Err(field_error(
+                unknown,
+                "unknown; allowed: base_uri, access_token_url, client_id, client_secret, scopes, log_requests, user_agent",
+            ));
+        }
+        let base_uri = base_uri(text(&fields, "base_uri")?)?;
+        let user_agent = match fields.get("user_agent") {
+            None | Some(Value::Null) => default_user_agent(&base_uri),
+            Some(_) => text(&fields, "user_agent")?.to_owned(),
+        };
+        Ok(Self {
+            access_token_url: secure_url("access_token_url", text(&fields, "access_token_url")?)?,
+            client_id: text(&fields, "client_id")?.to_owned(),
+            client_secret: text(&fields, "client_secret")?.into(),
+            scopes: scopes(&fields)?,
+            log_requests: match fields.get("log_requests") {
+                None | Some(Value::Null) => false,
+                Some(Value::Bool(log)) => *log,
+                Some(_) => return Err(field_error("log_requests", "needs true or false")),
+            },
+            user_agent: HeaderValue::try_from(user_agent)
+                .map_err(|_| field_error("user_agent", "has characters that a header cannot carry; use plain ASCII"))?,
+            base_uri,
+        })
+    }
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        self.base_uri == other.base_uri
+            && self.access_token_url == other.access_token_url
+            && self.client_id == other.client_id
+            && self.client_secret.expose_secret() == other.client_secret.expose_secret()
+            && self.scopes == other.scopes
+            && self.log_requests == other.log_requests
+            && self.user_agent == other.user_agent
+    }
+}
+
+fn field_error(field: &str, problem: &'static str) -> SettingsError {
+    SettingsError::Field { field: field.to_owned(), problem }
+}
+
+fn text<'a>(fields: &'a Map<String, Value>, field: &str) -> Result<&'a str, SettingsError> {
+    match fields.get(field) {
+        None | Some(Value::Null) => Err(field_error(field, "missing")),
+        Some(Value::String(text)) if text.trim().is_empty() => Err(field_error(field, "empty")),
+        Some(Value::String(text)) => Ok(text.trim()),
+        Some(_) => Err(field_error(field, "needs a string")),
+    }
+}
+
+fn scopes(fields: &Map<String, Value>) -> Result<Vec<String>, SettingsError> {
+    let scopes: Vec<String> = match fields.get("scopes") {
+        None | Some(Value::Null) => return Err(field_error("scopes", "missing")),
+        Some(Value::String(text)) => text.split_ascii_whitespace().map(str::to_owned).collect(),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().map(|scope| scope.trim().to_owned()))
+            .collect::<Option<_>>()
+            .ok_or_else(|| field_error("scopes", "needs strings only"))?,
+        Some(_) => return Err(field_error("scopes", "needs an array of strings or one space-separated string")),
+    };
+    if scopes.is_empty() || scopes.iter().any(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
+        return Err(field_error("scopes", "needs at least one scope, each a word such as connector-protimeapi-clockings.read"));
+    }
+    Ok(scopes)
+}
+
+/// A base URI that already ends in the API's path means the same as one without.
+fn base_uri(text: &str) -> Result<Url, SettingsError> {
+    let mut url = secure_url("base_uri", text)?;
+    let path = url.path().trim_end_matches('/');
+    if !(path.is_empty() || path == API_PATH) {
+        return Err(field_error("base_uri", "needs the tenant's origin without a path, such as https://acme.myprotime.eu"));
+    }
+    if url.query().is_some() {
+        return Err(field_error("base_uri", "must not have a query"));
+    }
+    url.set_path("/");
+    Ok(url)
+}
+
+fn secure_url(field: &str, text: &str) -> Result<Url, SettingsError> {
+    let url = Url::parse(text).map_err(|_| field_error(field, "not a URL; it starts with https://"))?;
+    let loopback = match url.host() {
+        Some(Host::Domain(domain)) => domain == "localhost",
+        Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
+        Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
+        return Err(field_error(field, "must be https (http is accepted for loopback addresses only)"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(field_error(field, "must not carry a user name, password or fragment"));
+    }
+    Ok(url)
+}
+
+/// Names this product and the tenant, the first label of the host.
+fn default_user_agent(base_uri: &Url) -> String {
+    let tenant = match base_uri.host() {
+        Some(Host::Domain(domain)) => domain.split('.').next().unwrap_or(domain).to_owned(),
+        Some(host) => host.to_string(),
+        None => String::new(),
+    };
+    format!("ProtimeConnector/{} ({tenant})", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,135 @@
+//! One HTTP exchange: sent, measured, logged where asked for, its body read to the end.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use url::Url;
+
+use crate::catalogue::Method;
+use crate::retry;
+
+/// Bodies up to this size are read into memory reserved at once; longer ones grow as they come.
+const RESERVE_AT_MOST: u64 = 64 * 1024 * 1024;
+
+/// The HTTP client that a process needs once, for tokens and API calls of all tenants.
+///
+/// It follows no redirects, so that no token travels anywhere but where it was sent.
+pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_secs(5))
+        .read_timeout(Duration::from_secs(60))
+        // Below the idle timeouts of common gateways, so that a connection is not found dead when used.
+        .pool_idle_timeout(Duration::from_secs(50))
+        .build()
+}
+
+/// What came back.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: Option<String>,
+    pub(crate) location: Option<String>,
+    pub(crate) retry_after: Option<Duration>,
+    pub(crate) body: Bytes,
+}
+
+/// Why nothing usable came back.
+pub(crate) struct Broken {
+    pub(crate) reason: String,
+    /// Whether the server may have acted on the request.
+    pub(crate) sent: bool,
+}
+
+/// Sends a request and reads the whole answer.
+pub(crate) async fn exchange(
+    http: &reqwest::Client,
+    request: reqwest::Request,
+    log: bool,
+) -> Result<Answer, Broken> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let url = request.url().clone();
+    let request_bytes = request.body().and_then(|body| body.as_bytes()).map_or(0, <[u8]>::len);
+    let result = receive(http, request).await;
+    if log {
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let url = loggable(&url);
+        match &result {
+            Ok(answer) => tracing::info!(
+                %method, url, status = answer.status, durationMs = duration_ms,
+                requestBytes = request_bytes, responseBytes = answer.body.len(), "request answered"
+            ),
+            Err(broken) => tracing::info!(
+                %method, url, durationMs = duration_ms, requestBytes = request_bytes,
+                reason = broken.reason, "request not answered"
+            ),
+        }
+    }
+    result
+}
+
+async fn receive(http: &reqwest::Client, request: reqwest::Request) -> Result<Answer, Broken> {
+    let mut response = http.execute(request).await.map_err(|error| broken(&error))?;
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut answer = Answer {
+        status: response.status().as_u16(),
+        content_type: header(CONTENT_TYPE),
+        location: header(LOCATION),
+        retry_after: header(RETRY_AFTER).and_then(|value| retry::retry_after(&value, Timestamp::now())),
+        body: Bytes::new(),
+    };
+    let expected = response.content_length().unwrap_or(0).min(RESERVE_AT_MOST);
+    let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+        body.extend_from_slice(&chunk);
+    }
+    answer.body = body.into();
+    Ok(answer)
+}
+
+fn broken(error: &reqwest::Error) -> Broken {
+    // reqwest's own text carries the URL; its causes do not.
+    let mut reason = if error.is_timeout() {
+        "timeout".to_owned()
+    } else if error.is_connect() {
+        "no connection".to_owned()
+    } else if error.is_body() || error.is_decode() {
+        "the answer broke off or was damaged".to_owned()
+    } else {
+        "the connection broke".to_owned()
+    };
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        reason = format!("{reason}: {error}");
+        cause = error.source();
+    }
+    Broken { reason, sent: !(error.is_connect() || error.is_builder()) }
+}
+
+/// Continuation and delta tokens are left out of logs: whoever has one and an access token reads on.
+fn loggable(url: &Url) -> String {
+    let Some(query) = url.query() else { return url.to_string() };
+    let parameters: Vec<String> = query
+        .split('&')
+        .map(|parameter| match parameter.split_once('=') {
+            Some((name @ ("continuationToken" | "deltaToken"), _)) => format!("{name}=..."),
+            _ => parameter.to_owned(),
+        })
+        .collect();
+    let mut shown = url.clone();
+    shown.set_query(Some(&parameters.join("&")));
+    shown.to_string()
+}
+
+impl From<Method> for reqwest::Method {
+    fn from(method: Method) -> Self {
+        match method {
+            Method::Get => Self::GET,
+            Method::Post => Self::POST,
+            Method::Put => Self::PUT,
+            Method::Delete => Self::DELETE,
+        }
+    }
+}

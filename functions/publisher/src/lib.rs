@@ -43,12 +43,17 @@ pub struct Publisher {
 
 /// An event without the ids that a batch response needs.
 #[derive(Debug, thiserror::Error)]
-#[error("a record of the event has no messageId, receiptHandle or body; the whole batch is tried again")]
+#[error(
+    "a record of the event has no messageId, receiptHandle or body; the whole batch is tried again"
+)]
 pub struct MalformedEvent;
 
 impl From<MalformedEvent> for lambda_runtime::Diagnostic {
     fn from(error: MalformedEvent) -> Self {
-        Self { error_type: "MalformedEvent".to_owned(), error_message: error.to_string() }
+        Self {
+            error_type: "MalformedEvent".to_owned(),
+            error_message: error.to_string(),
+        }
     }
 }
 
@@ -65,13 +70,25 @@ enum Verdict {
     Written,
     Acknowledged,
     Parked(Parking),
-    Deferred { after: Option<Duration>, because: String },
+    Deferred {
+        after: Option<Duration>,
+        because: String,
+    },
 }
 
 impl Publisher {
     /// Publishes a batch. The response names the messages that SQS is to deliver again.
-    pub async fn publish(&self, event: &SqsEvent, deadline: Instant) -> Result<SqsBatchResponse, MalformedEvent> {
-        let deliveries = event.records.iter().map(Delivery::new).collect::<Option<Vec<_>>>().ok_or(MalformedEvent)?;
+    pub async fn publish(
+        &self,
+        event: &SqsEvent,
+        deadline: Instant,
+    ) -> Result<SqsBatchResponse, MalformedEvent> {
+        let deliveries = event
+            .records
+            .iter()
+            .map(Delivery::new)
+            .collect::<Option<Vec<_>>>()
+            .ok_or(MalformedEvent)?;
         let mut response = SqsBatchResponse::default();
         let mut outcomes = futures_util::stream::iter(&deliveries)
             .map(|delivery| async move { (delivery, self.settle(delivery, deadline).await) })
@@ -91,21 +108,28 @@ impl Publisher {
         match verdict {
             Verdict::Written => true,
             Verdict::Acknowledged => {
-                tracing::info!(messageId = message_id, "acknowledged: the transformer wants nothing written");
+                tracing::info!(
+                    messageId = message_id,
+                    "acknowledged: the transformer wants nothing written"
+                );
                 true
             }
             Verdict::Parked(parking) => {
                 // The explanation may quote the message, so it is on the parked message and not in the log.
                 let (reason, refusal) = (parking.reason.as_str(), parking.refusal.as_ref());
                 tracing::warn!(
-                    messageId = message_id, reason, status = refusal.map(|refusal| refusal.status),
-                    code = refusal.and_then(|refusal| refusal.code.as_deref()), "parked"
+                    messageId = message_id,
+                    reason,
+                    status = refusal.map(|refusal| refusal.status),
+                    code = refusal.and_then(|refusal| refusal.code.as_deref()),
+                    "parked"
                 );
                 let parked = parking.into_message(message_id, delivery.body, &idempotency_key);
                 match self.dead_letters.send(vec![parked], deadline).await {
                     Ok(()) => true,
                     Err(error) => {
-                        self.defer(delivery, None, &format!("parking failed: {error}")).await;
+                        self.defer(delivery, None, &format!("parking failed: {error}"))
+                            .await;
                         false
                     }
                 }
@@ -120,11 +144,13 @@ impl Publisher {
     /// Writes what the message asks for. The idempotency key goes with it wherever it is parked.
     async fn write(&self, delivery: &Delivery<'_>, deadline: Instant) -> (String, Verdict) {
         let key = delivery.idempotency_key();
-        let invalid = |error: InvalidRequest| Verdict::Parked(Parking {
-            reason: Reason::Invalid,
-            message: error.to_string(),
-            refusal: None,
-        });
+        let invalid = |error: InvalidRequest| {
+            Verdict::Parked(Parking {
+                reason: Reason::Invalid,
+                message: error.to_string(),
+                refusal: None,
+            })
+        };
         let request = match PublishRequest::from_body(delivery.body, &self.outgoing) {
             Ok(Some(request)) => request,
             Ok(None) => return (key, Verdict::Acknowledged),
@@ -166,18 +192,32 @@ impl Publisher {
         let message = error.to_string();
         match error {
             CredentialsError::NotFound { .. } if self.outgoing.client.is_none() => {
-                Verdict::Parked(Parking { reason: Reason::Invalid, message, refusal: None })
+                Verdict::Parked(Parking {
+                    reason: Reason::Invalid,
+                    message,
+                    refusal: None,
+                })
             }
-            _ => Verdict::Deferred { after: None, because: message },
+            _ => Verdict::Deferred {
+                after: None,
+                because: message,
+            },
         }
     }
 
     /// Makes the message visible again after a while, longer with every delivery.
     async fn defer(&self, delivery: &Delivery<'_>, after: Option<Duration>, because: &str) {
-        let delay = after.unwrap_or_else(|| backoff(delivery.receive_count())).min(LONGEST_VISIBILITY);
+        let delay = after
+            .unwrap_or_else(|| backoff(delivery.receive_count()))
+            .min(LONGEST_VISIBILITY);
         // Rounded up, so that no message comes back at once.
         let seconds = i32::try_from(delay.as_secs() + 1).unwrap_or(i32::MAX);
-        tracing::warn!(messageId = delivery.id, delaySeconds = seconds, because, "deferred");
+        tracing::warn!(
+            messageId = delivery.id,
+            delaySeconds = seconds,
+            because,
+            "deferred"
+        );
         let change = self
             .sqs
             .change_message_visibility()
@@ -186,7 +226,11 @@ impl Publisher {
             .visibility_timeout(seconds);
         if let Err(error) = change.send().await {
             // Then it comes back when the queue's own visibility timeout is over.
-            tracing::warn!(messageId = delivery.id, error = connector::aws::describe(&error), "visibility not changed");
+            tracing::warn!(
+                messageId = delivery.id,
+                error = connector::aws::describe(&error),
+                "visibility not changed"
+            );
         }
     }
 }
@@ -194,18 +238,32 @@ impl Publisher {
 /// What an unsuccessful write means for its message.
 fn verdict(method: Method, error: protime::Error) -> Verdict {
     let status = error.refusal().map(|refusal| refusal.status);
-    let uncertain =
-        matches!(error, protime::Error::Transport { sent: true, .. }) || matches!(status, Some(500 | 502 | 504));
+    let uncertain = matches!(error, protime::Error::Transport { sent: true, .. })
+        || matches!(status, Some(500 | 502 | 504));
     if uncertain && method == Method::Post {
-        let message = format!("it is not known whether Protime wrote this, so it was not sent again: {error}");
+        let message = format!(
+            "it is not known whether Protime wrote this, so it was not sent again: {error}"
+        );
         return parked(Reason::UnknownOutcome, message, error);
     }
     let because = error.to_string();
     let after = error.retry_after();
     match status {
-        Some(429 | 500..) => Verdict::Deferred { after, because: format!("Protime answered {}", status.unwrap_or_default()) },
-        Some(409) if method == Method::Put => Verdict::Deferred { after, because: "Protime answered 409".to_owned() },
-        Some(_) => parked(Reason::Refused, error.refusal().map_or(because, |refusal| refusal.message.clone()), error),
+        Some(429 | 500..) => Verdict::Deferred {
+            after,
+            because: format!("Protime answered {}", status.unwrap_or_default()),
+        },
+        Some(409) if method == Method::Put => Verdict::Deferred {
+            after,
+            because: "Protime answered 409".to_owned(),
+        },
+        Some(_) => parked(
+            Reason::Refused,
+            error
+                .refusal()
+                .map_or(because, |refusal| refusal.message.clone()),
+            error,
+        ),
         None => Verdict::Deferred { after, because },
     }
 }
@@ -215,7 +273,11 @@ fn parked(reason: Reason, message: String, error: protime::Error) -> Verdict {
         protime::Error::Refused(refusal) => Some(*refusal),
         _ => None,
     };
-    Verdict::Parked(Parking { reason, message, refusal })
+    Verdict::Parked(Parking {
+        reason,
+        message,
+        refusal,
+    })
 }
 
 /// One second doubling to fifteen minutes, with full jitter.
@@ -228,13 +290,20 @@ impl<'a> Delivery<'a> {
     fn new(message: &'a SqsMessage) -> Option<Self> {
         let id = message.message_id.as_deref().filter(|id| !id.is_empty())?;
         let receipt = message.receipt_handle.as_deref()?;
-        Some(Self { id, receipt, body: message.body.as_deref()?, message })
+        Some(Self {
+            id,
+            receipt,
+            body: message.body.as_deref()?,
+            message,
+        })
     }
 
     /// The message attribute of that name, else the message's id.
     fn idempotency_key(&self) -> String {
         let attribute = self.message.message_attributes.get("idempotencyKey");
-        let key = attribute.and_then(|attribute| attribute.string_value.clone()).filter(|key| !key.is_empty());
+        let key = attribute
+            .and_then(|attribute| attribute.string_value.clone())
+            .filter(|key| !key.is_empty());
         key.unwrap_or_else(|| self.id.to_owned())
     }
 

@@ -14,7 +14,9 @@ async fn main() -> anyhow::Result<()> {
     let outgoing = OutgoingConnection::from_json(&std::env::var("OUTGOING").unwrap_or_default())?;
     let publish_queue = variable("PUBLISH_QUEUE_URL", "the publish queue's URL")?;
     let dead_letters = variable("DEAD_LETTER_QUEUE_URL", "its dead-letter queue's URL")?;
-    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12()).load().await;
+    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .load()
+        .await;
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let secrets = aws_sdk_secretsmanager::Client::new(&aws);
     let publisher = Publisher {
@@ -26,9 +28,16 @@ async fn main() -> anyhow::Result<()> {
     };
     let publisher = &publisher;
     let handler = service_fn(|event: LambdaEvent<SqsEvent>| async move {
-        publisher.publish(&event.payload, connector::invocation::deadline(event.context.deadline)).await
+        publisher
+            .publish(
+                &event.payload,
+                connector::invocation::deadline(event.context.deadline),
+            )
+            .await
     });
-    lambda_runtime::run(handler).await.map_err(anyhow::Error::from_boxed)
+    lambda_runtime::run(handler)
+        .await
+        .map_err(anyhow::Error::from_boxed)
 }
 
 fn variable(name: &str, meaning: &str) -> anyhow::Result<String> {

@@ -23,7 +23,9 @@ pub struct OutgoingConnection {
 #[derive(Debug, thiserror::Error)]
 pub enum OutgoingError {
     /// Not the documented JSON.
-    #[error("environment variable OUTGOING: {0}; it is JSON with any of client, method, entity, path, query, transform")]
+    #[error(
+        "environment variable OUTGOING: {0}; it is JSON with any of client, method, entity, path, query, transform"
+    )]
     Json(#[from] serde_json::Error),
     /// The transformer is not jq.
     #[error("environment variable OUTGOING, field `transform`: {0}")]
@@ -47,8 +49,25 @@ impl OutgoingConnection {
         if json.trim().is_empty() {
             return Ok(Self::default());
         }
-        let Json { client, method, entity, path, query, transform } = serde_json::from_str(json)?;
-        let transform = transform.as_deref().map(Transformer::outgoing).transpose()?;
-        Ok(Self { client, method, entity, path, query, transform })
+        let Json {
+            client,
+            method,
+            entity,
+            path,
+            query,
+            transform,
+        } = serde_json::from_str(json)?;
+        let transform = transform
+            .as_deref()
+            .map(Transformer::outgoing)
+            .transpose()?;
+        Ok(Self {
+            client,
+            method,
+            entity,
+            path,
+            query,
+            transform,
+        })
     }
 }

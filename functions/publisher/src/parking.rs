@@ -51,15 +51,25 @@ struct Details<'a> {
 impl Parking {
     /// The message for the dead-letter queue: the body untouched, the attributes cut to what fits beside it.
     pub fn into_message(self, message_id: &str, body: &str, idempotency_key: &str) -> Message {
-        let Self { reason, message, refusal } = self;
-        let mut attributes = Attributes { left: MESSAGE_LIMIT.saturating_sub(body.len()), list: Vec::new() };
+        let Self {
+            reason,
+            message,
+            refusal,
+        } = self;
+        let mut attributes = Attributes {
+            left: MESSAGE_LIMIT.saturating_sub(body.len()),
+            list: Vec::new(),
+        };
         attributes.add("reason", reason.as_str().to_owned());
         attributes.add("idempotencyKey", idempotency_key.to_owned());
         if let Some(refusal) = &refusal {
             attributes.add("status", refusal.status.to_string());
             attributes.add("code", refusal.code.clone().unwrap_or_default());
         }
-        attributes.add("message", attributes.shortened("message", &message, LONGEST_MESSAGE));
+        attributes.add(
+            "message",
+            attributes.shortened("message", &message, LONGEST_MESSAGE),
+        );
         if let Some(refusal) = &refusal {
             attributes.add("details", attributes.details(refusal));
         }
@@ -81,8 +91,11 @@ impl Attributes {
     /// SQS takes neither empty values nor characters that XML 1.0 lacks.
     fn add(&mut self, name: &'static str, value: String) {
         let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..);
-        let value: String =
-            if value.chars().all(legal) { value } else { value.replace(|c| !legal(c), "\u{FFFD}") };
+        let value: String = if value.chars().all(legal) {
+            value
+        } else {
+            value.replace(|c| !legal(c), "\u{FFFD}")
+        };
         let size = attribute_size(name, &value);
         if !value.is_empty() && size <= self.left {
             self.left -= size;
@@ -91,7 +104,9 @@ impl Attributes {
     }
 
     fn room(&self, name: &str, longest: usize) -> usize {
-        self.left.saturating_sub(attribute_size(name, "")).min(longest)
+        self.left
+            .saturating_sub(attribute_size(name, ""))
+            .min(longest)
     }
 
     fn shortened(&self, name: &str, text: &str, longest: usize) -> String {
@@ -104,10 +119,16 @@ impl Attributes {
 
     /// As many reasons and validation errors as there is room for.
     fn details(&self, refusal: &Refusal) -> String {
-        let (mut reasons, mut validation_errors) = (refusal.reasons.as_slice(), refusal.validation_errors.as_slice());
+        let (mut reasons, mut validation_errors) = (
+            refusal.reasons.as_slice(),
+            refusal.validation_errors.as_slice(),
+        );
         let room = self.room("details", LONGEST_DETAILS);
         while !(reasons.is_empty() && validation_errors.is_empty()) {
-            let details = Details { reasons, validation_errors };
+            let details = Details {
+                reasons,
+                validation_errors,
+            };
             match serde_json::to_string(&details) {
                 Ok(json) if json.len() <= room => return json,
                 _ if validation_errors.is_empty() => reasons = &reasons[..reasons.len() - 1],

@@ -40,7 +40,9 @@ pub enum InvalidRequest {
     #[error("transform: {0}")]
     Transform(#[from] RunError),
     /// The transformer returned several requests.
-    #[error("transform: returned more than one value; it must return one publish request, or `empty` to write nothing")]
+    #[error(
+        "transform: returned more than one value; it must return one publish request, or `empty` to write nothing"
+    )]
     Several,
     /// A field is missing or wrong.
     #[error("field `{field}`: {problem}")]
@@ -72,33 +74,56 @@ struct Json {
 
 impl PublishRequest {
     /// Reads a message's body. `None`: the transformer wants nothing written.
-    pub fn from_body(body: &str, outgoing: &OutgoingConnection) -> Result<Option<Self>, InvalidRequest> {
-        let Some(transform) = &outgoing.transform else { return Self::from_json(body, "", outgoing).map(Some) };
+    pub fn from_body(
+        body: &str,
+        outgoing: &OutgoingConnection,
+    ) -> Result<Option<Self>, InvalidRequest> {
+        let Some(transform) = &outgoing.transform else {
+            return Self::from_json(body, "", outgoing).map(Some);
+        };
         let json = |source| InvalidRequest::Json { origin: "", source };
         let body: &RawValue = serde_json::from_str(body).map_err(json)?;
         match transform.run_outgoing(body.get())?.as_slice() {
             [] => Ok(None),
-            [request] => Self::from_json(request, " (returned by the transformer)", outgoing).map(Some),
+            [request] => {
+                Self::from_json(request, " (returned by the transformer)", outgoing).map(Some)
+            }
             _ => Err(InvalidRequest::Several),
         }
     }
 
-    fn from_json(json: &str, origin: &'static str, outgoing: &OutgoingConnection) -> Result<Self, InvalidRequest> {
-        let json: Json = serde_json::from_str(json).map_err(|source| InvalidRequest::Json { origin, source })?;
+    fn from_json(
+        json: &str,
+        origin: &'static str,
+        outgoing: &OutgoingConnection,
+    ) -> Result<Self, InvalidRequest> {
+        let json: Json =
+            serde_json::from_str(json).map_err(|source| InvalidRequest::Json { origin, source })?;
         if let (Some(given), Some(fixed)) = (&json.client, &outgoing.client)
             && given != fixed
         {
-            return Err(field("client", "set by the outgoing connection, which a message cannot override; leave it out"));
+            return Err(field(
+                "client",
+                "set by the outgoing connection, which a message cannot override; leave it out",
+            ));
         }
         let entity = required("entity", json.entity, outgoing.entity.as_ref())?;
         let method = match required("method", json.method, outgoing.method.as_ref())?.as_str() {
             "POST" => Method::Post,
             "PUT" => Method::Put,
             "DELETE" => Method::Delete,
-            other => return Err(field("method", format!("unknown method \"{other}\"; allowed: POST, PUT, DELETE"))),
+            other => {
+                return Err(field(
+                    "method",
+                    format!("unknown method \"{other}\"; allowed: POST, PUT, DELETE"),
+                ));
+            }
         };
         if method == Method::Post && entity == "webhooks" {
-            return Err(field("entity", "webhooks cannot be created yet: the answer holds a key that is shown once"));
+            return Err(field(
+                "entity",
+                "webhooks cannot be created yet: the answer holds a key that is shown once",
+            ));
         }
         if method != Method::Delete && json.payload.is_none() {
             return Err(field("payload", format!("missing; {method} needs one")));
@@ -107,23 +132,46 @@ impl PublishRequest {
             client: required("client", json.client, outgoing.client.as_ref())?,
             method,
             entity,
-            path: json.path.or_else(|| outgoing.path.clone()).unwrap_or_default(),
-            query: json.query.or_else(|| outgoing.query.clone()).unwrap_or_default(),
-            payload: json.payload.map(|payload| Bytes::from(String::from(Box::<str>::from(payload)))),
+            path: json
+                .path
+                .or_else(|| outgoing.path.clone())
+                .unwrap_or_default(),
+            query: json
+                .query
+                .or_else(|| outgoing.query.clone())
+                .unwrap_or_default(),
+            payload: json
+                .payload
+                .map(|payload| Bytes::from(String::from(Box::<str>::from(payload)))),
             idempotency_key: json.idempotency_key.filter(|key| !key.is_empty()),
         })
     }
 
     /// The request to Protime, checked against the catalogue.
     pub fn resolve(&self, scopes: &[String]) -> Result<protime::Request, InvalidRequest> {
-        Ok(protime::Request::write(self.method, &self.entity, &self.path, self.query.clone(), scopes)?)
+        Ok(protime::Request::write(
+            self.method,
+            &self.entity,
+            &self.path,
+            self.query.clone(),
+            scopes,
+        )?)
     }
 }
 
-fn required(name: &'static str, given: Option<String>, default: Option<&String>) -> Result<String, InvalidRequest> {
-    given.or_else(|| default.cloned()).ok_or_else(|| field(name, "missing, and the outgoing connection has none"))
+fn required(
+    name: &'static str,
+    given: Option<String>,
+    default: Option<&String>,
+) -> Result<String, InvalidRequest> {
+    given
+        .or_else(|| default.cloned())
+        .ok_or_else(|| field(name, "missing, and the outgoing connection has none"))
 }
 
 fn field(field: &'static str, problem: impl Into<String>) -> InvalidRequest {
-    InvalidRequest::Field { field, problem: problem.into() }
+    InvalidRequest::Field {
+        field,
+        problem: problem.into(),
+    }
 }

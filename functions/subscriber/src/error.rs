@@ -49,6 +49,9 @@ pub struct Diagnosis(pub Error);
 
 impl From<Diagnosis> for Diagnostic {
     fn from(Diagnosis(error): Diagnosis) -> Self {
-        Self { error_type: error.kind().to_owned(), error_message: error.to_string() }
+        Self {
+            error_type: error.kind().to_owned(),
+            error_message: error.to_string(),
+        }
     }
 }

@@ -40,8 +40,27 @@ impl Subscriber {
     pub async fn run(&self, event: &str, invocation: &Invocation) -> Result<Outcome, Error> {
         let result = self.read(event, invocation).await;
         match &result {
-            Ok(Outcome { incoming, run, counts: Counts { pages, records, messages }, bytes, .. }) => {
-                tracing::info!(incoming, run, pages, records, messages, bytes, "run completed");
+            Ok(Outcome {
+                incoming,
+                run,
+                counts:
+                    Counts {
+                        pages,
+                        records,
+                        messages,
+                    },
+                bytes,
+                ..
+            }) => {
+                tracing::info!(
+                    incoming,
+                    run,
+                    pages,
+                    records,
+                    messages,
+                    bytes,
+                    "run completed"
+                );
             }
             Err(error) => tracing::error!(kind = error.kind(), %error, "run failed"),
         }
@@ -49,12 +68,21 @@ impl Subscriber {
     }
 
     async fn read(&self, event: &str, invocation: &Invocation) -> Result<Outcome, Error> {
-        let connection = IncomingConnection::from_event(event, &invocation.request_id, invocation.now)?;
-        tracing::info!(incoming = connection.incoming, run = connection.run, entity = connection.entity, "run started");
+        let connection =
+            IncomingConnection::from_event(event, &invocation.request_id, invocation.now)?;
+        tracing::info!(
+            incoming = connection.incoming,
+            run = connection.run,
+            entity = connection.entity,
+            "run started"
+        );
         let client = self.clients.get(&connection.client).await?;
         let settings = client.settings().await;
         let (path, query) = connection.parameters(None)?;
-        let today = connection.scheduled.to_zoned(connection.time_zone.clone()).date();
+        let today = connection
+            .scheduled
+            .to_zoned_datetime(connection.time_zone.clone())
+            .date();
         let request = Request::read(&connection.entity, &path, query, &settings.scopes, today)?;
         for warning in &request.warnings {
             tracing::warn!(incoming = connection.incoming, "{warning}");
@@ -69,7 +97,10 @@ impl Subscriber {
             run: connection.run.clone(),
             sync: "full",
         };
-        let queue = Queue::new(self.sqs.clone(), connection.queue.as_deref().unwrap_or(&self.pages_queue));
+        let queue = Queue::new(
+            self.sqs.clone(),
+            connection.queue.as_deref().unwrap_or(&self.pages_queue),
+        );
         let pages = client.pages(&request, invocation.deadline);
 
         // Two sides of a channel: while one page is sent, the next is fetched. If fetching fails, what was
@@ -84,8 +115,19 @@ impl Subscriber {
             self.clients.forget(&connection.client).await;
         }
         let (counts, bytes) = fetched?;
-        queue.send(vec![header.completed_message(counts, Timestamp::now())], invocation.deadline).await?;
-        Ok(Outcome { incoming: connection.incoming, run: connection.run, status: Status::Completed, counts, bytes })
+        queue
+            .send(
+                vec![header.completed_message(counts, Timestamp::now())],
+                invocation.deadline,
+            )
+            .await?;
+        Ok(Outcome {
+            incoming: connection.incoming,
+            run: connection.run,
+            status: Status::Completed,
+            counts,
+            bytes,
+        })
     }
 }
 
@@ -109,7 +151,11 @@ async fn fetch(
         counts.pages += 1;
         counts.records += page.records().len() as u64;
         bytes += page.bytes() as u64;
-        tracing::debug!(page = counts.pages - 1, records = page.records().len(), "page read");
+        tracing::debug!(
+            page = counts.pages - 1,
+            records = page.records().len(),
+            "page read"
+        );
         if !pagination {
             break;
         }

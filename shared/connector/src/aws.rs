@@ -6,7 +6,10 @@ use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 pub fn is_passing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::ServiceError(error) => {
-            let throttled = error.err().code().is_some_and(|code| code.contains("Throttl"));
+            let throttled = error
+                .err()
+                .code()
+                .is_some_and(|code| code.contains("Throttl"));
             throttled || error.raw().status().as_u16() >= 500
         }
         SdkError::ConstructionFailure(_) => false,
@@ -15,11 +18,17 @@ pub fn is_passing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
 }
 
 /// The code and message of the service, or the whole chain of causes, which the SDK's own text leaves out.
-pub fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
+pub fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(
+    error: &SdkError<E>,
+) -> String {
     match error {
         SdkError::ServiceError(error) => {
             let error = error.err();
-            format!("{}: {}", error.code().unwrap_or("no code"), error.message().unwrap_or("no message"))
+            format!(
+                "{}: {}",
+                error.code().unwrap_or("no code"),
+                error.message().unwrap_or("no message")
+            )
         }
         other => DisplayErrorContext(other).to_string(),
     }

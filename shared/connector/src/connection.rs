@@ -61,7 +61,9 @@ pub enum ParametersError {
     #[error("transform: {0}")]
     Run(#[from] RunError),
     /// The transformer did not return one object.
-    #[error("transform: returned {0} values; it must return one object like {{\"path\": {{}}, \"query\": {{}}}}")]
+    #[error(
+        "transform: returned {0} values; it must return one object like {{\"path\": {{}}, \"query\": {{}}}}"
+    )]
     Count(usize),
     /// Not request parameters.
     #[error("request parameters{origin}: {source}")]
@@ -101,27 +103,54 @@ struct Parameters {
 
 impl IncomingConnection {
     /// Reads an event. `request_id` and `now` stand in for an absent run and scheduled time.
-    pub fn from_event(json: &str, request_id: &str, now: Timestamp) -> Result<Self, ConnectionError> {
+    pub fn from_event(
+        json: &str,
+        request_id: &str,
+        now: Timestamp,
+    ) -> Result<Self, ConnectionError> {
         let event: Event = serde_json::from_str(json)?;
-        for (field, value) in [("incoming", &event.incoming), ("client", &event.client), ("entity", &event.entity)] {
+        for (field, value) in [
+            ("incoming", &event.incoming),
+            ("client", &event.client),
+            ("entity", &event.entity),
+        ] {
             if value.trim().is_empty() {
                 return Err(field_error(field, "empty"));
             }
         }
         match event.sync.as_deref() {
             None | Some("full") => {}
-            Some("delta") => return Err(field_error("sync", "\"delta\" is not supported yet; use \"full\"")),
-            Some(other) => return Err(field_error("sync", format!("unknown value \"{other}\"; allowed: \"full\""))),
+            Some("delta") => {
+                return Err(field_error(
+                    "sync",
+                    "\"delta\" is not supported yet; use \"full\"",
+                ));
+            }
+            Some(other) => {
+                return Err(field_error(
+                    "sync",
+                    format!("unknown value \"{other}\"; allowed: \"full\""),
+                ));
+            }
         }
         let zone = event.time_zone.as_deref().unwrap_or("Europe/Brussels");
-        let time_zone = TimeZone::get(zone)
-            .map_err(|_| field_error("time_zone", format!("unknown zone \"{zone}\"; use a name such as \"Europe/Brussels\"")))?;
-        let filled = |value: Option<String>| value.filter(|text| !text.is_empty() && !text.starts_with(UNFILLED));
+        let time_zone = TimeZone::get(zone).map_err(|_| {
+            field_error(
+                "time_zone",
+                format!("unknown zone \"{zone}\"; use a name such as \"Europe/Brussels\""),
+            )
+        })?;
+        let filled = |value: Option<String>| {
+            value.filter(|text| !text.is_empty() && !text.starts_with(UNFILLED))
+        };
         let scheduled = match filled(event.scheduled) {
             None => now,
-            Some(text) => text
-                .parse()
-                .map_err(|_| field_error("scheduled", format!("\"{text}\" is not an RFC 3339 time such as \"2026-11-23T10:00:00Z\"")))?,
+            Some(text) => text.parse().map_err(|_| {
+                field_error(
+                    "scheduled",
+                    format!("\"{text}\" is not an RFC 3339 time such as \"2026-11-23T10:00:00Z\""),
+                )
+            })?,
         };
         Ok(Self {
             incoming: event.incoming,
@@ -134,18 +163,31 @@ impl IncomingConnection {
             scheduled,
             path: event.path.unwrap_or_else(empty_object),
             query: event.query.unwrap_or_else(empty_object),
-            transform: event.transform.as_deref().map(Transformer::incoming).transpose()?,
+            transform: event
+                .transform
+                .as_deref()
+                .map(Transformer::incoming)
+                .transpose()?,
         })
     }
 
     /// The request parameters, run through the transformer if there is one.
     ///
     /// `last` is the scheduled time of the last completed run.
-    pub fn parameters(&self, last: Option<Timestamp>) -> Result<(PathParameters, Query), ParametersError> {
+    pub fn parameters(
+        &self,
+        last: Option<Timestamp>,
+    ) -> Result<(PathParameters, Query), ParametersError> {
         let given = format!(r#"{{"path":{},"query":{}}}"#, self.path, self.query);
-        let Some(transform) = &self.transform else { return parse_parameters(&given, "") };
-        let schedule =
-            Schedule { now: self.scheduled, last, incoming: &self.incoming, time_zone: self.time_zone.clone() };
+        let Some(transform) = &self.transform else {
+            return parse_parameters(&given, "");
+        };
+        let schedule = Schedule {
+            now: self.scheduled,
+            last,
+            incoming: &self.incoming,
+            time_zone: self.time_zone.clone(),
+        };
         let outputs = transform.run_incoming(&given, &schedule)?;
         match outputs.as_slice() {
             [output] => parse_parameters(output, " (returned by the transformer)"),
@@ -154,14 +196,23 @@ impl IncomingConnection {
     }
 }
 
-fn parse_parameters(json: &str, origin: &'static str) -> Result<(PathParameters, Query), ParametersError> {
+fn parse_parameters(
+    json: &str,
+    origin: &'static str,
+) -> Result<(PathParameters, Query), ParametersError> {
     let parameters: Parameters =
         serde_json::from_str(json).map_err(|source| ParametersError::Shape { origin, source })?;
-    Ok((parameters.path.unwrap_or_default(), parameters.query.unwrap_or_default()))
+    Ok((
+        parameters.path.unwrap_or_default(),
+        parameters.query.unwrap_or_default(),
+    ))
 }
 
 fn field_error(field: &'static str, problem: impl Into<String>) -> ConnectionError {
-    ConnectionError::Field { field, problem: problem.into() }
+    ConnectionError::Field {
+        field,
+        problem: problem.into(),
+    }
 }
 
 fn empty_object() -> Box<RawValue> {

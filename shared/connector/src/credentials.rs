@@ -19,7 +19,9 @@ const MAX_AGE: Duration = Duration::from_secs(300);
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
     /// There is no such secret.
-    #[error("secret `{name}`: does not exist; create it with `aws secretsmanager create-secret --name {name} --secret-string file://client.json`")]
+    #[error(
+        "secret `{name}`: does not exist; create it with `aws secretsmanager create-secret --name {name} --secret-string file://client.json`"
+    )]
     NotFound {
         /// Its name.
         name: String,
@@ -59,29 +61,53 @@ struct Cached {
 impl HttpClients {
     /// No client yet; `http` is shared by all of them.
     pub fn new(secrets: aws_sdk_secretsmanager::Client, http: reqwest::Client) -> Self {
-        Self { secrets, http, cached: Mutex::default() }
+        Self {
+            secrets,
+            http,
+            cached: Mutex::default(),
+        }
     }
 
     /// The client of that secret.
     pub async fn get(&self, name: &str) -> Result<Arc<Client>, CredentialsError> {
         let mut cached = self.cached.lock().await;
-        let known = cached.get(name).map(|known| (known.client.clone(), known.read));
+        let known = cached
+            .get(name)
+            .map(|known| (known.client.clone(), known.read));
         if let Some((client, read)) = &known
             && read.elapsed().is_ok_and(|age| age < MAX_AGE)
         {
             return Ok(client.clone());
         }
-        let source = Secret { secrets: self.secrets.clone(), name: name.to_owned() };
+        let source = Secret {
+            secrets: self.secrets.clone(),
+            name: name.to_owned(),
+        };
         let client = match (source.read().await, known) {
             (Ok(settings), Some((client, _))) if *client.settings().await == settings => client,
-            (Ok(settings), _) => Arc::new(Client::new(self.http.clone(), settings, Box::new(source))),
-            (Err(error @ CredentialsError::Unreadable { retryable: true, .. }), Some((client, _))) => {
+            (Ok(settings), _) => {
+                Arc::new(Client::new(self.http.clone(), settings, Box::new(source)))
+            }
+            (
+                Err(
+                    error @ CredentialsError::Unreadable {
+                        retryable: true, ..
+                    },
+                ),
+                Some((client, _)),
+            ) => {
                 tracing::warn!(%error, "using the secret as it was read before");
                 client
             }
             (Err(error), _) => return Err(error),
         };
-        cached.insert(name.to_owned(), Cached { client: client.clone(), read: SystemTime::now() });
+        cached.insert(
+            name.to_owned(),
+            Cached {
+                client: client.clone(),
+                read: SystemTime::now(),
+            },
+        );
         Ok(client)
     }
 
@@ -100,14 +126,27 @@ struct Secret {
 impl Secret {
     async fn read(&self) -> Result<Settings, CredentialsError> {
         let name = || self.name.clone();
-        let answer = self.secrets.get_secret_value().secret_id(&self.name).send().await.map_err(|error| {
-            match error.as_service_error() {
-                Some(GetSecretValueError::ResourceNotFoundException(_)) => CredentialsError::NotFound { name: name() },
-                _ => CredentialsError::Unreadable { name: name(), reason: aws::describe(&error), retryable: aws::is_passing(&error) },
-            }
-        })?;
+        let answer = self
+            .secrets
+            .get_secret_value()
+            .secret_id(&self.name)
+            .send()
+            .await
+            .map_err(|error| match error.as_service_error() {
+                Some(GetSecretValueError::ResourceNotFoundException(_)) => {
+                    CredentialsError::NotFound { name: name() }
+                }
+                _ => CredentialsError::Unreadable {
+                    name: name(),
+                    reason: aws::describe(&error),
+                    retryable: aws::is_passing(&error),
+                },
+            })?;
         let json = answer.secret_string().unwrap_or_default();
-        Settings::from_json(json.as_bytes()).map_err(|source| CredentialsError::Invalid { name: name(), source })
+        Settings::from_json(json.as_bytes()).map_err(|source| CredentialsError::Invalid {
+            name: name(),
+            source,
+        })
     }
 }
 

@@ -43,7 +43,9 @@ pub struct Counts {
 
 /// A record that does not fit into a message, even alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("record {index} of page {page} (id {id}) is {size} bytes; with its envelope it exceeds the SQS limit of {MESSAGE_LIMIT} bytes, so the run stops rather than drop it")]
+#[error(
+    "record {index} of page {page} (id {id}) is {size} bytes; with its envelope it exceeds the SQS limit of {MESSAGE_LIMIT} bytes, so the run stops rather than drop it"
+)]
 pub struct OversizedRecord {
     /// Which page, from 0.
     pub page: u64,
@@ -57,16 +59,37 @@ pub struct OversizedRecord {
 
 impl RunHeader {
     /// The messages of a page, made one by one: the parts that its records fill, none for an empty page.
-    pub fn page_messages<'a>(&'a self, page: &'a Page, chain: u32, number: u64, time: Timestamp) -> Parts<'a> {
-        Parts { header: self, records: page.records().collect(), chain, page: number, time, next: 0, part: 0 }
+    pub fn page_messages<'a>(
+        &'a self,
+        page: &'a Page,
+        chain: u32,
+        number: u64,
+        time: Timestamp,
+    ) -> Parts<'a> {
+        Parts {
+            header: self,
+            records: page.records().collect(),
+            chain,
+            page: number,
+            time,
+            next: 0,
+            part: 0,
+        }
     }
 
     /// The message that ends a run.
     pub fn completed_message(&self, counts: Counts, time: Timestamp) -> Message {
         let id = format!("{}/completed", self.run);
         let mut body = self.opening(RUN_COMPLETED, &id, time);
-        let Counts { pages, records, messages } = counts;
-        let _ = write!(body, r#","data":{{"pages":{pages},"records":{records},"messages":{messages}}}}}"#);
+        let Counts {
+            pages,
+            records,
+            messages,
+        } = counts;
+        let _ = write!(
+            body,
+            r#","data":{{"pages":{pages},"records":{records},"messages":{messages}}}}}"#
+        );
         self.message(RUN_COMPLETED, id, body)
     }
 
@@ -84,8 +107,17 @@ impl RunHeader {
     }
 
     fn message(&self, kind: &'static str, id: String, body: String) -> Message {
-        let attributes = vec![("type", kind.to_owned()), ("entity", self.entity.clone()), ("incoming", self.incoming.clone())];
-        Message { id, group: self.incoming.clone(), body, attributes }
+        let attributes = vec![
+            ("type", kind.to_owned()),
+            ("entity", self.entity.clone()),
+            ("incoming", self.incoming.clone()),
+        ];
+        Message {
+            id,
+            group: self.incoming.clone(),
+            body,
+            attributes,
+        }
     }
 }
 
@@ -107,11 +139,20 @@ impl Iterator for Parts<'_> {
         if self.next == self.records.len() {
             return None;
         }
-        let Self { header, chain, page, part, .. } = *self;
+        let Self {
+            header,
+            chain,
+            page,
+            part,
+            ..
+        } = *self;
         let prefix = format!("{}/{chain}/{page}/{part}/", header.run);
         let id = format!("{prefix}{HASH_PLACE}");
         let mut body = header.opening(PAGE, &id, self.time);
-        let _ = write!(body, r#","chain":{chain},"page":{page},"part":{part},"data":{{"value":["#);
+        let _ = write!(
+            body,
+            r#","chain":{chain},"page":{page},"part":{part},"data":{{"value":["#
+        );
 
         let empty = header.message(PAGE, id, body);
         let available = MESSAGE_LIMIT.saturating_sub(empty.size() + "]}}".len());
@@ -130,7 +171,10 @@ impl Iterator for Parts<'_> {
                 body.push(',');
             } else {
                 // One allocation for nearly every page: the rest of it, or of what fits.
-                let rest: usize = self.records[first..].iter().map(|record| record.len() + 1).sum();
+                let rest: usize = self.records[first..]
+                    .iter()
+                    .map(|record| record.len() + 1)
+                    .sum();
                 body.reserve(rest.min(available) + "]}}".len());
             }
             body.push_str(record);
@@ -140,7 +184,12 @@ impl Iterator for Parts<'_> {
         if self.next == first {
             let record = self.records[first];
             self.next = self.records.len();
-            return Some(Err(OversizedRecord { page, index: first, id: record_id(record), size: record.len() }));
+            return Some(Err(OversizedRecord {
+                page,
+                index: first,
+                id: record_id(record),
+                size: record.len(),
+            }));
         }
         body.push(']');
         let hash = first_hex_digits(&body[value..]);
@@ -161,7 +210,10 @@ impl Iterator for Parts<'_> {
 /// in strings only, where a JSON escape means the same.
 fn xml_legal(text: &str) -> Option<String> {
     let suspect = text.as_bytes().contains(&0xEF) && text.contains(['\u{FFFE}', '\u{FFFF}']);
-    suspect.then(|| text.replace('\u{FFFE}', "\\ufffe").replace('\u{FFFF}', "\\uffff"))
+    suspect.then(|| {
+        text.replace('\u{FFFE}', "\\ufffe")
+            .replace('\u{FFFF}', "\\uffff")
+    })
 }
 
 fn quoted(text: &str) -> String {
@@ -171,10 +223,13 @@ fn quoted(text: &str) -> String {
 
 /// The first 16 hex digits of SHA-256.
 fn first_hex_digits(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    Sha256::digest(text.as_bytes()).iter().take(8).fold(
+        String::with_capacity(16),
+        |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        },
+    )
 }
 
 /// The id of a record, or of the record inside a change of a delta.
@@ -188,7 +243,12 @@ fn record_id(record: &str) -> String {
     }
     let id = |json| -> Option<Record<'_>> { serde_json::from_str(json).ok() };
     id(record)
-        .and_then(|outer| outer.id.map(RawValue::get).or_else(|| id(outer.data?.get())?.id.map(RawValue::get)))
+        .and_then(|outer| {
+            outer
+                .id
+                .map(RawValue::get)
+                .or_else(|| id(outer.data?.get())?.id.map(RawValue::get))
+        })
         .unwrap_or("unknown")
         .to_owned()
 }

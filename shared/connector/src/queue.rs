@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
-use aws_sdk_sqs::types::{BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchRequestEntry};
+use aws_sdk_sqs::types::{
+    BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
+};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
@@ -34,7 +36,12 @@ pub struct Message {
 impl Message {
     /// What SQS counts: the body, and name, type and value of every attribute.
     pub fn size(&self) -> usize {
-        self.body.len() + self.attributes.iter().map(|(name, value)| attribute_size(name, value)).sum::<usize>()
+        self.body.len()
+            + self
+                .attributes
+                .iter()
+                .map(|(name, value)| attribute_size(name, value))
+                .sum::<usize>()
     }
 }
 
@@ -78,7 +85,10 @@ pub struct Queue {
 impl Queue {
     /// The queue at that URL.
     pub fn new(sqs: aws_sdk_sqs::Client, url: impl Into<String>) -> Self {
-        Self { sqs, url: url.into() }
+        Self {
+            sqs,
+            url: url.into(),
+        }
     }
 
     /// Whether it keeps order.
@@ -88,7 +98,11 @@ impl Queue {
 
     /// Sends whatever comes through the channel, in order, in batches of what is there at the time, so that
     /// a slow source is passed on at once and a fast one fills the batches.
-    pub async fn send_all(&self, mut messages: mpsc::Receiver<Message>, deadline: Instant) -> Result<(), QueueError> {
+    pub async fn send_all(
+        &self,
+        mut messages: mpsc::Receiver<Message>,
+        deadline: Instant,
+    ) -> Result<(), QueueError> {
         let mut waiting = VecDeque::new();
         loop {
             if waiting.is_empty() {
@@ -113,7 +127,9 @@ impl Queue {
         let mut batch = Vec::new();
         while let Some(message) = waiting.front() {
             size += message.size();
-            let fits = size <= MESSAGE_LIMIT && batch.len() < BATCH_ENTRIES && !(self.is_fifo() && !batch.is_empty());
+            let fits = size <= MESSAGE_LIMIT
+                && batch.len() < BATCH_ENTRIES
+                && !(self.is_fifo() && !batch.is_empty());
             if !batch.is_empty() && !fits {
                 break;
             }
@@ -129,9 +145,14 @@ impl Queue {
         let mut delay = FIRST_DELAY;
         while !pending.is_empty() {
             let failure = match self.attempt(&pending).await? {
-                Attempt::Failed(reason) => QueueError::Call { queue: self.url.clone(), reason },
+                Attempt::Failed(reason) => QueueError::Call {
+                    queue: self.url.clone(),
+                    reason,
+                },
                 Attempt::Answered(failed) => {
-                    let Some(first) = failed.first() else { return Ok(()) };
+                    let Some(first) = failed.first() else {
+                        return Ok(());
+                    };
                     let failure = self.entry_error(&pending, first);
                     if let Some(refused) = failed.iter().find(|entry| entry.sender_fault()) {
                         return Err(self.entry_error(&pending, refused));
@@ -157,19 +178,30 @@ impl Queue {
     }
 
     async fn attempt(&self, batch: &[Message]) -> Result<Attempt, QueueError> {
-        let failed = |reason: String| QueueError::Call { queue: self.url.clone(), reason };
+        let failed = |reason: String| QueueError::Call {
+            queue: self.url.clone(),
+            reason,
+        };
         let entries = batch
             .iter()
             .enumerate()
             .map(|(index, message)| self.entry(index, message))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| failed(error.to_string()))?;
-        let call = self.sqs.send_message_batch().queue_url(&self.url).set_entries(Some(entries));
+        let call = self
+            .sqs
+            .send_message_batch()
+            .queue_url(&self.url)
+            .set_entries(Some(entries));
         match call.send().await {
             Ok(answer) => Ok(Attempt::Answered(answer.failed)),
             Err(error) => {
                 let reason = aws::describe(&error);
-                if aws::is_passing(&error) { Ok(Attempt::Failed(reason)) } else { Err(failed(reason)) }
+                if aws::is_passing(&error) {
+                    Ok(Attempt::Failed(reason))
+                } else {
+                    Err(failed(reason))
+                }
             }
         }
     }
@@ -179,19 +211,30 @@ impl Queue {
         index: usize,
         message: &Message,
     ) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
-        let mut entry = SendMessageBatchRequestEntry::builder().id(index.to_string()).message_body(&message.body);
+        let mut entry = SendMessageBatchRequestEntry::builder()
+            .id(index.to_string())
+            .message_body(&message.body);
         for (name, value) in &message.attributes {
-            let value = MessageAttributeValue::builder().data_type("String").string_value(value).build()?;
+            let value = MessageAttributeValue::builder()
+                .data_type("String")
+                .string_value(value)
+                .build()?;
             entry = entry.message_attributes(*name, value);
         }
         if self.is_fifo() {
-            entry = entry.message_group_id(&message.group).message_deduplication_id(deduplication_id(&message.id));
+            entry = entry
+                .message_group_id(&message.group)
+                .message_deduplication_id(deduplication_id(&message.id));
         }
         entry.build()
     }
 
     fn entry_error(&self, batch: &[Message], entry: &BatchResultErrorEntry) -> QueueError {
-        let message = entry.id().parse::<usize>().ok().and_then(|index| batch.get(index));
+        let message = entry
+            .id()
+            .parse::<usize>()
+            .ok()
+            .and_then(|index| batch.get(index));
         QueueError::Entry {
             queue: self.url.clone(),
             id: message.map_or_else(|| entry.id().to_owned(), |message| message.id.clone()),
@@ -210,8 +253,10 @@ enum Attempt {
 
 /// Ids can be longer than the 128 characters that SQS allows here.
 fn deduplication_id(id: &str) -> String {
-    Sha256::digest(id.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    Sha256::digest(id.as_bytes())
+        .iter()
+        .fold(String::with_capacity(64), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
 }

@@ -27,7 +27,9 @@ pub fn init() {
     let level = wanted.parse::<Level>().ok();
     subscriber(level.unwrap_or(Level::INFO), std::io::stdout).init();
     if level.is_none() && !wanted.is_empty() {
-        tracing::warn!("environment variable LOG_LEVEL: needs trace, debug, info, warn or error; using info");
+        tracing::warn!(
+            "environment variable LOG_LEVEL: needs trace, debug, info, warn or error; using info"
+        );
     }
 }
 
@@ -37,7 +39,9 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let others = LevelFilter::from_level(level.min(Level::WARN));
-    let events = Targets::new().with_default(others).with_targets(OURS.map(|name| (name, level)));
+    let events = Targets::new()
+        .with_default(others)
+        .with_targets(OURS.map(|name| (name, level)));
     let everything = events.with_target(RUNTIME_SPAN, level.max(Level::INFO));
     tracing_subscriber::registry().with(Lines { level, writer }.with_filter(everything))
 }

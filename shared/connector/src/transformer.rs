@@ -84,9 +84,17 @@ impl Transformer {
     }
 
     /// Runs an incoming connection's program on JSON; at most two outputs are made.
-    pub fn run_incoming(&self, input: &str, schedule: &Schedule<'_>) -> Result<Vec<String>, RunError> {
+    pub fn run_incoming(
+        &self,
+        input: &str,
+        schedule: &Schedule<'_>,
+    ) -> Result<Vec<String>, RunError> {
         let text = |time: Timestamp| Val::from(format!("{time:.0}"));
-        let variables = [text(schedule.now), schedule.last.map_or(Val::Null, text), Val::from(schedule.incoming.to_owned())];
+        let variables = [
+            text(schedule.now),
+            schedule.last.map_or(Val::Null, text),
+            Val::from(schedule.incoming.to_owned()),
+        ];
         self.run(input, variables.into(), Some(schedule))
     }
 
@@ -95,12 +103,23 @@ impl Transformer {
         self.run(input, Vec::new(), None)
     }
 
-    fn run(&self, input: &str, variables: Vec<Val>, schedule: Option<&Schedule<'_>>) -> Result<Vec<String>, RunError> {
+    fn run(
+        &self,
+        input: &str,
+        variables: Vec<Val>,
+        schedule: Option<&Schedule<'_>>,
+    ) -> Result<Vec<String>, RunError> {
         if depth(input) > MAX_DEPTH {
-            return Err(RunError::Input(format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(RunError::Input(format!(
+                "nested deeper than {MAX_DEPTH} levels"
+            )));
         }
-        let input = read::parse_single(input.as_bytes()).map_err(|error| RunError::Input(error.to_string()))?;
-        let environment = Environment { lut: &self.filter.lut, schedule };
+        let input = read::parse_single(input.as_bytes())
+            .map_err(|error| RunError::Input(error.to_string()))?;
+        let environment = Environment {
+            lut: &self.filter.lut,
+            schedule,
+        };
         let context = Ctx::<Sandbox>::new(environment, Vars::new(variables));
         let outputs = self.filter.id.run((context, input)).map(unwrap_valr);
         outputs
@@ -130,10 +149,18 @@ fn compile(
     variables: &[&'static str],
     functions: Vec<jaq_core::native::Fun<Sandbox>>,
 ) -> Result<Transformer, CompileError> {
-    let definitions = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs());
+    let definitions = jaq_core::defs()
+        .chain(jaq_std::defs())
+        .chain(jaq_json::defs());
     let arena = Arena::default();
     let modules = Loader::new(definitions)
-        .load(&arena, File { code: program, path: () })
+        .load(
+            &arena,
+            File {
+                code: program,
+                path: (),
+            },
+        )
         .map_err(|errors| load_error(program, errors))?;
     let filter = Compiler::default()
         .with_funs(sandbox::standard_functions().chain(functions))
@@ -157,21 +184,39 @@ fn load_error(program: &str, errors: load::Errors<&str, ()>) -> CompileError {
         },
         Some(load::Error::Io(errors)) => {
             let place = errors.first().map_or("", |(place, _)| place);
-            error_at(program, place, "modules cannot be loaded; write all definitions in the program".to_owned())
+            error_at(
+                program,
+                place,
+                "modules cannot be loaded; write all definitions in the program".to_owned(),
+            )
         }
         None => error_at(program, "", "not a jq program".to_owned()),
     }
 }
 
 fn syntax_error(program: &str, expected: &str, found: &str) -> CompileError {
-    let word: String = found.chars().take_while(|c| !c.is_whitespace()).take(20).collect();
-    let found_text = if word.is_empty() { "the end".to_owned() } else { format!("`{word}`") };
-    error_at(program, found, format!("expected {expected}, found {found_text}"))
+    let word: String = found
+        .chars()
+        .take_while(|c| !c.is_whitespace())
+        .take(20)
+        .collect();
+    let found_text = if word.is_empty() {
+        "the end".to_owned()
+    } else {
+        format!("`{word}`")
+    };
+    error_at(
+        program,
+        found,
+        format!("expected {expected}, found {found_text}"),
+    )
 }
 
 fn undefined(program: &str, errors: compile::Errors<&str, ()>) -> CompileError {
     let first = errors.into_iter().flat_map(|(_, errors)| errors).next();
-    let Some((name, kind)) = first else { return error_at(program, "", "not a jq program".to_owned()) };
+    let Some((name, kind)) = first else {
+        return error_at(program, "", "not a jq program".to_owned());
+    };
     let message = match kind {
         compile::Undefined::Filter(arity) => format!("undefined function `{name}/{arity}`"),
         kind => format!("undefined {} `{name}`", kind.as_str()),
@@ -182,10 +227,22 @@ fn undefined(program: &str, errors: compile::Errors<&str, ()>) -> CompileError {
 /// `place` is a part of the program's text, or text from elsewhere, which counts as its end.
 fn error_at(program: &str, place: &str, message: String) -> CompileError {
     let start = (place.as_ptr() as usize).checked_sub(program.as_ptr() as usize);
-    let before = start.and_then(|start| program.get(..start)).unwrap_or(program);
+    let before = start
+        .and_then(|start| program.get(..start))
+        .unwrap_or(program);
     let line = before.matches('\n').count() + 1;
-    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-    CompileError { line, column, message }
+    let column = before
+        .rsplit('\n')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .count()
+        + 1;
+    CompileError {
+        line,
+        column,
+        message,
+    }
 }
 
 /// How deeply arrays and objects are nested, brackets in strings left aside.

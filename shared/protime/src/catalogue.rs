@@ -10,7 +10,10 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the file is part of the binary and parsed by a test")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the file is part of the binary and parsed by a test"
+    )]
     serde_json::from_str(include_str!("../catalogue.json")).expect("catalogue.json is valid")
 });
 
@@ -47,7 +50,9 @@ impl Catalogue {
     /// The predefined external references of a collection, for example `@badge-number` of `people`
     /// (`reference/external-references`). Custom references exist besides these.
     pub fn predefined_external_references(&self, collection: &str) -> &[&'static str] {
-        self.predefined_external_references.get(collection).map_or(&[], Vec::as_slice)
+        self.predefined_external_references
+            .get(collection)
+            .map_or(&[], Vec::as_slice)
     }
 }
 
@@ -70,14 +75,16 @@ pub struct Entity {
 impl Entity {
     /// The operation of that kind.
     pub fn operation(&self, kind: OperationKind) -> Option<&Operation> {
-        self.operations.iter().find(|operation| operation.kind == kind)
+        self.operations
+            .iter()
+            .find(|operation| operation.kind == kind)
     }
 
     /// The operations with that method, except the start of a delta, which is a list with one more flag.
     pub fn with_method(&self, method: Method) -> impl Iterator<Item = &Operation> {
-        self.operations
-            .iter()
-            .filter(move |operation| operation.method == method && operation.kind != OperationKind::Delta)
+        self.operations.iter().filter(move |operation| {
+            operation.method == method && operation.kind != OperationKind::Delta
+        })
     }
 }
 
@@ -127,7 +134,10 @@ pub struct Operation {
 impl Operation {
     /// The names of the `{parameters}` in the path, in order.
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
-        self.path.split('{').skip(1).filter_map(|rest| rest.split('}').next())
+        self.path
+            .split('{')
+            .skip(1)
+            .filter_map(|rest| rest.split('}').next())
     }
 
     /// The field a filter may name, also by an older spelling.

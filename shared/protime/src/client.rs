@@ -67,8 +67,16 @@ impl Client {
     /// A client for these settings, which `source` can read again.
     pub fn new(http: reqwest::Client, settings: Settings, source: Box<dyn SettingsSource>) -> Self {
         let base_uri = settings.base_uri.clone();
-        let login = Mutex::new(Login { settings: Arc::new(settings), token: None });
-        Self { http, source, base_uri, login }
+        let login = Mutex::new(Login {
+            settings: Arc::new(settings),
+            token: None,
+        });
+        Self {
+            http,
+            source,
+            base_uri,
+            login,
+        }
     }
 
     /// The settings in use.
@@ -86,11 +94,21 @@ impl Client {
     /// Sends a write once; only an expired token makes a second attempt.
     ///
     /// A [`Error::Transport`] that was `sent`, and a 500, 502 or 504, leave open whether Protime has written.
-    pub async fn write(&self, request: &Request, payload: Option<Bytes>, deadline: Instant) -> Result<Written, Error> {
+    pub async fn write(
+        &self,
+        request: &Request,
+        payload: Option<Bytes>,
+        deadline: Instant,
+    ) -> Result<Written, Error> {
         let url = request.url(&self.base_uri);
-        let answer = self.authorised(request.method, &url, payload.as_ref(), deadline).await?;
+        let answer = self
+            .authorised(request.method, &url, payload.as_ref(), deadline)
+            .await?;
         match answer.status {
-            200..300 => Ok(Written { status: answer.status, location: answer.location }),
+            200..300 => Ok(Written {
+                status: answer.status,
+                location: answer.location,
+            }),
             _ => Err(refusal(request.method, &url, &answer)),
         }
     }
@@ -112,7 +130,10 @@ impl Client {
             };
             let delay = retry::delay(attempts, error.retry_after());
             if Instant::now() + delay >= deadline {
-                return Err(Error::Deadline { attempts, last: Box::new(error) });
+                return Err(Error::Deadline {
+                    attempts,
+                    last: Box::new(error),
+                });
             }
             tracing::warn!(attempts, delayMs = millis(delay), error = %error, "reading again after a delay");
             sleep(delay).await;
@@ -130,7 +151,11 @@ impl Client {
             status,
             problem: match answer.content_type {
                 Some(kind) if !kind.contains("json") => format!("{kind} where JSON was expected"),
-                _ => format!("a body that is not the JSON of a page (line {}, column {})", error.line(), error.column()),
+                _ => format!(
+                    "a body that is not the JSON of a page (line {}, column {})",
+                    error.line(),
+                    error.column()
+                ),
             },
             truncated: error.is_eof(),
         })
@@ -170,8 +195,17 @@ impl Client {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(payload.clone().into());
         }
-        let transport = |reason, sent| Error::Transport { request: describe(method, url), reason, sent };
-        match timeout_at(deadline, exchange(&self.http, request, grant.settings.log_requests)).await {
+        let transport = |reason, sent| Error::Transport {
+            request: describe(method, url),
+            reason,
+            sent,
+        };
+        match timeout_at(
+            deadline,
+            exchange(&self.http, request, grant.settings.log_requests),
+        )
+        .await
+        {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(broken)) => Err(transport(broken.reason, broken.sent)),
             Err(_) => Err(transport("no answer before the deadline".to_owned(), true)),
@@ -186,12 +220,19 @@ impl Client {
             && token.is_fresh()
             && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token))
         {
-            return Ok(Grant { settings: login.settings.clone(), token: token.clone() });
+            return Ok(Grant {
+                settings: login.settings.clone(),
+                token: token.clone(),
+            });
         }
         login.token = None;
         let token = match self.token(&login.settings, deadline).await {
             Err(rejected @ Error::ClientRejected { .. }) => {
-                let settings = self.source.reload().await.map_err(Error::SettingsUnavailable)?;
+                let settings = self
+                    .source
+                    .reload()
+                    .await
+                    .map_err(Error::SettingsUnavailable)?;
                 if settings.base_uri != self.base_uri {
                     return Err(Error::BaseUriChanged);
                 }
@@ -206,7 +247,10 @@ impl Client {
         };
         let token = Arc::new(token);
         login.token = Some(token.clone());
-        Ok(Grant { settings: login.settings.clone(), token })
+        Ok(Grant {
+            settings: login.settings.clone(),
+            token,
+        })
     }
 
     async fn token(&self, settings: &Settings, deadline: Instant) -> Result<Token, Error> {

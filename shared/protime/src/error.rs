@@ -37,7 +37,9 @@ pub enum Error {
         truncated: bool,
     },
     /// The token endpoint refused the client, also with settings read anew.
-    #[error("the token endpoint rejected the client with `{code}`: check client_id, client_secret and scopes of the secret")]
+    #[error(
+        "the token endpoint rejected the client with `{code}`: check client_id, client_secret and scopes of the secret"
+    )]
     ClientRejected {
         /// The OAuth 2.0 error code, such as `invalid_client` or `invalid_scope`.
         code: String,
@@ -56,7 +58,9 @@ pub enum Error {
     #[error("the client was rejected, and reading its settings again failed: {0}")]
     SettingsUnavailable(String),
     /// The settings read anew name another Protime.
-    #[error("the client was rejected, and its settings now have another base_uri; the next run will use it")]
+    #[error(
+        "the client was rejected, and its settings now have another base_uri; the next run will use it"
+    )]
     BaseUriChanged,
     /// A link to follow is not to be followed.
     #[error(transparent)]
@@ -133,7 +137,11 @@ impl std::error::Error for Refusal {}
 
 impl std::fmt::Display for Refusal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Protime answered {} to {} {}: ", self.status, self.method, self.path)?;
+        write!(
+            f,
+            "Protime answered {} to {} {}: ",
+            self.status, self.method, self.path
+        )?;
         if let Some(code) = &self.code {
             write!(f, "{code}: ")?;
         }
@@ -142,7 +150,11 @@ impl std::fmt::Display for Refusal {
             write!(f, "; reasons: {}", self.reasons.join("; "))?;
         }
         if !self.validation_errors.is_empty() {
-            write!(f, "; validation errors: {}", self.validation_errors.join("; "))?;
+            write!(
+                f,
+                "; validation errors: {}",
+                self.validation_errors.join("; ")
+            )?;
         }
         if matches!(self.status, 401 | 403) {
             f.write_str(" (a scope may be missing, or the tenant may lack the feature)")?;
@@ -172,7 +184,14 @@ impl Refusal {
             validation_errors: Vec::new(),
             retry_after,
         };
-        if let Ok(Body { error, code, message, reasons, validation_errors }) = serde_json::from_slice(body) {
+        if let Ok(Body {
+            error,
+            code,
+            message,
+            reasons,
+            validation_errors,
+        }) = serde_json::from_slice(body)
+        {
             let inner = error.unwrap_or_default();
             refusal.code = inner.code.or(code);
             refusal.message = inner.message.or(message).unwrap_or_default();
@@ -182,12 +201,21 @@ impl Refusal {
         if refusal.message.is_empty() {
             refusal.message = match (location, title(body)) {
                 (Some(location), _) if (300..400).contains(&status) => {
-                    format!("redirect to {}, which is not followed", without_query(location))
+                    format!(
+                        "redirect to {}, which is not followed",
+                        without_query(location)
+                    )
                 }
                 (_, Some(title)) => title,
                 _ if body.is_empty() => "no body".to_owned(),
-                _ if refusal.code.is_some() || !refusal.validation_errors.is_empty() => "no message".to_owned(),
-                _ => format!("a {} body of {} bytes", content_type.unwrap_or("nameless"), body.len()),
+                _ if refusal.code.is_some() || !refusal.validation_errors.is_empty() => {
+                    "no message".to_owned()
+                }
+                _ => format!(
+                    "a {} body of {} bytes",
+                    content_type.unwrap_or("nameless"),
+                    body.len()
+                ),
             };
         }
         refusal
@@ -214,7 +242,9 @@ struct Inner {
 
 /// Strings as text, anything else as JSON.
 fn texts(items: Option<Vec<Box<RawValue>>>) -> Vec<String> {
-    let text = |item: Box<RawValue>| serde_json::from_str(item.get()).unwrap_or_else(|_| item.get().to_owned());
+    let text = |item: Box<RawValue>| {
+        serde_json::from_str(item.get()).unwrap_or_else(|_| item.get().to_owned())
+    };
     items.unwrap_or_default().into_iter().map(text).collect()
 }
 
@@ -224,8 +254,16 @@ fn title(body: &[u8]) -> Option<String> {
     let lower = text.to_ascii_lowercase();
     let start = lower.find("<title>")? + "<title>".len();
     let end = start + lower[start..].find("</title>")?;
-    let title = text[start..end].split_whitespace().collect::<Vec<_>>().join(" ");
-    (!title.is_empty()).then(|| format!("an HTML page titled \"{}\"", title.chars().take(200).collect::<String>()))
+    let title = text[start..end]
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    (!title.is_empty()).then(|| {
+        format!(
+            "an HTML page titled \"{}\"",
+            title.chars().take(200).collect::<String>()
+        )
+    })
 }
 
 fn without_query(location: &str) -> &str {

@@ -116,7 +116,9 @@ impl Filter {
 
     /// The comparisons that every matching record fulfils: those not below an `or`.
     pub fn mandatory_comparisons(&self) -> Vec<&Comparison> {
-        let [term] = self.terms.as_slice() else { return Vec::new() };
+        let [term] = self.terms.as_slice() else {
+            return Vec::new();
+        };
         term.conditions
             .iter()
             .flat_map(|condition| match condition {
@@ -199,7 +201,11 @@ impl fmt::Display for Constant {
     }
 }
 
-fn separated<T: fmt::Display>(f: &mut fmt::Formatter<'_>, items: &[T], separator: &str) -> fmt::Result {
+fn separated<T: fmt::Display>(
+    f: &mut fmt::Formatter<'_>,
+    items: &[T],
+    separator: &str,
+) -> fmt::Result {
     for (index, item) in items.iter().enumerate() {
         if index > 0 {
             f.write_str(separator)?;

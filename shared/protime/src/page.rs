@@ -27,13 +27,23 @@ impl Page {
         let content = body.trim_ascii();
         let parsed = match content.first() {
             None => Parsed::default(),
-            Some(b'[') => Parsed { records: serde_json::from_slice(content)?, ..Parsed::default() },
+            Some(b'[') => Parsed {
+                records: serde_json::from_slice(content)?,
+                ..Parsed::default()
+            },
             Some(b'{') => serde_json::from_slice(content)?,
             // Not a shape that Protime sends: the error names what is there.
-            Some(_) => return Err(serde_json::from_slice::<Parsed>(content).err().unwrap_or_else(unexpected)),
+            Some(_) => {
+                return Err(serde_json::from_slice::<Parsed>(content)
+                    .err()
+                    .unwrap_or_else(unexpected));
+            }
         };
         let records = match parsed.records {
-            Records::List(records) => records.iter().map(|record| position(&body, record.get())).collect(),
+            Records::List(records) => records
+                .iter()
+                .map(|record| position(&body, record.get()))
+                .collect(),
             Records::Other => {
                 let whole: &RawValue = serde_json::from_slice(content)?;
                 vec![position(&body, whole.get())]
@@ -101,7 +111,11 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parsed<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut parsed = Parsed { records: Records::Other, next_link: None, delta_link: None };
+                let mut parsed = Parsed {
+                    records: Records::Other,
+                    next_link: None,
+                    delta_link: None,
+                };
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "value" => parsed.records = map.next_value()?,

@@ -26,12 +26,20 @@ pub struct Pages<'a> {
 impl<'a> Pages<'a> {
     pub(crate) fn new(client: &'a Client, first: Url, deadline: Instant) -> Self {
         let seen = HashSet::from([hash(&first)]);
-        Self { client, next: Some(first), seen, fetched: 0, deadline }
+        Self {
+            client,
+            next: Some(first),
+            seen,
+            fetched: 0,
+            deadline,
+        }
     }
 
     /// Fetches the next page, or tells that there is none.
     pub async fn next(&mut self) -> Result<Option<Page>, Error> {
-        let Some(url) = self.next.take() else { return Ok(None) };
+        let Some(url) = self.next.take() else {
+            return Ok(None);
+        };
         let page = self.client.page(&url, self.deadline).await?;
         if let Some(next_link) = &page.next_link {
             let next = link::resolve(self.client.base_uri(), next_link)?;

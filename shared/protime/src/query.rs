@@ -22,7 +22,10 @@ pub struct Query(Vec<(String, Option<String>)>);
 impl Query {
     /// The first value of a key.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
+        self.0
+            .iter()
+            .find(|(name, _)| name == key)
+            .and_then(|(_, value)| value.as_deref())
     }
 
     /// The keys, in order, repeated ones repeated.
@@ -59,7 +62,8 @@ impl<'de> Deserialize<'de> for Query {
         let mut query = Vec::new();
         for (key, raw) in deserializer.deserialize_map(OrderedMap)? {
             let values = match raw.get().as_bytes().first() {
-                Some(b'[') => serde_json::from_str::<Vec<Box<RawValue>>>(raw.get()).map_err(D::Error::custom)?,
+                Some(b'[') => serde_json::from_str::<Vec<Box<RawValue>>>(raw.get())
+                    .map_err(D::Error::custom)?,
                 _ => vec![raw],
             };
             for value in values {
@@ -85,7 +89,10 @@ pub struct PathParameters(Vec<(String, String)>);
 impl PathParameters {
     /// The value of a parameter.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.0
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     /// The names that were given.
@@ -109,10 +116,14 @@ impl<'de> Deserialize<'de> for PathParameters {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, raw) in deserializer.deserialize_map(OrderedMap)? {
             let Scalar::Text(text) = scalar(&raw) else {
-                return Err(D::Error::custom(format!("path parameter `{name}`: needs a string or a number")));
+                return Err(D::Error::custom(format!(
+                    "path parameter `{name}`: needs a string or a number"
+                )));
             };
             if parameters.iter().any(|(earlier, _)| *earlier == name) {
-                return Err(D::Error::custom(format!("path parameter `{name}`: given twice")));
+                return Err(D::Error::custom(format!(
+                    "path parameter `{name}`: given twice"
+                )));
             }
             parameters.push((name, text));
         }

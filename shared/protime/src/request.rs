@@ -10,7 +10,11 @@ use crate::filter::{Filter, ParseError, Severity, check};
 use crate::query::{PathParameters, Query};
 
 /// Everything but the unreserved characters of RFC 3986.
-const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
 
 /// A request that may be sent.
 #[derive(Debug, Clone)]
@@ -31,7 +35,9 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// No such entity in the catalogue.
-    #[error("entity `{entity}`: unknown; known: {known}. One that is not in the catalogue can be read as a path, such as \"/{entity}\"")]
+    #[error(
+        "entity `{entity}`: unknown; known: {known}. One that is not in the catalogue can be read as a path, such as \"/{entity}\""
+    )]
     UnknownEntity {
         /// As given.
         entity: String,
@@ -49,7 +55,9 @@ pub enum RequestError {
         documented: String,
     },
     /// An entity given as a path that is none.
-    #[error("entity `{0}`: not a path; write segments without `?`, `#`, `.` or `..`, such as \"/new-collection\" or \"/new-collection/{{id}}\"")]
+    #[error(
+        "entity `{0}`: not a path; write segments without `?`, `#`, `.` or `..`, such as \"/new-collection\" or \"/new-collection/{{id}}\""
+    )]
     BadPath(String),
     /// The path parameters fit no documented path.
     #[error("path parameters of `{entity}`: {problem}; {needed}")]
@@ -68,7 +76,9 @@ pub enum RequestError {
     #[error("{0}")]
     Filter(String),
     /// The client lacks the scope.
-    #[error("scope: {operation} needs {needed}, which is not among the client's scopes; add it to `scopes` of the secret (Protime must have granted it)")]
+    #[error(
+        "scope: {operation} needs {needed}, which is not among the client's scopes; add it to `scopes` of the secret (Protime must have granted it)"
+    )]
     Scope {
         /// Method and path.
         operation: String,
@@ -91,8 +101,14 @@ impl Request {
         scopes: &[String],
         today: Date,
     ) -> Result<Self, RequestError> {
-        if query.keys().any(|key| key == "delta" || key == "deltaToken") {
-            return Err(RequestError::ReservedQuery("delta".to_owned(), "use \"sync\": \"delta\" of the connection"));
+        if query
+            .keys()
+            .any(|key| key == "delta" || key == "deltaToken")
+        {
+            return Err(RequestError::ReservedQuery(
+                "delta".to_owned(),
+                "use \"sync\": \"delta\" of the connection",
+            ));
         }
         if entity.starts_with('/') {
             return Self::unchecked(entity, path, query);
@@ -104,9 +120,17 @@ impl Request {
         check_scope(operation, scopes, &mut warnings)?;
         check_filter(&query, operation, today, &mut warnings)?;
         for key in query.keys().filter(|key| !operation.query.contains(key)) {
-            warnings.push(format!("query parameter `{key}`: not documented for `{entity}`; it is sent all the same"));
+            warnings.push(format!(
+                "query parameter `{key}`: not documented for `{entity}`; it is sent all the same"
+            ));
         }
-        Ok(Self { method: Method::Get, path: filled, query, operation: Some(operation), warnings })
+        Ok(Self {
+            method: Method::Get,
+            path: filled,
+            query,
+            operation: Some(operation),
+            warnings,
+        })
     }
 
     /// A write: method and entity must be in the catalogue.
@@ -122,7 +146,13 @@ impl Request {
         let mut warnings = Vec::new();
         inferred(known, operation, &mut warnings);
         check_scope(operation, scopes, &mut warnings)?;
-        Ok(Self { method, path: filled, query, operation: Some(operation), warnings })
+        Ok(Self {
+            method,
+            path: filled,
+            query,
+            operation: Some(operation),
+            warnings,
+        })
     }
 
     /// Its URL at a tenant's origin.
@@ -135,9 +165,11 @@ impl Request {
     }
 
     fn unchecked(entity: &str, path: &PathParameters, query: Query) -> Result<Self, RequestError> {
-        let segments_are_plain = entity[1..]
-            .split('/')
-            .all(|segment| !segment.is_empty() && !matches!(segment, "." | "..") && !segment.contains(['?', '#', '\\', '%']));
+        let segments_are_plain = entity[1..].split('/').all(|segment| {
+            !segment.is_empty()
+                && !matches!(segment, "." | "..")
+                && !segment.contains(['?', '#', '\\', '%'])
+        });
         if !segments_are_plain {
             return Err(RequestError::BadPath(entity.to_owned()));
         }
@@ -148,16 +180,25 @@ impl Request {
             path: filled,
             query,
             operation: None,
-            warnings: vec![format!("entity `{entity}`: not in the catalogue; path, filter and scopes are not checked")],
+            warnings: vec![format!(
+                "entity `{entity}`: not in the catalogue; path, filter and scopes are not checked"
+            )],
         })
     }
 }
 
 fn known_entity(name: &str) -> Result<&'static Entity, RequestError> {
-    catalogue().entity(name).ok_or_else(|| RequestError::UnknownEntity {
-        entity: name.to_owned(),
-        known: catalogue().entities().iter().map(|entity| entity.name).collect::<Vec<_>>().join(", "),
-    })
+    catalogue()
+        .entity(name)
+        .ok_or_else(|| RequestError::UnknownEntity {
+            entity: name.to_owned(),
+            known: catalogue()
+                .entities()
+                .iter()
+                .map(|entity| entity.name)
+                .collect::<Vec<_>>()
+                .join(", "),
+        })
 }
 
 /// The operation whose path takes exactly the given parameters.
@@ -174,23 +215,43 @@ fn choose(
             documented: documented_methods(entity),
         });
     }
-    let same_length = candidates.iter().find(|operation| operation.path_parameters().count() == path.len());
+    let same_length = candidates
+        .iter()
+        .find(|operation| operation.path_parameters().count() == path.len());
     if let Some(operation) = same_length {
         let names: Vec<&str> = operation.path_parameters().collect();
         let filled = fill(entity.name, operation.path, &names, path)?;
         for name in &names {
-            let Some(allowed) = operation.path_values.get(name) else { continue };
+            let Some(allowed) = operation.path_values.get(name) else {
+                continue;
+            };
             let value = value_of(name, &names, path).unwrap_or_default();
             if !allowed.contains(&value) {
-                return Err(path_error(entity.name, format!("`{name}` cannot be `{value}`"), &format!("allowed: {}", allowed.join(", "))));
+                return Err(path_error(
+                    entity.name,
+                    format!("`{name}` cannot be `{value}`"),
+                    &format!("allowed: {}", allowed.join(", ")),
+                ));
             }
         }
         return Ok((operation, filled));
     }
     let given = path.names().collect::<Vec<_>>().join(", ");
-    let problem = if given.is_empty() { "none given".to_owned() } else { format!("`{given}` given") };
-    let needed = candidates.iter().map(|operation| operation.path).collect::<Vec<_>>().join(" or ");
-    Err(path_error(entity.name, problem, &format!("{method} takes {needed} (the last may be called `id`)")))
+    let problem = if given.is_empty() {
+        "none given".to_owned()
+    } else {
+        format!("`{given}` given")
+    };
+    let needed = candidates
+        .iter()
+        .map(|operation| operation.path)
+        .collect::<Vec<_>>()
+        .join(" or ");
+    Err(path_error(
+        entity.name,
+        problem,
+        &format!("{method} takes {needed} (the last may be called `id`)"),
+    ))
 }
 
 fn documented_methods(entity: &Entity) -> String {
@@ -200,16 +261,29 @@ fn documented_methods(entity: &Entity) -> String {
             methods.push(operation.method.as_str());
         }
     }
-    if methods.is_empty() { "none".to_owned() } else { methods.join(", ") }
+    if methods.is_empty() {
+        "none".to_owned()
+    } else {
+        methods.join(", ")
+    }
 }
 
 /// The last parameter of every entity may be called `id`, whatever its documented name.
 fn value_of<'a>(name: &str, names: &[&str], path: &'a PathParameters) -> Option<&'a str> {
-    let by_alias = || (names.last() == Some(&name)).then(|| path.get("id")).flatten();
+    let by_alias = || {
+        (names.last() == Some(&name))
+            .then(|| path.get("id"))
+            .flatten()
+    };
     path.get(name).or_else(by_alias)
 }
 
-fn fill(entity: &str, template: &str, names: &[&str], path: &PathParameters) -> Result<String, RequestError> {
+fn fill(
+    entity: &str,
+    template: &str,
+    names: &[&str],
+    path: &PathParameters,
+) -> Result<String, RequestError> {
     let needed = || match names {
         [] => "no path parameters are needed".to_owned(),
         names => format!("needed: {} (the last may be called `id`)", names.join(", ")),
@@ -217,37 +291,73 @@ fn fill(entity: &str, template: &str, names: &[&str], path: &PathParameters) -> 
     let mut filled = template.to_owned();
     for name in names {
         let Some(value) = value_of(name, names, path) else {
-            return Err(path_error(entity, format!("`{name}` is missing"), &needed()));
+            return Err(path_error(
+                entity,
+                format!("`{name}` is missing"),
+                &needed(),
+            ));
         };
         if value.is_empty() || matches!(value, "." | "..") {
-            return Err(path_error(entity, format!("`{name}` is empty or a dot segment"), &needed()));
+            return Err(path_error(
+                entity,
+                format!("`{name}` is empty or a dot segment"),
+                &needed(),
+            ));
         }
-        filled = filled.replace(&format!("{{{name}}}"), &utf8_percent_encode(value, PATH_SEGMENT).to_string());
+        filled = filled.replace(
+            &format!("{{{name}}}"),
+            &utf8_percent_encode(value, PATH_SEGMENT).to_string(),
+        );
     }
     if path.len() > names.len() {
-        let unknown = path.names().find(|given| !names.contains(given) && *given != "id").unwrap_or("id");
-        return Err(path_error(entity, format!("`{unknown}` is unknown"), &needed()));
+        let unknown = path
+            .names()
+            .find(|given| !names.contains(given) && *given != "id")
+            .unwrap_or("id");
+        return Err(path_error(
+            entity,
+            format!("`{unknown}` is unknown"),
+            &needed(),
+        ));
     }
     Ok(filled)
 }
 
 fn path_error(entity: &str, problem: String, needed: &str) -> RequestError {
-    RequestError::PathParameters { entity: entity.to_owned(), problem, needed: needed.to_owned() }
+    RequestError::PathParameters {
+        entity: entity.to_owned(),
+        problem,
+        needed: needed.to_owned(),
+    }
 }
 
 fn parameters_of(template: &str) -> impl Iterator<Item = &str> {
-    template.split('{').skip(1).filter_map(|rest| rest.split('}').next())
+    template
+        .split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split('}').next())
 }
 
 fn inferred(entity: &Entity, operation: &Operation, warnings: &mut Vec<String>) {
     if operation.certainty == Certainty::Inferred {
-        warnings.push(format!("entity `{}`: {} {} is inferred, not documented", entity.name, operation.method, operation.path));
+        warnings.push(format!(
+            "entity `{}`: {} {} is inferred, not documented",
+            entity.name, operation.method, operation.path
+        ));
     }
 }
 
-fn check_scope(operation: &Operation, scopes: &[String], warnings: &mut Vec<String>) -> Result<(), RequestError> {
+fn check_scope(
+    operation: &Operation,
+    scopes: &[String],
+    warnings: &mut Vec<String>,
+) -> Result<(), RequestError> {
     let prefix = catalogue().scope_prefix();
-    let needed: Vec<String> = operation.scopes.iter().map(|scope| format!("{prefix}{scope}")).collect();
+    let needed: Vec<String> = operation
+        .scopes
+        .iter()
+        .map(|scope| format!("{prefix}{scope}"))
+        .collect();
     if needed.is_empty() || needed.iter().any(|scope| scopes.contains(scope)) {
         return Ok(());
     }
@@ -258,7 +368,9 @@ fn check_scope(operation: &Operation, scopes: &[String], warnings: &mut Vec<Stri
     match operation.scope_certainty {
         Certainty::Documented => Err(error),
         Certainty::Inferred => {
-            warnings.push(format!("{error} (the scope's name is inferred, not documented)"));
+            warnings.push(format!(
+                "{error} (the scope's name is inferred, not documented)"
+            ));
             Ok(())
         }
     }
@@ -278,5 +390,9 @@ fn check_filter(
             Severity::Warning => warnings.push(problem.message),
         }
     }
-    if errors.is_empty() { Ok(()) } else { Err(RequestError::Filter(errors.join("; "))) }
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(RequestError::Filter(errors.join("; ")))
+    }
 }

@@ -14,7 +14,9 @@ pub(crate) fn delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
         return asked;
     }
     let doubled = FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(10));
-    doubled.min(LONGEST).mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+    doubled
+        .min(LONGEST)
+        .mul_f64(fastrand::f64().mul_add(0.5, 0.5))
 }
 
 /// A `Retry-After` header, in seconds or as an HTTP date.
@@ -23,8 +25,15 @@ pub(crate) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     if let Ok(seconds) = header.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let until = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(header).ok()?;
-    Some(until.duration_since(now).try_into().unwrap_or(Duration::ZERO))
+    let until = jiff::fmt::rfc2822::DateTimeParser::new()
+        .parse_timestamp(header)
+        .ok()?;
+    Some(
+        until
+            .duration_since(now)
+            .try_into()
+            .unwrap_or(Duration::ZERO),
+    )
 }
 
 #[cfg(test)]
@@ -35,18 +44,37 @@ mod tests {
     fn retry_after_takes_seconds_and_http_dates() {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
         assert_eq!(retry_after("60", now), Some(Duration::from_secs(60)));
-        assert_eq!(retry_after("Mon, 23 Nov 2026 10:00:30 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(retry_after("Mon, 23 Nov 2026 09:00:00 GMT", now), Some(Duration::ZERO), "already over");
+        assert_eq!(
+            retry_after("Mon, 23 Nov 2026 10:00:30 GMT", now),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            retry_after("Mon, 23 Nov 2026 09:00:00 GMT", now),
+            Some(Duration::ZERO),
+            "already over"
+        );
         assert_eq!(retry_after("soon", now), None);
     }
 
     #[test]
     fn delays_double_up_to_a_limit_and_follow_the_server() {
-        for (attempts, milliseconds) in [(1, 500), (2, 1_000), (3, 2_000), (7, 30_000), (u32::MAX, 30_000)] {
+        for (attempts, milliseconds) in [
+            (1, 500),
+            (2, 1_000),
+            (3, 2_000),
+            (7, 30_000),
+            (u32::MAX, 30_000),
+        ] {
             let delay = delay(attempts, None);
             let longest = Duration::from_millis(milliseconds);
-            assert!(delay >= longest / 2 && delay <= longest, "attempt {attempts}: {delay:?}");
+            assert!(
+                delay >= longest / 2 && delay <= longest,
+                "attempt {attempts}: {delay:?}"
+            );
         }
-        assert_eq!(delay(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
+        assert_eq!(
+            delay(1, Some(Duration::from_secs(7))),
+            Duration::from_secs(7)
+        );
     }
 }

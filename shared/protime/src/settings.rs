@@ -44,7 +44,9 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// The whole is not a JSON object.
-    #[error("not a JSON object; write {{\"base_uri\": ..., \"access_token_url\": ..., \"client_id\": ..., \"client_secret\": ..., \"scopes\": [...]}}")]
+    #[error(
+        "not a JSON object; write {{\"base_uri\": ..., \"access_token_url\": ..., \"client_id\": ..., \"client_secret\": ..., \"scopes\": [...]}}"
+    )]
     NotAnObject,
     /// One field is wrong.
     #[error("field `{field}`: {problem}")]
@@ -56,13 +58,21 @@ pub enum SettingsError {
     },
 }
 
-const FIELDS: [&str; 7] =
-    ["base_uri", "access_token_url", "client_id", "client_secret", "scopes", "log_requests", "user_agent"];
+const FIELDS: [&str; 7] = [
+    "base_uri",
+    "access_token_url",
+    "client_id",
+    "client_secret",
+    "scopes",
+    "log_requests",
+    "user_agent",
+];
 
 impl Settings {
     /// Reads settings from JSON.
     pub fn from_json(json: &[u8]) -> Result<Self, SettingsError> {
-        let fields: Map<String, Value> = serde_json::from_slice(json).map_err(|_| SettingsError::NotAnObject)?;
+        let fields: Map<String, Value> =
+            serde_json::from_slice(json).map_err(|_| SettingsError::NotAnObject)?;
         if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
             return Err(field_error(
                 unknown,
@@ -84,8 +94,12 @@ impl Settings {
                 Some(Value::Bool(log)) => *log,
                 Some(_) => return Err(field_error("log_requests", "needs true or false")),
             },
-            user_agent: HeaderValue::try_from(user_agent)
-                .map_err(|_| field_error("user_agent", "has characters that a header cannot carry; use plain ASCII"))?,
+            user_agent: HeaderValue::try_from(user_agent).map_err(|_| {
+                field_error(
+                    "user_agent",
+                    "has characters that a header cannot carry; use plain ASCII",
+                )
+            })?,
             base_uri,
         })
     }
@@ -104,7 +118,10 @@ impl PartialEq for Settings {
 }
 
 fn field_error(field: &str, problem: &'static str) -> SettingsError {
-    SettingsError::Field { field: field.to_owned(), problem }
+    SettingsError::Field {
+        field: field.to_owned(),
+        problem,
+    }
 }
 
 fn text<'a>(fields: &'a Map<String, Value>, field: &str) -> Result<&'a str, SettingsError> {
@@ -125,10 +142,22 @@ fn scopes(fields: &Map<String, Value>) -> Result<Vec<String>, SettingsError> {
             .map(|item| item.as_str().map(|scope| scope.trim().to_owned()))
             .collect::<Option<_>>()
             .ok_or_else(|| field_error("scopes", "needs strings only"))?,
-        Some(_) => return Err(field_error("scopes", "needs an array of strings or one space-separated string")),
+        Some(_) => {
+            return Err(field_error(
+                "scopes",
+                "needs an array of strings or one space-separated string",
+            ));
+        }
     };
-    if scopes.is_empty() || scopes.iter().any(|scope| scope.is_empty() || scope.contains(char::is_whitespace)) {
-        return Err(field_error("scopes", "needs at least one scope, each a word such as connector-protimeapi-clockings.read"));
+    if scopes.is_empty()
+        || scopes
+            .iter()
+            .any(|scope| scope.is_empty() || scope.contains(char::is_whitespace))
+    {
+        return Err(field_error(
+            "scopes",
+            "needs at least one scope, each a word such as connector-protimeapi-clockings.read",
+        ));
     }
     Ok(scopes)
 }
@@ -138,7 +167,10 @@ fn base_uri(text: &str) -> Result<Url, SettingsError> {
     let mut url = secure_url("base_uri", text)?;
     let path = url.path().trim_end_matches('/');
     if !(path.is_empty() || path == API_PATH) {
-        return Err(field_error("base_uri", "needs the tenant's origin without a path, such as https://acme.myprotime.eu"));
+        return Err(field_error(
+            "base_uri",
+            "needs the tenant's origin without a path, such as https://acme.myprotime.eu",
+        ));
     }
     if url.query().is_some() {
         return Err(field_error("base_uri", "must not have a query"));
@@ -148,7 +180,8 @@ fn base_uri(text: &str) -> Result<Url, SettingsError> {
 }
 
 fn secure_url(field: &str, text: &str) -> Result<Url, SettingsError> {
-    let url = Url::parse(text).map_err(|_| field_error(field, "not a URL; it starts with https://"))?;
+    let url =
+        Url::parse(text).map_err(|_| field_error(field, "not a URL; it starts with https://"))?;
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
@@ -156,10 +189,16 @@ fn secure_url(field: &str, text: &str) -> Result<Url, SettingsError> {
         None => false,
     };
     if url.scheme() != "https" && !(url.scheme() == "http" && loopback) {
-        return Err(field_error(field, "must be https (http is accepted for loopback addresses only)"));
+        return Err(field_error(
+            field,
+            "must be https (http is accepted for loopback addresses only)",
+        ));
     }
     if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return Err(field_error(field, "must not carry a user name, password or fragment"));
+        return Err(field_error(
+            field,
+            "must not carry a user name, password or fragment",
+        ));
     }
     Ok(url)
 }

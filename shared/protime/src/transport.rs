@@ -51,7 +51,10 @@ pub(crate) async fn exchange(
     let started = Instant::now();
     let method = request.method().clone();
     let url = request.url().clone();
-    let request_bytes = request.body().and_then(|body| body.as_bytes()).map_or(0, <[u8]>::len);
+    let request_bytes = request
+        .body()
+        .and_then(|body| body.as_bytes())
+        .map_or(0, <[u8]>::len);
     let result = receive(http, request).await;
     if log {
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -71,13 +74,23 @@ pub(crate) async fn exchange(
 }
 
 async fn receive(http: &reqwest::Client, request: reqwest::Request) -> Result<Answer, Broken> {
-    let mut response = http.execute(request).await.map_err(|error| broken(&error))?;
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut response = http
+        .execute(request)
+        .await
+        .map_err(|error| broken(&error))?;
+    let header = |name| {
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned)
+    };
     let mut answer = Answer {
         status: response.status().as_u16(),
         content_type: header(CONTENT_TYPE),
         location: header(LOCATION),
-        retry_after: header(RETRY_AFTER).and_then(|value| retry::retry_after(&value, Timestamp::now())),
+        retry_after: header(RETRY_AFTER)
+            .and_then(|value| retry::retry_after(&value, Timestamp::now())),
         body: Bytes::new(),
     };
     let expected = response.content_length().unwrap_or(0).min(RESERVE_AT_MOST);
@@ -105,12 +118,17 @@ fn broken(error: &reqwest::Error) -> Broken {
         reason = format!("{reason}: {error}");
         cause = error.source();
     }
-    Broken { reason, sent: !(error.is_connect() || error.is_builder()) }
+    Broken {
+        reason,
+        sent: !(error.is_connect() || error.is_builder()),
+    }
 }
 
 /// Continuation and delta tokens are left out of logs: whoever has one and an access token reads on.
 fn loggable(url: &Url) -> String {
-    let Some(query) = url.query() else { return url.to_string() };
+    let Some(query) = url.query() else {
+        return url.to_string();
+    };
     let parameters: Vec<String> = query
         .split('&')
         .map(|parameter| match parameter.split_once('=') {

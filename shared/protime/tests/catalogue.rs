@@ -7,8 +7,14 @@ use protime::{Method, PathParameters, Query, Request};
 use url::Url;
 
 fn all_scopes() -> Vec<String> {
-    let scopes = catalogue().entities().iter().flat_map(|entity| &entity.operations).flat_map(|operation| &operation.scopes);
-    scopes.map(|scope| format!("{}{scope}", catalogue().scope_prefix())).collect()
+    let scopes = catalogue()
+        .entities()
+        .iter()
+        .flat_map(|entity| &entity.operations)
+        .flat_map(|operation| &operation.scopes);
+    scopes
+        .map(|scope| format!("{}{scope}", catalogue().scope_prefix()))
+        .collect()
 }
 
 /// A value for every path parameter; the last one is given as `id` to show that the alias works.
@@ -20,7 +26,9 @@ fn path_of(operation: &Operation) -> PathParameters {
         .map(|(index, name)| {
             let value = match (operation.path_values.get(name), *name) {
                 (Some(values), _) => format!("\"{}\"", values[0]),
-                (None, "structureVersionId") => "\"00000000-0000-0000-0000-00000000000a\"".to_owned(),
+                (None, "structureVersionId") => {
+                    "\"00000000-0000-0000-0000-00000000000a\"".to_owned()
+                }
                 (None, _) => (index + 1).to_string(),
             };
             let name = if index + 1 == names.len() { "id" } else { name };
@@ -31,32 +39,68 @@ fn path_of(operation: &Operation) -> PathParameters {
 }
 
 fn query_of(operation: &Operation) -> Query {
-    let needs_date = operation.filters.iter().flatten().any(|field| field.required);
-    serde_json::from_str(if needs_date { r#"{"filter": "date ge '2026-01-01' and date le '2026-06-30'"}"# } else { "{}" }).unwrap()
+    let needs_date = operation
+        .filters
+        .iter()
+        .flatten()
+        .any(|field| field.required);
+    serde_json::from_str(if needs_date {
+        r#"{"filter": "date ge '2026-01-01' and date le '2026-06-30'"}"#
+    } else {
+        "{}"
+    })
+    .unwrap()
 }
 
 #[test]
 fn thirty_entities_and_eighty_four_operations_are_documented() {
     assert_eq!(catalogue().entities().len(), 30);
-    assert_eq!(catalogue().entities().iter().map(|entity| entity.operations.len()).sum::<usize>(), 84);
-    let webhooks = catalogue().entities().iter().filter(|entity| entity.webhooks).count();
+    assert_eq!(
+        catalogue()
+            .entities()
+            .iter()
+            .map(|entity| entity.operations.len())
+            .sum::<usize>(),
+        84
+    );
+    let webhooks = catalogue()
+        .entities()
+        .iter()
+        .filter(|entity| entity.webhooks)
+        .count();
     assert_eq!(webhooks, 18, "collections a webhook can be created for");
 }
 
 #[test]
 fn reads_need_a_read_scope_and_writes_a_write_scope() {
-    for operation in catalogue().entities().iter().flat_map(|entity| &entity.operations) {
-        let suffix = if operation.method == Method::Get { ".read" } else { ".write" };
+    for operation in catalogue()
+        .entities()
+        .iter()
+        .flat_map(|entity| &entity.operations)
+    {
+        let suffix = if operation.method == Method::Get {
+            ".read"
+        } else {
+            ".write"
+        };
         assert!(!operation.scopes.is_empty(), "{operation:?}");
-        assert!(operation.scopes.iter().all(|scope| scope.ends_with(suffix)), "{operation:?}");
+        assert!(
+            operation.scopes.iter().all(|scope| scope.ends_with(suffix)),
+            "{operation:?}"
+        );
     }
 }
 
 #[test]
 fn every_delta_starts_at_its_list_and_is_polled_below_delta() {
     for entity in catalogue().entities() {
-        let Some(delta) = entity.operation(OperationKind::Delta) else { continue };
-        assert_eq!(delta.path, entity.operation(OperationKind::List).unwrap().path);
+        let Some(delta) = entity.operation(OperationKind::Delta) else {
+            continue;
+        };
+        assert_eq!(
+            delta.path,
+            entity.operation(OperationKind::List).unwrap().path
+        );
         assert_eq!(delta.delta_path.unwrap(), format!("/delta/{}", entity.name));
     }
 }
@@ -78,10 +122,18 @@ fn the_method_and_url_of_every_operation_are_as_documented() {
             if operation.kind == OperationKind::Delta {
                 request.query = request.query.with_flag("delta");
             } else {
-                assert!(std::ptr::eq(request.operation.unwrap(), operation), "{operation:?}");
+                assert!(
+                    std::ptr::eq(request.operation.unwrap(), operation),
+                    "{operation:?}"
+                );
             }
             let url = request.url(&base_uri);
-            writeln!(golden, "{} {:?}: {} {url}", entity.name, operation.kind, request.method).unwrap();
+            writeln!(
+                golden,
+                "{} {:?}: {} {url}",
+                entity.name, operation.kind, request.method
+            )
+            .unwrap();
         }
     }
     insta::assert_snapshot!(golden);

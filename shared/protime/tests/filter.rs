@@ -2,7 +2,9 @@
 
 use proptest::prelude::*;
 use protime::catalogue::{Operation, OperationKind, catalogue};
-use protime::filter::{Comparison, Condition, Constant, Factor, Filter, Operator, Severity, Term, check};
+use protime::filter::{
+    Comparison, Condition, Constant, Factor, Filter, Operator, Severity, Term, check,
+};
 
 fn operation(entity: &str, kind: OperationKind) -> &'static Operation {
     catalogue().entity(entity).unwrap().operation(kind).unwrap()
@@ -12,14 +14,20 @@ fn problems(entity: &str, kind: OperationKind, filter: &str) -> Vec<(Severity, S
     let filter: Option<Filter> = (!filter.is_empty()).then(|| filter.parse().unwrap());
     let today = "2026-11-23".parse().unwrap();
     let found = check(filter.as_ref(), operation(entity, kind), today);
-    found.into_iter().map(|problem| (problem.severity, problem.message)).collect()
+    found
+        .into_iter()
+        .map(|problem| (problem.severity, problem.message))
+        .collect()
 }
 
 /// The one documented rule that a list filter breaks.
 fn error(entity: &str, filter: &str) -> String {
     let found = problems(entity, OperationKind::List, filter);
-    let errors: Vec<String> =
-        found.into_iter().filter(|(severity, _)| *severity == Severity::Error).map(|(_, message)| message).collect();
+    let errors: Vec<String> = found
+        .into_iter()
+        .filter(|(severity, _)| *severity == Severity::Error)
+        .map(|(_, message)| message)
+        .collect();
     assert_eq!(errors.len(), 1, "{entity}: {filter}: {errors:?}");
     errors[0].clone()
 }
@@ -40,7 +48,12 @@ fn documented_examples_are_accepted() {
         "(kind eq 'Activity' or kind eq 'InOut') and date ge '2026-01-01'",
     ] {
         let found = problems("clockings", OperationKind::List, filter);
-        assert!(found.iter().all(|(severity, _)| *severity == Severity::Warning), "{filter}: {found:?}");
+        assert!(
+            found
+                .iter()
+                .all(|(severity, _)| *severity == Severity::Warning),
+            "{filter}: {found:?}"
+        );
     }
 }
 
@@ -48,35 +61,95 @@ fn documented_examples_are_accepted() {
 fn each_broken_rule_says_what_is_allowed_instead() {
     let year = "date ge '2026-01-01' and date le '2026-06-30'";
     for (entity, filter, expected) in [
-        ("clockings", String::new(), "`date` is required, for example `date ge"),
-        ("clockings", "person in (1)".to_owned(), "`date` is required"),
-        ("clockings", format!("{year} and colour eq 'red'"), "unknown field `colour`; allowed: person, date, kind"),
-        ("clockings", format!("{year} and kind ge 'A'"), "operator `ge` is not allowed on `kind`; allowed: eq"),
-        ("clockings", format!("{year} and person in team(1)"), "unknown list `team(...)` on `person`; allowed: circle, org-group"),
-        ("clockings", format!("{year} and person in ('a')"), "`person` needs integer ids without quotes; found 'a'"),
-        ("clockings", format!("{year} and person in 5"), "`person in` needs a list in parentheses"),
-        ("clockings", "date ge 20260101".to_owned(), "`date` needs a date in single quotes, 'YYYY-MM-DD'; found 20260101"),
-        ("clockings", "date ge '2026-02-30'".to_owned(), "found '2026-02-30'"),
-        ("clockings", "date ge '2025-01-01' and date le '2026-01-02'".to_owned(), "may not exceed 1 year; with `date ge '2025-01-01'` the end may be '2025-12-31' at most"),
-        ("absence-definitions", "code eq 'A'".to_owned(), "unknown field `code`; this entity takes no filter"),
+        (
+            "clockings",
+            String::new(),
+            "`date` is required, for example `date ge",
+        ),
+        (
+            "clockings",
+            "person in (1)".to_owned(),
+            "`date` is required",
+        ),
+        (
+            "clockings",
+            format!("{year} and colour eq 'red'"),
+            "unknown field `colour`; allowed: person, date, kind",
+        ),
+        (
+            "clockings",
+            format!("{year} and kind ge 'A'"),
+            "operator `ge` is not allowed on `kind`; allowed: eq",
+        ),
+        (
+            "clockings",
+            format!("{year} and person in team(1)"),
+            "unknown list `team(...)` on `person`; allowed: circle, org-group",
+        ),
+        (
+            "clockings",
+            format!("{year} and person in ('a')"),
+            "`person` needs integer ids without quotes; found 'a'",
+        ),
+        (
+            "clockings",
+            format!("{year} and person in 5"),
+            "`person in` needs a list in parentheses",
+        ),
+        (
+            "clockings",
+            "date ge 20260101".to_owned(),
+            "`date` needs a date in single quotes, 'YYYY-MM-DD'; found 20260101",
+        ),
+        (
+            "clockings",
+            "date ge '2026-02-30'".to_owned(),
+            "found '2026-02-30'",
+        ),
+        (
+            "clockings",
+            "date ge '2025-01-01' and date le '2026-01-02'".to_owned(),
+            "may not exceed 1 year; with `date ge '2025-01-01'` the end may be '2025-12-31' at most",
+        ),
+        (
+            "absence-definitions",
+            "code eq 'A'".to_owned(),
+            "unknown field `code`; this entity takes no filter",
+        ),
     ] {
         let message = error(entity, &filter);
         assert!(message.contains(expected), "{filter}: {message}");
     }
-    let or = problems("clockings", OperationKind::List, "date ge '2026-01-01' or date le '2026-01-02'");
-    assert!(or.iter().any(|(_, message)| message.contains("`or` is not allowed on the range field `date`")), "{or:?}");
+    let or = problems(
+        "clockings",
+        OperationKind::List,
+        "date ge '2026-01-01' or date le '2026-01-02'",
+    );
+    assert!(
+        or.iter()
+            .any(|(_, message)| message.contains("`or` is not allowed on the range field `date`")),
+        "{or:?}"
+    );
 }
 
 #[test]
 fn deltas_have_rules_of_their_own() {
     let errors = |filter: &str| {
         let found = problems("clockings", OperationKind::Delta, filter);
-        found.into_iter().filter(|(severity, _)| *severity == Severity::Error).map(|(_, message)| message).collect::<Vec<_>>().join("; ")
+        found
+            .into_iter()
+            .filter(|(severity, _)| *severity == Severity::Error)
+            .map(|(_, message)| message)
+            .collect::<Vec<_>>()
+            .join("; ")
     };
     assert_eq!(errors("date ge '2025-01-01'"), "");
     assert!(errors("date le '2026-01-01'").contains("needs a start"));
     assert!(errors("date ge '2024-12-31'").contains("must be `date ge '2025-01-01'` or later"));
-    assert!(errors("date ge '2026-01-01' and person in (1)").contains("`person` is not allowed in a delta"));
+    assert!(
+        errors("date ge '2026-01-01' and person in (1)")
+            .contains("`person` is not allowed in a delta")
+    );
 }
 
 #[test]
@@ -84,14 +157,25 @@ fn what_is_not_documented_only_warns() {
     for (entity, filter) in [
         ("people", "anything eq 'x'"),
         ("jobs", "anything eq 'x'"),
-        ("assignments", "date ge '2020-01-01' and date le '2026-01-01'"),
+        (
+            "assignments",
+            "date ge '2020-01-01' and date le '2026-01-01'",
+        ),
         ("clockings", "date ge '2025-01-01' and date le '2026-01-01'"),
         ("clockings", "date ge '2026-01-01' and kind eq 'Novelty'"),
-        ("counters", "date ge '2026-01-01' and counter-definitions in (1)"),
+        (
+            "counters",
+            "date ge '2026-01-01' and counter-definitions in (1)",
+        ),
         ("counter-definitions", "enabled in (true)"),
     ] {
         let found = problems(entity, OperationKind::List, filter);
-        assert!(found.iter().all(|(severity, _)| *severity == Severity::Warning), "{filter}: {found:?}");
+        assert!(
+            found
+                .iter()
+                .all(|(severity, _)| *severity == Severity::Warning),
+            "{filter}: {found:?}"
+        );
     }
 }
 
@@ -99,17 +183,32 @@ fn what_is_not_documented_only_warns() {
 fn syntax_errors_name_the_place_and_the_remedy() {
     for (filter, expected) in [
         ("", "character 1: expected a field name"),
-        ("date gt '2026-01-01'", "character 6: `gt` is not an operator of the filter language; allowed: eq, ge, le, in"),
-        ("not date eq '2026-01-01'", "`not` is not part of the filter language"),
+        (
+            "date gt '2026-01-01'",
+            "character 6: `gt` is not an operator of the filter language; allowed: eq, ge, le, in",
+        ),
+        (
+            "not date eq '2026-01-01'",
+            "`not` is not part of the filter language",
+        ),
         ("contains(name, 'x')", "functions such as `contains(...)`"),
         ("person in ()", "a list needs at least one value"),
         ("person in (1, 2", "the list is not closed"),
         ("date ge '2026-01-01", "the string is not closed"),
-        ("(date ge '2026-01-01'", "the parenthesis of a group is not closed"),
+        (
+            "(date ge '2026-01-01'",
+            "the parenthesis of a group is not closed",
+        ),
         ("date ge '2026-01-01')", "closes nothing"),
-        ("date ge '2026-01-01' date", "expected `and`, `or` or the end"),
+        (
+            "date ge '2026-01-01' date",
+            "expected `and`, `or` or the end",
+        ),
         ("date ge 2026-01-01", "`2026-01-01` is not a value"),
-        ("person in (99999999999999999999)", "is not a value; write an integer of at most 64 bits"),
+        (
+            "person in (99999999999999999999)",
+            "is not a value; write an integer of at most 64 bits",
+        ),
     ] {
         let message = parse_error(filter);
         assert!(message.contains(expected), "{filter}: {message}");
@@ -120,7 +219,14 @@ fn syntax_errors_name_the_place_and_the_remedy() {
 #[test]
 fn and_binds_tighter_than_or() {
     let filter: Filter = "a eq 1 or b eq 2 and c eq 3".parse().unwrap();
-    assert_eq!(filter.terms.iter().map(|term| term.conditions.len()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(
+        filter
+            .terms
+            .iter()
+            .map(|term| term.conditions.len())
+            .collect::<Vec<_>>(),
+        [1, 2]
+    );
 }
 
 fn constant() -> impl Strategy<Value = Constant> {
@@ -132,18 +238,33 @@ fn constant() -> impl Strategy<Value = Constant> {
 }
 
 fn comparison() -> impl Strategy<Value = Condition> {
-    let list = (proptest::option::of("[a-z]{1,5}(-[a-z]{1,5})?"), proptest::collection::vec(constant(), 1..4))
+    let list = (
+        proptest::option::of("[a-z]{1,5}(-[a-z]{1,5})?"),
+        proptest::collection::vec(constant(), 1..4),
+    )
         .prop_map(|(name, items)| Factor::List { name, items });
     let factor = prop_oneof![constant().prop_map(Factor::Constant), list];
-    let operator = prop_oneof![Just(Operator::Eq), Just(Operator::Ge), Just(Operator::Le), Just(Operator::In)];
+    let operator = prop_oneof![
+        Just(Operator::Eq),
+        Just(Operator::Ge),
+        Just(Operator::Le),
+        Just(Operator::In)
+    ];
     ("[a-z]{1,8}(-[a-z]{1,8})?", operator, factor)
         .prop_filter("a word of the language", |(field, ..)| field != "not")
-        .prop_map(|(field, operator, factor)| Condition::Simple(Comparison { field, operator, factor }))
+        .prop_map(|(field, operator, factor)| {
+            Condition::Simple(Comparison {
+                field,
+                operator,
+                factor,
+            })
+        })
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
     let of = |condition: BoxedStrategy<Condition>| {
-        let term = proptest::collection::vec(condition, 1..4).prop_map(|conditions| Term { conditions });
+        let term =
+            proptest::collection::vec(condition, 1..4).prop_map(|conditions| Term { conditions });
         proptest::collection::vec(term, 1..3).prop_map(|terms| Filter { terms })
     };
     let leaf = of(comparison().boxed());

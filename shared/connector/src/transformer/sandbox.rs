@@ -37,40 +37,61 @@ impl<'a> HasLut<'a, Sandbox> for Environment<'a> {
 /// The functions of standard jq, those that reach out left out or made harmless.
 pub(super) fn standard_functions() -> impl Iterator<Item = Fun<Sandbox>> {
     let silent: RunPtr<Sandbox> = |_| Box::new(std::iter::empty());
-    let no_halt: RunPtr<Sandbox> = |_| failure("halt is not available in a transformer; use error(\"...\")");
-    let harmless: [Filter<RunPtr<Sandbox>>; 3] =
-        [("debug_empty", v(0), silent), ("stderr_empty", v(0), silent), ("halt", v(1), no_halt)];
+    let no_halt: RunPtr<Sandbox> =
+        |_| failure("halt is not available in a transformer; use error(\"...\")");
+    let harmless: [Filter<RunPtr<Sandbox>>; 3] = [
+        ("debug_empty", v(0), silent),
+        ("stderr_empty", v(0), silent),
+        ("halt", v(1), no_halt),
+    ];
     jaq_core::funs()
         .chain(jaq_std::funs())
         .chain(jaq_json::funs())
         .filter(|(name, ..)| !REPLACED.contains(name))
-        .chain(harmless.map(|function| run(function)))
+        .chain(harmless.map(run::<Sandbox>))
 }
 
 /// Dates around the scheduled time, as `YYYY-MM-DD` in the connection's time zone.
 pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
     let functions: [Filter<RunPtr<Sandbox>>; 5] = [
         ("today", v(0), |cv| date(&cv, Ok)),
-        ("start_of_month", v(0), |cv| date(&cv, |today| Ok(today.first_of_month()))),
-        ("start_of_year", v(0), |cv| date(&cv, |today| Ok(today.first_of_year()))),
+        ("start_of_month", v(0), |cv| {
+            date(&cv, |today| Ok(today.first_of_month()))
+        }),
+        ("start_of_year", v(0), |cv| {
+            date(&cv, |today| Ok(today.first_of_year()))
+        }),
         ("days", v(1), |mut cv| {
             let count = cv.0.pop_var();
-            date(&cv, |today| shifted(today, Span::new().try_days(integer(&count)?)))
+            date(&cv, |today| {
+                shifted(today, Span::new().try_days(integer(&count)?))
+            })
         }),
         ("months", v(1), |mut cv| {
             let count = cv.0.pop_var();
-            date(&cv, |today| shifted(today, Span::new().try_months(integer(&count)?)))
+            date(&cv, |today| {
+                shifted(today, Span::new().try_months(integer(&count)?))
+            })
         }),
     ];
-    functions.into_iter().map(|function| run(function)).collect()
+    functions.into_iter().map(run::<Sandbox>).collect()
 }
 
-fn date<'a>(cv: &Cv<'a, Sandbox>, of_today: impl FnOnce(Date) -> Result<Date, Error<Val>>) -> jaq_core::ValXs<'a, Val> {
+fn date<'a>(
+    cv: &Cv<'a, Sandbox>,
+    of_today: impl FnOnce(Date) -> Result<Date, Error<Val>>,
+) -> jaq_core::ValXs<'a, Val> {
     let dated = |schedule: &Schedule<'_>| -> ValR<Val> {
-        let today = schedule.now.to_zoned(schedule.time_zone.clone()).date();
+        let today = schedule
+            .now
+            .to_zoned_datetime(schedule.time_zone.clone())
+            .date();
         of_today(today).map(|date| Val::from(date.to_string()))
     };
-    bome(cv.0.data().schedule.map_or_else(|| Err(Error::str("no schedule to take the date from")), dated))
+    bome(cv.0.data().schedule.map_or_else(
+        || Err(Error::str("no schedule to take the date from")),
+        dated,
+    ))
 }
 
 fn integer(value: &Val) -> Result<i64, Error<Val>> {
@@ -80,7 +101,8 @@ fn integer(value: &Val) -> Result<i64, Error<Val>> {
 }
 
 fn shifted(date: Date, by: Result<Span, jiff::Error>) -> Result<Date, Error<Val>> {
-    by.and_then(|span| date.checked_add(span)).map_err(|_| Error::str("the date is out of range"))
+    by.and_then(|span| date.checked_add(span))
+        .map_err(|_| Error::str("the date is out of range"))
 }
 
 fn failure<'a>(message: &str) -> jaq_core::ValXs<'a, Val> {

@@ -29,7 +29,10 @@ pub enum Severity {
 ///
 /// `today` decides the earliest start of a delta (1 January of the previous year, `reference/delta`).
 pub fn check(filter: Option<&Filter>, operation: &Operation, today: Date) -> Vec<Problem> {
-    let mut checker = Checker { operation, problems: Vec::new() };
+    let mut checker = Checker {
+        operation,
+        problems: Vec::new(),
+    };
     checker.required_fields(filter);
     if let Some(filter) = filter {
         checker.filter(filter);
@@ -51,22 +54,36 @@ impl Checker<'_> {
     /// A documented rule is broken; an operation that is itself inferred has none.
     fn error(&mut self, message: String) {
         match self.operation.certainty {
-            Certainty::Documented => self.problems.push(Problem { severity: Severity::Error, message }),
+            Certainty::Documented => self.problems.push(Problem {
+                severity: Severity::Error,
+                message,
+            }),
             Certainty::Inferred => self.warning(message),
         }
     }
 
     fn warning(&mut self, message: String) {
-        self.problems.push(Problem { severity: Severity::Warning, message });
+        self.problems.push(Problem {
+            severity: Severity::Warning,
+            message,
+        });
     }
 
     fn required_fields(&mut self, filter: Option<&Filter>) {
         let operation = self.operation;
-        let mandatory = filter.map(Filter::mandatory_comparisons).unwrap_or_default();
-        for field in operation.filters.iter().flatten().filter(|field| field.required) {
+        let mandatory = filter
+            .map(Filter::mandatory_comparisons)
+            .unwrap_or_default();
+        for field in operation
+            .filters
+            .iter()
+            .flatten()
+            .filter(|field| field.required)
+        {
             let present = |operator: Option<Operator>| {
                 mandatory.iter().any(|comparison| {
-                    names(field, comparison) && operator.is_none_or(|operator| comparison.operator == operator)
+                    names(field, comparison)
+                        && operator.is_none_or(|operator| comparison.operator == operator)
                 })
             };
             let name = field.name;
@@ -100,7 +117,14 @@ impl Checker<'_> {
         let name = &comparison.field;
         let allowed = match fields {
             [] => "this entity takes no filter".to_owned(),
-            fields => format!("allowed: {}", fields.iter().map(|field| field.name).collect::<Vec<_>>().join(", ")),
+            fields => format!(
+                "allowed: {}",
+                fields
+                    .iter()
+                    .map(|field| field.name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
         };
         self.error(if self.is_delta() && name == "person" {
             format!("filter: `person` is not allowed in a delta; {allowed}")
@@ -110,14 +134,27 @@ impl Checker<'_> {
     }
 
     fn comparison(&mut self, comparison: &Comparison, field: &FilterField) {
-        let Comparison { field: written, operator, factor } = comparison;
+        let Comparison {
+            field: written,
+            operator,
+            factor,
+        } = comparison;
         let name = field.name;
         if written != name {
-            self.warning(format!("filter: `{written}` is the older spelling of `{name}`"));
+            self.warning(format!(
+                "filter: `{written}` is the older spelling of `{name}`"
+            ));
         }
         if !field.operators.contains(operator) {
-            let allowed = field.operators.iter().map(|operator| operator.as_str()).collect::<Vec<_>>().join(", ");
-            let message = format!("filter: operator `{operator}` is not allowed on `{name}`; allowed: {allowed}");
+            let allowed = field
+                .operators
+                .iter()
+                .map(|operator| operator.as_str())
+                .collect::<Vec<_>>()
+                .join(", ");
+            let message = format!(
+                "filter: operator `{operator}` is not allowed on `{name}`; allowed: {allowed}"
+            );
             match field.operators_certainty {
                 Certainty::Documented => self.error(message),
                 Certainty::Inferred => self.warning(message),
@@ -127,14 +164,25 @@ impl Checker<'_> {
             (Operator::In, Factor::Constant(_)) => {
                 self.error(format!("filter: `{name} in` needs a list in parentheses, for example `{name} in (1, 2)`"));
             }
-            (Operator::In, Factor::List { name: Some(list), .. }) if !LIST_NAMES.contains(&list.as_str()) => {
-                self.error(format!("filter: unknown list `{list}(...)` on `{name}`; allowed: circle, org-group"));
+            (
+                Operator::In,
+                Factor::List {
+                    name: Some(list), ..
+                },
+            ) if !LIST_NAMES.contains(&list.as_str()) => {
+                self.error(format!(
+                    "filter: unknown list `{list}(...)` on `{name}`; allowed: circle, org-group"
+                ));
             }
             (Operator::In, Factor::List { items, .. }) => self.constants(field, items),
             (_, Factor::List { .. }) => {
-                self.error(format!("filter: `{name} {operator}` takes one value; a list needs `{name} in (...)`"));
+                self.error(format!(
+                    "filter: `{name} {operator}` takes one value; a list needs `{name} in (...)`"
+                ));
             }
-            (_, Factor::Constant(constant)) => self.constants(field, std::slice::from_ref(constant)),
+            (_, Factor::Constant(constant)) => {
+                self.constants(field, std::slice::from_ref(constant))
+            }
         }
     }
 
@@ -147,19 +195,30 @@ impl Checker<'_> {
                     self.error(format!("filter: `{name}` needs a date in single quotes, 'YYYY-MM-DD'; found {constant}"));
                 }
                 (FieldType::IdList, Constant::String(_) | Constant::Boolean(_)) => {
-                    self.error(format!("filter: `{name}` needs integer ids without quotes; found {constant}"));
+                    self.error(format!(
+                        "filter: `{name}` needs integer ids without quotes; found {constant}"
+                    ));
                 }
                 (FieldType::Enum, Constant::String(value)) => {
                     if !field.values.contains(&value.as_str()) {
                         let known = field.values.join(", ");
-                        self.warning(format!("filter: '{value}' is not a documented value of `{name}`: {known}"));
+                        self.warning(format!(
+                            "filter: '{value}' is not a documented value of `{name}`: {known}"
+                        ));
                     }
                 }
-                (FieldType::Enum | FieldType::String, Constant::Integer(_) | Constant::Boolean(_)) => {
-                    self.error(format!("filter: `{name}` needs a value in single quotes; found {constant}"));
+                (
+                    FieldType::Enum | FieldType::String,
+                    Constant::Integer(_) | Constant::Boolean(_),
+                ) => {
+                    self.error(format!(
+                        "filter: `{name}` needs a value in single quotes; found {constant}"
+                    ));
                 }
                 (FieldType::Boolean, Constant::Integer(_) | Constant::String(_)) => {
-                    self.warning(format!("filter: `{name}` is true or false; found {constant}"));
+                    self.warning(format!(
+                        "filter: `{name}` is true or false; found {constant}"
+                    ));
                 }
                 (FieldType::IdList, Constant::Integer(_))
                 | (FieldType::String, Constant::String(_))
@@ -168,7 +227,9 @@ impl Checker<'_> {
             if let Constant::String(text) = constant
                 && text.contains('\'')
             {
-                self.warning(format!("filter: how Protime escapes a quote in `{name}` is not documented"));
+                self.warning(format!(
+                    "filter: how Protime escapes a quote in `{name}` is not documented"
+                ));
             }
         }
     }
@@ -178,7 +239,9 @@ impl Checker<'_> {
     fn alternatives(&mut self, filter: &Filter) {
         if filter.terms.len() > 1 {
             for comparison in filter.comparisons() {
-                let Some(field) = self.operation.filter_field(&comparison.field) else { continue };
+                let Some(field) = self.operation.filter_field(&comparison.field) else {
+                    continue;
+                };
                 let name = field.name;
                 match field.kind {
                     FieldType::Date => self.error(format!("filter: `or` is not allowed on the range field `{name}`; use `and`")),
@@ -201,7 +264,12 @@ impl Checker<'_> {
 
     fn date_range(&mut self, filter: &Filter, today: Date) {
         let operation = self.operation;
-        for field in operation.filters.iter().flatten().filter(|field| field.kind == FieldType::Date) {
+        for field in operation
+            .filters
+            .iter()
+            .flatten()
+            .filter(|field| field.kind == FieldType::Date)
+        {
             let name = field.name;
             let Bounds { from, until } = Bounds::of(filter, field);
             if self.is_delta()
@@ -215,10 +283,14 @@ impl Checker<'_> {
             }
             match (from, until) {
                 (Some(from), Some(until)) if until < from => {
-                    self.warning(format!("filter: the range of `{name}` ends ('{until}') before it starts ('{from}')"));
+                    self.warning(format!(
+                        "filter: the range of `{name}` ends ('{until}') before it starts ('{from}')"
+                    ));
                 }
                 (Some(from), Some(until)) => {
-                    let Some(years) = field.max_range_years else { continue };
+                    let Some(years) = field.max_range_years else {
+                        continue;
+                    };
                     let limit = from.saturating_add(Span::new().years(years));
                     if until > limit {
                         self.error(format!(
@@ -233,14 +305,18 @@ impl Checker<'_> {
                     }
                 }
                 (None, Some(_)) if field.max_range_years.is_some() => {
-                    self.warning(format!("filter: `{name}` has an end but no start, so the range may exceed 1 year"));
+                    self.warning(format!(
+                        "filter: `{name}` has an end but no start, so the range may exceed 1 year"
+                    ));
                 }
                 (Some(from), None)
                     if field.max_range_years.is_some()
                         && !self.is_delta()
                         && from.saturating_add(1.year()) < today =>
                 {
-                    self.warning(format!("filter: `{name}` has no end, and starts more than 1 year ago"));
+                    self.warning(format!(
+                        "filter: `{name}` has no end, and starts more than 1 year ago"
+                    ));
                 }
                 _ => {}
             }
@@ -259,14 +335,20 @@ impl Bounds {
     fn of(filter: &Filter, field: &FilterField) -> Self {
         let mut bounds = Self::default();
         for comparison in filter.mandatory_comparisons() {
-            let Factor::Constant(Constant::String(text)) = &comparison.factor else { continue };
-            let Some(day) = parse_date(text) else { continue };
+            let Factor::Constant(Constant::String(text)) = &comparison.factor else {
+                continue;
+            };
+            let Some(day) = parse_date(text) else {
+                continue;
+            };
             if !names(field, comparison) {
                 continue;
             }
             match comparison.operator {
                 Operator::Ge => bounds.from = Some(bounds.from.map_or(day, |from| from.max(day))),
-                Operator::Le => bounds.until = Some(bounds.until.map_or(day, |until| until.min(day))),
+                Operator::Le => {
+                    bounds.until = Some(bounds.until.map_or(day, |until| until.min(day)))
+                }
                 Operator::Eq | Operator::In => {}
             }
         }
@@ -279,5 +361,7 @@ fn names(field: &FilterField, comparison: &Comparison) -> bool {
 }
 
 fn parse_date(text: &str) -> Option<Date> {
-    (text.len() == "YYYY-MM-DD".len()).then(|| text.parse().ok()).flatten()
+    (text.len() == "YYYY-MM-DD".len())
+        .then(|| text.parse().ok())
+        .flatten()
 }

@@ -23,7 +23,9 @@ impl FromStr for Filter {
         let filter = parser.expression(0)?;
         match parser.peek() {
             None => Ok(filter),
-            Some(')') => parser.fail("this parenthesis closes nothing; remove it or open one before"),
+            Some(')') => {
+                parser.fail("this parenthesis closes nothing; remove it or open one before")
+            }
             Some(_) => parser.fail("expected `and`, `or` or the end of the filter"),
         }
     }
@@ -37,7 +39,9 @@ struct Parser<'a> {
 impl<'a> Parser<'a> {
     fn expression(&mut self, depth: usize) -> Result<Filter, ParseError> {
         if depth > MAX_DEPTH {
-            return self.fail(format!("parentheses are nested deeper than {MAX_DEPTH} levels; write it flatter"));
+            return self.fail(format!(
+                "parentheses are nested deeper than {MAX_DEPTH} levels; write it flatter"
+            ));
         }
         let mut terms = vec![self.term(depth)?];
         while self.keyword("or") {
@@ -64,11 +68,15 @@ impl<'a> Parser<'a> {
     }
 
     fn comparison(&mut self) -> Result<Comparison, ParseError> {
-        let field = match self.word() {
-            Some("not") => return self.fail_word("not", "`not` is not part of the filter language; allowed operators: eq, ge, le, in"),
-            Some(field) => field.to_owned(),
-            None => return self.fail("expected a field name, for example `date`"),
-        };
+        let field =
+            match self.word() {
+                Some("not") => return self.fail_word(
+                    "not",
+                    "`not` is not part of the filter language; allowed operators: eq, ge, le, in",
+                ),
+                Some(field) => field.to_owned(),
+                None => return self.fail("expected a field name, for example `date`"),
+            };
         if self.peek() == Some('(') {
             return self.fail(format!(
                 "functions such as `{field}(...)` are not part of the filter language; write `field operator value`"
@@ -76,7 +84,11 @@ impl<'a> Parser<'a> {
         }
         let operator = self.operator()?;
         let factor = self.factor()?;
-        Ok(Comparison { field, operator, factor })
+        Ok(Comparison {
+            field,
+            operator,
+            factor,
+        })
     }
 
     fn operator(&mut self) -> Result<Operator, ParseError> {
@@ -89,7 +101,9 @@ impl<'a> Parser<'a> {
             "le" => Ok(Operator::Le),
             "in" => Ok(Operator::In),
             other => {
-                let message = format!("`{other}` is not an operator of the filter language; allowed: eq, ge, le, in");
+                let message = format!(
+                    "`{other}` is not an operator of the filter language; allowed: eq, ge, le, in"
+                );
                 self.fail_word(other, message)
             }
         }
@@ -97,12 +111,20 @@ impl<'a> Parser<'a> {
 
     fn factor(&mut self) -> Result<Factor, ParseError> {
         if self.peek() == Some('(') {
-            return Ok(Factor::List { name: None, items: self.list()? });
+            return Ok(Factor::List {
+                name: None,
+                items: self.list()?,
+            });
         }
         let before = self.offset;
         if let Some(name) = self.word().map(str::to_owned) {
-            if self.peek() == Some('(') && !name.starts_with(|c: char| c.is_ascii_digit() || c == '-') {
-                return Ok(Factor::List { name: Some(name), items: self.list()? });
+            if self.peek() == Some('(')
+                && !name.starts_with(|c: char| c.is_ascii_digit() || c == '-')
+            {
+                return Ok(Factor::List {
+                    name: Some(name),
+                    items: self.list()?,
+                });
             }
             self.offset = before;
         }
@@ -118,7 +140,10 @@ impl<'a> Parser<'a> {
         while self.symbol(',') {
             items.push(self.constant()?);
         }
-        self.expect(')', "the list is not closed; add `)`, or `,` before a further value")?;
+        self.expect(
+            ')',
+            "the list is not closed; add `)`, or `,` before a further value",
+        )?;
         Ok(items)
     }
 
@@ -182,7 +207,11 @@ impl<'a> Parser<'a> {
     }
 
     fn expect(&mut self, symbol: char, message: &str) -> Result<(), ParseError> {
-        if self.symbol(symbol) { Ok(()) } else { self.fail(message) }
+        if self.symbol(symbol) {
+            Ok(())
+        } else {
+            self.fail(message)
+        }
     }
 
     fn keyword(&mut self, keyword: &str) -> bool {
@@ -206,7 +235,10 @@ impl<'a> Parser<'a> {
 
     fn fail<T>(&self, message: impl Into<String>) -> Result<T, ParseError> {
         let position = self.text[..self.offset].chars().count() + 1;
-        Err(ParseError { position, message: message.into() })
+        Err(ParseError {
+            position,
+            message: message.into(),
+        })
     }
 
     /// Fails at the word just read.

@@ -1,0 +1,62 @@
+//! Answers: pages, and the error bodies of `reference/responses`.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    /// One after the other.
+    pub(crate) body: Vec<Bytes>,
+}
+
+impl Answer {
+    pub(crate) fn empty(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    pub(crate) fn json(status: u16, value: &Value) -> Self {
+        Self::raw(status, vec![value.to_string().into()])
+    }
+
+    pub(crate) fn raw(status: u16, body: Vec<Bytes>) -> Self {
+        Self {
+            status,
+            headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+            body,
+        }
+    }
+
+    pub(crate) fn error(status: u16, code: &str, message: &str) -> Self {
+        Self::json(
+            status,
+            &json!({"error": {"code": code, "message": message}}),
+        )
+    }
+
+    /// A broken filter or business rule.
+    pub(crate) fn refused(reasons: &[String]) -> Self {
+        let error = json!({"code": "BadRequest", "message": "The request was refused.", "reasons": reasons});
+        Self::json(400, &json!({"error": error}))
+    }
+
+    /// Failed model validation: no `error` around it. The items' shape is not documented; these are strings.
+    pub(crate) fn not_valid(errors: &[String]) -> Self {
+        let message = "The model is not valid.";
+        Self::json(
+            400,
+            &json!({"code": "ValidationFailed", "message": message, "validationErrors": errors}),
+        )
+    }
+
+    pub(crate) fn with_header(mut self, name: &str, value: String) -> Self {
+        self.headers.push((name.to_owned(), value));
+        self
+    }
+}

@@ -1,0 +1,128 @@
+//! The token endpoint, and who may do what with a token.
+
+use jiff::SignedDuration;
+use protime::catalogue::{Operation, catalogue};
+use serde_json::{Value, json};
+use url::form_urlencoded;
+
+use crate::answer::Answer;
+use crate::state::{State, Token};
+
+/// `POST /tenants/{tenant}/connect/token`, with the errors of RFC 6749.
+pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
+    state.token_requests += 1;
+    let field = |name: &str| {
+        let found = form_urlencoded::parse(body).find(|(key, _)| key == name);
+        found
+            .map(|(_, value)| value.into_owned())
+            .unwrap_or_default()
+    };
+    let error = |status, code: &str| Answer::json(status, &json!({"error": code}));
+    if field("grant_type") != "client_credentials" {
+        return error(400, "unsupported_grant_type");
+    }
+    if field("client_id") != state.client_id || field("client_secret") != state.client_secret {
+        return error(400, "invalid_client");
+    }
+    let known = state.secret()["scopes"].clone();
+    let scopes: Vec<String> = field("scope")
+        .split_ascii_whitespace()
+        .map(str::to_owned)
+        .collect();
+    let is_known = |scope: &String| {
+        known
+            .as_array()
+            .is_some_and(|all| all.contains(&Value::from(scope.as_str())))
+    };
+    if scopes.is_empty() || !scopes.iter().all(is_known) {
+        return error(400, "invalid_scope");
+    }
+    let access_token = format!("simulated.access-token.{}", state.token_requests);
+    let expires_in = state.settings.expires_in;
+    let life = SignedDuration::from_secs(i64::try_from(expires_in).unwrap_or(i64::MAX));
+    let expires = state
+        .now()
+        .saturating_add(life)
+        .unwrap_or(jiff::Timestamp::MAX);
+    let granted = scopes.join(" ");
+    let client_id = state.client_id.clone();
+    state.tokens.insert(
+        access_token.clone(),
+        Token {
+            client_id,
+            expires,
+            scopes,
+        },
+    );
+    Answer::json(
+        200,
+        &json!({"access_token": access_token, "expires_in": expires_in, "token_type": "Bearer", "scope": granted}),
+    )
+}
+
+/// The client of a request with a valid token and a User-Agent.
+pub(crate) fn authenticate(
+    state: &State,
+    authorization: Option<&str>,
+    user_agent: &str,
+) -> Result<String, Answer> {
+    let token = authorization
+        .and_then(|header| header.strip_prefix("Bearer "))
+        .and_then(|token| state.tokens.get(token));
+    let token = token.filter(|token| state.now() < token.expires);
+    let Some(token) = token else {
+        return Err(denied(
+            state,
+            401,
+            "The access token is missing or not valid.",
+        ));
+    };
+    // The header is mandatory; what happens without it is not documented.
+    if user_agent.is_empty() {
+        return Err(Answer::error(
+            400,
+            "BadRequest",
+            "The User-Agent header is missing.",
+        ));
+    }
+    Ok(token.client_id.clone())
+}
+
+/// Whether the token covers the operation.
+pub(crate) fn authorise(
+    state: &State,
+    authorization: Option<&str>,
+    operation: &Operation,
+) -> Result<(), Answer> {
+    let token = authorization
+        .and_then(|header| header.strip_prefix("Bearer "))
+        .and_then(|token| state.tokens.get(token));
+    let prefix = catalogue().scope_prefix();
+    let covered = token.is_some_and(|token| {
+        operation
+            .scopes
+            .iter()
+            .any(|scope| token.scopes.contains(&format!("{prefix}{scope}")))
+    });
+    let status = state.settings.missing_scope_status;
+    if covered {
+        Ok(())
+    } else {
+        Err(denied(state, status, "The access token lacks the scope."))
+    }
+}
+
+fn denied(state: &State, status: u16, message: &str) -> Answer {
+    if state.settings.empty_auth_errors {
+        return Answer::empty(status);
+    }
+    Answer::error(
+        status,
+        if status == 401 {
+            "Unauthorized"
+        } else {
+            "Forbidden"
+        },
+        message,
+    )
+}

@@ -1,0 +1,189 @@
+//! Everything a simulator knows, behind one lock.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
+use protime::catalogue::{Entity, catalogue};
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::data::{Collection, Size};
+use crate::fault::Fault;
+use crate::list::Listing;
+use crate::settings::{Options, Settings};
+
+pub(crate) const TENANT: &str = "acme";
+
+pub(crate) struct State {
+    pub(crate) options: Options,
+    pub(crate) settings: Settings,
+    pub(crate) origin: String,
+    clock: Clock,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: String,
+    pub(crate) tokens: HashMap<String, Token>,
+    pub(crate) token_requests: u64,
+    collections: HashMap<String, Collection>,
+    pub(crate) listings: HashMap<String, Arc<Listing>>,
+    pub(crate) deltas: HashMap<u64, Delta>,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) requests: VecDeque<LoggedRequest>,
+    /// Sub-resources without ids: usages and restrictions, by path.
+    pub(crate) documents: HashMap<String, Vec<Value>>,
+    versions: u64,
+}
+
+/// An access token that was handed out.
+pub(crate) struct Token {
+    pub(crate) client_id: String,
+    pub(crate) expires: Timestamp,
+    pub(crate) scopes: Vec<String>,
+}
+
+/// A delta in progress.
+pub(crate) struct Delta {
+    pub(crate) client_id: String,
+    pub(crate) entity: &'static str,
+    pub(crate) filter: Option<String>,
+    pub(crate) references: Vec<(String, String)>,
+    pub(crate) last_request: Timestamp,
+    pub(crate) used: Vec<String>,
+}
+
+/// A request as it came in.
+#[derive(Debug, Clone, Serialize)]
+pub struct LoggedRequest {
+    /// Its method.
+    pub method: String,
+    /// Path and query, exactly as on the request line.
+    pub target: String,
+    /// Its `User-Agent`.
+    pub user_agent: String,
+    /// Whether it carried an `Authorization` header.
+    pub authorized: bool,
+    /// Its body, except of token requests.
+    pub body: String,
+    /// What it was answered with; 0 where the connection was broken.
+    pub status: u16,
+}
+
+enum Clock {
+    Real(SignedDuration),
+    Fixed(Timestamp),
+}
+
+impl State {
+    pub(crate) fn new(options: Options, origin: String) -> Self {
+        Self {
+            settings: options.settings.clone(),
+            clock: options
+                .now
+                .map_or(Clock::Real(SignedDuration::ZERO), Clock::Fixed),
+            options,
+            origin,
+            client_id: "simulator-client".to_owned(),
+            client_secret: "simulator-client-secret".to_owned(),
+            tokens: HashMap::new(),
+            token_requests: 0,
+            collections: HashMap::new(),
+            listings: HashMap::new(),
+            deltas: HashMap::new(),
+            faults: Vec::new(),
+            requests: VecDeque::new(),
+            documents: HashMap::new(),
+            versions: 1 << 32,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        match self.clock {
+            Clock::Fixed(now) => now,
+            Clock::Real(ahead) => Timestamp::now()
+                .saturating_add(ahead)
+                .unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// A clock that was set stands still where the simulator was started with a fixed one, else goes on.
+    pub(crate) fn set_now(&mut self, now: Timestamp) {
+        self.clock = match self.clock {
+            Clock::Fixed(_) => Clock::Fixed(now),
+            Clock::Real(_) => Clock::Real(now.duration_since(Timestamp::now())),
+        };
+    }
+
+    pub(crate) fn next_version(&mut self) -> String {
+        self.versions += 1;
+        crate::data::change_version(self.versions)
+    }
+
+    /// The records of an entity, made when first asked for.
+    pub(crate) fn collection(&mut self, entity: &Entity) -> &mut Collection {
+        let Options {
+            people, days, seed, ..
+        } = self.options;
+        let today = self
+            .options
+            .now
+            .unwrap_or_else(Timestamp::now)
+            .to_zoned_datetime(jiff::tz::TimeZone::UTC)
+            .date();
+        self.collections
+            .entry(entity.name.to_owned())
+            .or_insert_with(|| {
+                Collection::generate(
+                    entity,
+                    Size {
+                        people,
+                        days,
+                        seed,
+                        today,
+                    },
+                )
+            })
+    }
+
+    /// Replaces the records of an entity, which need not be in the catalogue.
+    pub(crate) fn set_collection(&mut self, name: &str, collection: Collection) {
+        self.collections.insert(name.to_owned(), collection);
+        self.listings.clear();
+    }
+
+    pub(crate) fn known_collection(&self, name: &str) -> Option<&Collection> {
+        self.collections.get(name)
+    }
+
+    pub(crate) fn entity(name: &str) -> Option<&'static Entity> {
+        catalogue().entity(name)
+    }
+
+    pub(crate) fn remember(&mut self, request: LoggedRequest) {
+        if self.requests.len() >= self.options.remember_requests {
+            self.requests.pop_front();
+        }
+        if self.options.remember_requests > 0 {
+            self.requests.push_back(request);
+        }
+    }
+
+    /// The HTTP client's secret, as the connector expects it.
+    pub(crate) fn secret(&self) -> Value {
+        let mut scopes: Vec<String> = catalogue()
+            .entities()
+            .iter()
+            .flat_map(|entity| &entity.operations)
+            .flat_map(|operation| &operation.scopes)
+            .map(|scope| format!("{}{scope}", catalogue().scope_prefix()))
+            .collect();
+        scopes.sort();
+        scopes.dedup();
+        serde_json::json!({
+            "base_uri": self.origin,
+            "access_token_url": format!("{}/tenants/{TENANT}/connect/token", self.origin),
+            "client_id": self.client_id,
+            "client_secret": self.client_secret,
+            "scopes": scopes,
+        })
+    }
+}

@@ -1,0 +1,276 @@
+"""Local AWS, the simulator and the deployed stack, started for as long as something needs them.
+
+Everything listens on loopback, on ports that are free at the time, so several checkouts can run at once. No
+process outlives the one that started it, and the user's own AWS configuration is neither read nor changed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TOOLS = ROOT / ".tools"
+LOGS = TOOLS / "logs"
+REGION = "eu-west-1"
+SECRET = "protime/acme"
+
+
+class Failure(Exception):
+    """Something the user can act on; the message says how."""
+
+
+def say(text: str = "") -> None:
+    print(text, flush=True)
+
+
+@contextmanager
+def step(text: str):
+    """One line of progress, with the time it took."""
+    print(f"  {text} ... ", end="", flush=True)
+    started = time.monotonic()
+    try:
+        yield
+    except BaseException:
+        print("failed", flush=True)
+        raise
+    minutes, seconds = divmod(time.monotonic() - started, 60)
+    print(f"{int(minutes)} min {int(seconds)} s" if minutes else f"{seconds:.1f} s", flush=True)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(what: str, ready, seconds: float = 60, log: Path | None = None):
+    """Asks again and again; the result is the first that is neither None nor False."""
+    end = time.monotonic() + seconds
+    while True:
+        result = ready()
+        if result is not None and result is not False:
+            return result
+        if time.monotonic() > end:
+            hint = f"; its log is {log}" if log else ""
+            raise Failure(f"{what} did not happen within {seconds:.0f} seconds{hint}")
+        time.sleep(0.1)
+
+
+def die_with_parent() -> None:
+    """Asks Linux to end this process with its parent, however the parent ends."""
+    if sys.platform == "linux":
+        parent_death_signal = 1
+        ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
+
+
+def architecture() -> str:
+    return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+
+
+class Stack:
+    """Use as a context: everything it started is stopped at its end."""
+
+    def __init__(self, name: str):
+        self.name = name
+        self.directory = Path(tempfile.mkdtemp(prefix="protime-local-"))
+        self.processes: list[subprocess.Popen] = []
+        self.endpoint = ""
+        self.simulator = ""
+        self.outputs: dict[str, str] = {}
+        LOGS.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> "Stack":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        return self
+
+    def __exit__(self, *_) -> None:
+        for process in reversed(self.processes):
+            self._signal(process, signal.SIGTERM)
+        for process in self.processes:
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                pass
+            # Also what the process itself has started: its group ends as a whole.
+            self._signal(process, signal.SIGKILL)
+            process.wait()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    @staticmethod
+    def _signal(process: subprocess.Popen, number: int) -> None:
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def environment(self) -> dict[str, str]:
+        """The user's environment, but pointing at local AWS and at no account."""
+        kept = {key: value for key, value in os.environ.items() if not key.startswith("AWS_")}
+        nothing = self.directory / "empty"
+        nothing.touch()
+        return kept | {
+            "PATH": f"{TOOLS / 'build' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_CONFIG_FILE": str(nothing),
+            "AWS_SHARED_CREDENTIALS_FILE": str(nothing),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_PAGER": "",
+            "SAM_CLI_TELEMETRY": "0",
+        }
+
+    def run(self, command: list[str], log_name: str, advice: str) -> None:
+        """Runs a tool; what it prints goes to a log that a failure names."""
+        log = LOGS / f"{log_name}.log"
+        with log.open("wb") as output:
+            try:
+                code = subprocess.call(command, cwd=ROOT, env=self.environment(), stdout=output, stderr=output)
+            except FileNotFoundError:
+                raise Failure(f"{command[0]} is not installed. {advice}") from None
+        if code != 0:
+            last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-15:])
+            raise Failure(f"{' '.join(command[:2])} failed. {advice}\nThe end of {log}:\n{last}")
+
+    def start(self, command: list[str], log_name: str, environment: dict[str, str], **options) -> subprocess.Popen:
+        log = (LOGS / f"{log_name}.log").open("wb")
+        options = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL} | options
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, start_new_session=True, preexec_fn=die_with_parent, **options
+        )
+        self.processes.append(process)
+        return process
+
+    def start_local_aws(self) -> None:
+        port = free_port()
+        self.endpoint = f"http://127.0.0.1:{port}"
+        state = self.directory / "aws"
+        state.mkdir()
+        environment = self.environment() | {
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "MINISTACK_REGION": REGION,
+            "TMPDIR": str(state),
+            "STATE_DIR": str(state),
+            "LOG_LEVEL": "INFO",
+        }
+        process = self.start([str(TOOLS / "local-aws" / "bin" / "ministack")], "local-aws", environment)
+        log = LOGS / "local-aws.log"
+
+        def answers() -> bool:
+            if process.poll() is not None:
+                raise Failure(f"local AWS ended at once; its log is {log}")
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=1):
+                    self.client("sqs").list_queues()
+                    return True
+            except Exception:  # noqa: BLE001 - not yet, whatever the reason
+                return False
+
+        wait_until("the start of local AWS", answers, log=log)
+
+    def start_simulator(self, arguments: list[str]) -> None:
+        """Builds and starts the simulator, and stores the secret that it prints."""
+        self.run(["cargo", "build", "--quiet", "-p", "simulator"], "simulator-build", "Rust is needed: https://rustup.rs")
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        process = self.start(
+            [str(target / "debug" / "simulator"), "--listen", "127.0.0.1:0", "--exit-with-stdin", *arguments],
+            "simulator",
+            self.environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout
+        line = process.stdout.readline().decode()
+        if not line:
+            raise Failure(f"the simulator did not start; its log is {LOGS / 'simulator.log'}")
+        self.simulator = json.loads(line)["base_uri"]
+        self.client("secretsmanager").create_secret(Name=SECRET, SecretString=line.strip())
+
+    def build(self) -> None:
+        options = ["--parameter-overrides", f"Architecture={architecture()}"]
+        advice = "If a crate cannot be downloaded, check the network and try again."
+        self.run(["sam", "build", "--build-dir", str(TOOLS / "sam-build"), *options], "sam-build", advice)
+
+    def deploy(self, parameters: dict[str, str]) -> None:
+        overrides = [f"{key}={value}" for key, value in ({"Architecture": architecture()} | parameters).items()]
+        bucket = f"deploy-{self.name.lower()}"
+        self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        self.run(
+            ["sam", "deploy", "--template-file", str(TOOLS / "sam-build" / "template.yaml"), "--stack-name", self.name,
+             "--s3-bucket", bucket, "--no-resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset",
+             "--region", REGION, "--parameter-overrides", *overrides],
+            "sam-deploy",
+            "This is the template's fault or local AWS's, not yours.",
+        )
+        stack = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
+        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def client(self, service: str):
+        import boto3
+        from botocore.config import Config
+
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint,
+            region_name=REGION,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",
+            config=Config(retries={"max_attempts": 0}),
+        )
+
+    def variables(self) -> dict[str, str]:
+        """What a command needs to use the stack: PagesQueueUrl is PAGES_QUEUE_URL."""
+        screaming = {re.sub(r"(?<!^)(?=[A-Z])", "_", key).upper(): value for key, value in self.outputs.items()}
+        return self.environment() | screaming | {
+            "STACK_NAME": self.name,
+            "SIMULATOR_URL": self.simulator,
+            "LOCAL_AWS_LOG": str(LOGS / "local-aws.log"),
+        }
+
+    def asked(self) -> list[dict]:
+        """The requests that the simulator got, without those for tokens."""
+        with urllib.request.urlopen(f"{self.simulator}/_simulator/requests") as answer:
+            return [request for request in json.load(answer) if "/connect/token" not in request["target"]]
+
+
+def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str]) -> None:
+    """Everything up and deployed, with a line for each step."""
+    with step("Starting local AWS"):
+        stack.start_local_aws()
+    with step("Building and starting the Protime simulator (the first time: a minute)"):
+        stack.start_simulator(simulator)
+    with step("Building the two Lambda functions with sam build (the first time: several minutes)"):
+        stack.build()
+    with step("Deploying template.yaml with sam deploy"):
+        stack.deploy(parameters)
+
+
+def main(body) -> None:
+    """Runs `body` so that failures are sentences and Ctrl-C is no failure."""
+    try:
+        sys.exit(body())
+    except Failure as failure:
+        print(f"\n{failure}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+        sys.exit(130)

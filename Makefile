@@ -65,7 +65,7 @@ check: .tools/build/installed
 end-to-end: .tools/build/installed .tools/local-aws/installed
 	echo '== End to end'
 	cargo test --quiet -p end_to_end --no-run
-	$(BUILD)/python infra/run.py cargo test -p end_to_end
+	$(BUILD)/python infra/run.py cargo test -p end_to_end -- --test-threads=1
 
 # A virtual environment for each list of pinned tools; a changed list makes a new one.
 .tools/%/installed: infra/tools/%.txt

@@ -1,1 +1,329 @@
+//! What the end-to-end tests stand on: the deployed stack, and for each test a Protime, a secret and a queue of
+//! its own, so that no test sees another's.
+//!
+//! `make end-to-end` deploys the stack and sets the environment that [`Stack::of_environment`] reads.
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "it is a test harness: what fails here fails a test"
+)]
+#![expect(clippy::missing_panics_doc, reason = "as above")]
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_sdk_sqs::types::Message;
+use serde_json::{Value, json};
+use simulator::{Options, Simulator};
+use tokio::time::Instant;
+
+/// How long anything may take that happens by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The deployed stack.
+pub struct Stack {
+    /// Lambda.
+    pub lambda: aws_sdk_lambda::Client,
+    /// CloudWatch Logs.
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// SQS.
+    pub sqs: aws_sdk_sqs::Client,
+    secrets: aws_sdk_secretsmanager::Client,
+}
+
+/// One test's own Protime, with a secret and a pages queue for it.
+pub struct Tenant {
+    /// The deployed stack.
+    pub stack: Stack,
+    /// The Protime.
+    pub protime: Simulator,
+    /// The secret's name.
+    pub client: String,
+    /// The queue's URL.
+    pub pages: String,
+}
+
+/// What an invocation ended with.
+pub struct Invoked {
+    /// What the function returned, or Lambda's error object.
+    pub payload: Value,
+    /// Whether it is an error.
+    pub failed: bool,
+}
+
+/// A variable that `make end-to-end` sets.
+pub fn variable(name: &str) -> String {
+    std::env::var(name)
+        .unwrap_or_else(|_| panic!("{name} is not set; run these tests with `make end-to-end`"))
+}
+
+impl Stack {
+    /// The stack that the environment names.
+    pub async fn of_environment() -> Self {
+        variable("AWS_ENDPOINT_URL");
+        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .load()
+            .await;
+        Self {
+            lambda: aws_sdk_lambda::Client::new(&aws),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&aws),
+            sqs: aws_sdk_sqs::Client::new(&aws),
+            secrets: aws_sdk_secretsmanager::Client::new(&aws),
+        }
+    }
+
+    /// Takes messages off a queue until `enough` of them are there.
+    pub async fn receive(&self, queue: &str, enough: impl Fn(&[Message]) -> bool) -> Vec<Message> {
+        let mut found = Vec::new();
+        let end = Instant::now() + PATIENCE;
+        while !enough(&found) {
+            assert!(
+                Instant::now() < end,
+                "{} messages came, and no more: {found:#?}",
+                found.len()
+            );
+            found.extend(self.take(queue, 1).await);
+        }
+        found
+    }
+
+    /// The messages that are there now.
+    pub async fn drain(&self, queue: &str) -> Vec<Message> {
+        let mut found = Vec::new();
+        loop {
+            let more = self.take(queue, 0).await;
+            if more.is_empty() {
+                return found;
+            }
+            found.extend(more);
+        }
+    }
+
+    async fn take(&self, queue: &str, wait_seconds: i32) -> Vec<Message> {
+        let receive = self
+            .sqs
+            .receive_message()
+            .queue_url(queue)
+            .max_number_of_messages(10);
+        let receive = receive
+            .wait_time_seconds(wait_seconds)
+            .message_attribute_names("All");
+        let messages = receive
+            .send()
+            .await
+            .expect("messages can be received")
+            .messages
+            .unwrap_or_default();
+        for message in &messages {
+            let receipt = message.receipt_handle().expect("a receipt");
+            self.sqs
+                .delete_message()
+                .queue_url(queue)
+                .receipt_handle(receipt)
+                .send()
+                .await
+                .expect("it can be deleted");
+        }
+        messages
+    }
+
+    /// Every line in the stack's log groups.
+    pub async fn log_lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for function in ["subscriber", "publisher"] {
+            let group = format!("/aws/lambda/{}-{function}", variable("STACK_NAME"));
+            let mut pages = self
+                .logs
+                .filter_log_events()
+                .log_group_name(&group)
+                .into_paginator()
+                .send();
+            while let Some(page) = pages.next().await {
+                let events = page
+                    .expect("the log can be read")
+                    .events
+                    .unwrap_or_default();
+                lines.extend(events.into_iter().filter_map(|event| event.message));
+            }
+        }
+        lines
+    }
+}
+
+impl Tenant {
+    /// A Protime with 20 people and 30 days.
+    pub async fn new() -> Self {
+        Self::with(Options::default(), &json!({})).await
+    }
+
+    /// A Protime as wanted; `secret` adds fields to its secret.
+    pub async fn with(options: Options, secret: &Value) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let stack = Stack::of_environment().await;
+        let protime = Simulator::start(options)
+            .await
+            .expect("the simulator starts");
+        let name = format!(
+            "test-{}-{}",
+            std::process::id(),
+            NUMBER.fetch_add(1, Ordering::Relaxed)
+        );
+        let client = format!("protime/{name}");
+        let queue = stack
+            .sqs
+            .create_queue()
+            .queue_name(format!("{}-{name}", variable("STACK_NAME")));
+        let pages = queue
+            .send()
+            .await
+            .expect("a queue can be created")
+            .queue_url
+            .expect("it has a URL");
+        let tenant = Self {
+            stack,
+            protime,
+            client,
+            pages,
+        };
+        let text = tenant.secret(secret);
+        let create = tenant
+            .stack
+            .secrets
+            .create_secret()
+            .name(&tenant.client)
+            .secret_string(text);
+        create.send().await.expect("a secret can be created");
+        tenant
+    }
+
+    fn secret(&self, extra: &Value) -> String {
+        let mut value: Value = serde_json::from_str(&self.protime.secret_json()).expect("JSON");
+        for (name, field) in extra.as_object().into_iter().flatten() {
+            value[name] = field.clone();
+        }
+        value.to_string()
+    }
+
+    /// Stores the Protime's present secret.
+    pub async fn store_secret(&self) {
+        self.store_secret_with(&json!({})).await;
+    }
+
+    /// Stores the Protime's present secret with additional fields.
+    pub async fn store_secret_with(&self, extra: &Value) {
+        let text = self.secret(extra);
+        let put = self
+            .stack
+            .secrets
+            .put_secret_value()
+            .secret_id(&self.client)
+            .secret_string(text);
+        put.send().await.expect("the secret can be changed");
+    }
+
+    /// Runs an incoming connection of this tenant.
+    pub async fn subscribe(&self, connection: Value) -> Invoked {
+        let mut event = json!({"incoming": "test", "client": self.client, "queue": self.pages});
+        for (name, value) in connection.as_object().expect("an object") {
+            event[name] = value.clone();
+        }
+        self.invoke(event.to_string()).await
+    }
+
+    /// Invokes the subscriber with an event as it stands.
+    pub async fn invoke(&self, event: String) -> Invoked {
+        let function = variable("SUBSCRIBER_FUNCTION_NAME");
+        let answer = self
+            .stack
+            .lambda
+            .invoke()
+            .function_name(function)
+            .payload(event.into_bytes().into());
+        let answer = answer.send().await.expect("the function can be invoked");
+        let payload =
+            serde_json::from_slice(answer.payload().expect("a payload").as_ref()).expect("JSON");
+        Invoked {
+            payload,
+            failed: answer.function_error().is_some(),
+        }
+    }
+
+    /// Runs an incoming connection that completes, and returns what it returned.
+    pub async fn completed(&self, connection: Value) -> Value {
+        let invoked = self.subscribe(connection).await;
+        assert!(!invoked.failed, "{}", invoked.payload);
+        assert_eq!(
+            invoked.payload["status"], "completed",
+            "{}",
+            invoked.payload
+        );
+        invoked.payload
+    }
+
+    /// The bodies of all messages in the pages queue, in order of page and part.
+    pub async fn events(&self) -> Vec<Value> {
+        let messages = self.stack.drain(&self.pages).await;
+        let mut events: Vec<Value> = messages
+            .iter()
+            .map(|message| serde_json::from_str(message.body().unwrap()).unwrap())
+            .collect();
+        events.sort_by_key(|event| {
+            (
+                event["page"].as_u64().unwrap_or(u64::MAX),
+                event["part"].as_u64(),
+            )
+        });
+        events
+    }
+
+    /// Targets of the API requests, in order.
+    pub fn targets(&self) -> Vec<String> {
+        let api = self
+            .protime
+            .requests()
+            .into_iter()
+            .filter(|request| !request.target.starts_with("/tenants/"));
+        api.map(|request| request.target).collect()
+    }
+
+    /// Puts a publish request of this tenant on the publish queue.
+    pub async fn publish(&self, request: Value) {
+        let mut body = json!({"client": self.client});
+        for (name, value) in request.as_object().expect("an object") {
+            body[name] = value.clone();
+        }
+        self.publish_text(&body.to_string()).await;
+    }
+
+    /// Puts any text on the publish queue.
+    pub async fn publish_text(&self, body: &str) {
+        let send = self
+            .stack
+            .sqs
+            .send_message()
+            .queue_url(variable("PUBLISH_QUEUE_URL"))
+            .message_body(body);
+        send.send().await.expect("a message can be sent");
+    }
+}
+
+/// A message's attributes as text.
+pub fn attributes(message: &Message) -> HashMap<String, String> {
+    let attributes = message.message_attributes.clone().unwrap_or_default();
+    attributes
+        .into_iter()
+        .map(|(name, value)| (name, value.string_value.unwrap_or_default()))
+        .collect()
+}
+
+/// Waits for something that happens by itself.
+pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !happened() {
+        assert!(Instant::now() < end, "{what} did not happen");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -451,47 +451,54 @@ fn render(
         return collection.slices(records);
     }
     let rendered = records.iter().map(|record| {
-        let mut value = collection.value(record);
+        let mut text = String::from_utf8_lossy(&collection.text(record)).into_owned();
         for (name, reference) in references {
-            add_references(&mut value, entity.name, name, reference);
+            text = with_reference(&text, entity.name == name, name, reference);
         }
-        Bytes::from(value.to_string())
+        Bytes::from(text)
     });
     separated(rendered.collect())
 }
 
-/// Adds the reference beside the ids of objects that belong to the collection, by the property's name.
-fn add_references(value: &mut Value, entity: &str, collection: &str, reference: &str) {
+/// Adds the reference beside the ids of objects that belong to the collection, by the property's name. It is
+/// put into the text, so that everything else stays as it was.
+fn with_reference(text: &str, is_own: bool, collection: &str, reference: &str) -> String {
     let singular = match collection {
         "people" => "person".to_owned(),
-        other => other.trim_end_matches('s').to_owned(),
+        other => other.trim_end_matches('s').replace('-', ""),
     };
-    let wanted: String = singular.replace('-', "");
-    let add = |object: &mut Value| {
-        if let Some(id) = object
-            .get("id")
-            .map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned))
-        {
-            object["externalReferences"][reference] =
-                external_reference(collection, reference, &id);
+    let added = |id: &str| {
+        let value = external_reference(collection, reference, id.trim_matches('"'));
+        format!(r#","externalReferences":{}"#, json!({reference: value}))
+    };
+    let mut result = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(r#"":{"id":"#) {
+        let name = before
+            .rsplit('"')
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let id = &after[..after.find(['}', ',']).unwrap_or(after.len())];
+        result.push_str(before);
+        result.push_str(r#"":{"id":"#);
+        result.push_str(id);
+        if name.ends_with(&singular) {
+            result.push_str(&added(id));
         }
-    };
-    if entity == collection {
-        add(value);
+        rest = &after[id.len()..];
     }
-    let Value::Object(members) = value else {
-        return;
-    };
-    for (name, member) in members {
-        match member {
-            Value::Object(_) if name.to_ascii_lowercase().ends_with(&wanted) => add(member),
-            Value::Object(_) => add_references(member, "", collection, reference),
-            Value::Array(items) => items
-                .iter_mut()
-                .for_each(|item| add_references(item, "", collection, reference)),
-            _ => {}
-        }
+    result.push_str(rest);
+    if is_own
+        && let Ok(value) = serde_json::from_str::<Value>(&result)
+        && let Some(end) = result.rfind('}')
+    {
+        let id = value["id"]
+            .as_str()
+            .map_or_else(|| value["id"].to_string(), str::to_owned);
+        result.insert_str(end, &added(&id));
     }
+    result
 }
 
 /// A record whose JSON is only read when a filter needs it.

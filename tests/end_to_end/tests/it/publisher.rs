@@ -1,0 +1,169 @@
+//! Publish requests from SQS into Protime.
+
+use end_to_end::{Tenant, attributes, eventually, variable};
+use serde_json::{Value, json};
+use simulator::{Action, Fault};
+
+const CLOCKINGS: &str = "/connector/protimeapi/api/v1/clockings";
+
+fn clocking(person: u32, minutes: u32) -> Value {
+    json!({"person": {"id": person}, "date": "2026-01-15", "timeOfDayInMinutes": minutes, "kind": "InOut"})
+}
+
+#[tokio::test]
+async fn of_six_requests_two_are_written_once_and_four_are_parked_with_reasons() {
+    let tenant = Tenant::new().await;
+    let dead_letters = variable("PUBLISH_DEAD_LETTER_QUEUE_URL");
+    tenant.stack.drain(&dead_letters).await;
+    let post =
+        |payload: Value| json!({"method": "POST", "entity": "clockings", "payload": payload});
+    tenant.publish(post(clocking(1, 510))).await;
+    tenant
+        .publish(json!({"method": "PATCH", "entity": "clockings", "payload": {}}))
+        .await;
+    tenant
+        .publish(json!({"method": "POST", "entity": "clocks", "payload": {}}))
+        .await;
+    let mut refused = post(clocking(999_999, 510));
+    refused["idempotencyKey"] = json!("key-1");
+    tenant.publish(refused.clone()).await;
+    tenant.publish_text("not JSON").await;
+    tenant.publish(post(clocking(2, 1020))).await;
+
+    let parked = tenant
+        .stack
+        .receive(&dead_letters, |found| found.len() >= 4)
+        .await;
+    let posts = || {
+        tenant
+            .protime
+            .requests()
+            .into_iter()
+            .filter(|request| request.method == "POST" && request.authorized)
+            .collect::<Vec<_>>()
+    };
+    eventually("three posts", || posts().len() >= 3).await;
+    let mut statuses: Vec<u16> = posts().iter().map(|request| request.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [201, 201, 400], "a refusal is tried once");
+
+    let find = |text: &str| {
+        attributes(
+            parked
+                .iter()
+                .find(|message| message.body().unwrap().contains(text))
+                .expect(text),
+        )
+    };
+    for (text, message) in [
+        ("not JSON", "not a publish request"),
+        (
+            "PATCH",
+            "unknown method \"PATCH\"; allowed: POST, PUT, DELETE",
+        ),
+        ("clocks", "entity `clocks`: unknown"),
+    ] {
+        let found = find(text);
+        assert_eq!(found["reason"], "invalid", "{text}");
+        assert!(found["message"].contains(message), "{found:?}");
+        assert!(!found["idempotencyKey"].is_empty());
+    }
+    let found = find("999999");
+    assert_eq!(
+        (found["reason"].as_str(), found["status"].as_str()),
+        ("refused", "400")
+    );
+    assert_eq!(
+        (found["code"].as_str(), found["message"].as_str()),
+        ("BadRequest", "The request was refused.")
+    );
+    assert_eq!(found["idempotencyKey"], "key-1");
+    let details: Value = serde_json::from_str(&found["details"]).unwrap();
+    assert_eq!(
+        details["reasons"],
+        json!(["person: there is no such person"])
+    );
+    assert!(tenant.stack.drain(&dead_letters).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_may_succeed_later_is_tried_later() {
+    let tenant = Tenant::new().await;
+    let headers = vec![("retry-after".to_owned(), "1".to_owned())];
+    let unavailable = Action::Answer {
+        status: 503,
+        headers,
+        body: String::new(),
+    };
+    tenant
+        .protime
+        .add_fault(Fault::new(CLOCKINGS, 2, unavailable));
+    tenant
+        .publish(json!({"method": "POST", "entity": "clockings", "payload": clocking(1, 510)}))
+        .await;
+    let statuses = || tenant.targets_with_status();
+    eventually("the write", || statuses().ends_with(&[201])).await;
+    assert_eq!(statuses(), [503, 503, 201]);
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_not_repeated_but_parked() {
+    let tenant = Tenant::new().await;
+    let dead_letters = variable("PUBLISH_DEAD_LETTER_QUEUE_URL");
+    tenant
+        .protime
+        .add_fault(Fault::new(CLOCKINGS, 1, Action::DropAfter));
+    tenant
+        .publish(json!({"method": "POST", "entity": "clockings", "payload": clocking(1, 511)}))
+        .await;
+    let parked = tenant
+        .stack
+        .receive(&dead_letters, |found| !found.is_empty())
+        .await;
+    assert_eq!(attributes(&parked[0])["reason"], "unknown-outcome");
+    assert_eq!(tenant.targets(), [CLOCKINGS]);
+}
+
+#[tokio::test]
+async fn assignments_are_created_updated_and_deleted() {
+    let tenant = Tenant::new().await;
+    let assignment = json!({
+        "person": {"externalReferences": {"@badge-number": "0000003"}}, "from": "2026-02-02",
+        "activityLevels": [{"level": 1, "activityDefinition": {"id": "00000000-0000-4000-8000-000000000001"}}],
+    });
+    let methods = || tenant.targets_with_status();
+    for (request, status) in [
+        (
+            json!({"method": "POST", "entity": "assignments", "payload": assignment}),
+            201,
+        ),
+        (
+            json!({"method": "PUT", "entity": "assignments", "path": {"id": 7}, "payload": assignment}),
+            200,
+        ),
+        (
+            json!({"method": "DELETE", "entity": "assignments", "path": {"id": 7}}),
+            200,
+        ),
+    ] {
+        let before = methods().len();
+        tenant.publish(request).await;
+        eventually("the write", || methods().len() > before).await;
+        assert_eq!(methods().last(), Some(&status));
+    }
+}
+
+trait Statuses {
+    fn targets_with_status(&self) -> Vec<u16>;
+}
+
+impl Statuses for Tenant {
+    fn targets_with_status(&self) -> Vec<u16> {
+        let api = self
+            .protime
+            .requests()
+            .into_iter()
+            .filter(|request| request.authorized);
+        api.map(|request| request.status).collect()
+    }
+}

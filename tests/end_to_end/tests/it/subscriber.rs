@@ -1,0 +1,365 @@
+//! Pages from Protime into SQS.
+
+use end_to_end::Tenant;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use simulator::{Action, Fault, Options, Simulator};
+
+const CLOCKINGS: &str = "/connector/protimeapi/api/v1/clockings";
+
+fn year_2025() -> Options {
+    Options {
+        now: Some("2025-07-05T12:00:00Z".parse().unwrap()),
+        ..Options::default()
+    }
+}
+
+#[tokio::test]
+async fn protime_is_asked_for_exactly_the_url_its_users_know() {
+    let tenant = Tenant::with(year_2025(), &json!({})).await;
+    let event = json!({
+        "incoming": "clockings", "entity": "clockings", "path": {},
+        "query": {"filter": "date ge '2025-01-01' and date le '2025-07-05'"},
+        "pagination": true, "sync": "full", "time_zone": "Europe/Brussels",
+        "run": "<aws.scheduler.execution-id>", "scheduled": "<aws.scheduler.scheduled-time>",
+    });
+    tenant.completed(event.clone()).await;
+    let mut by_id = event;
+    by_id["path"] = json!({"id": 7});
+    by_id["query"] = json!({});
+    let outcome = tenant.completed(by_id).await;
+    let targets = tenant.targets();
+    assert_eq!(
+        targets[0],
+        format!("{CLOCKINGS}?filter=date+ge+%272025-01-01%27+and+date+le+%272025-07-05%27")
+    );
+    assert_eq!(targets.last().unwrap(), &format!("{CLOCKINGS}/7"));
+    assert_eq!(
+        (&outcome["pages"], &outcome["records"], &outcome["messages"]),
+        (&json!(1), &json!(1), &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn every_record_arrives_once_and_in_order_with_one_run_completed() {
+    let tenant = Tenant::new().await;
+    tenant.protime.configure(|settings| {
+        settings.page_size = 100;
+        settings.empty_pages_after = vec![2, 7];
+    });
+    let records: Vec<Value> = (1..=1234)
+        .map(|id| json!({"id": id, "name": {"default": "Département"}}))
+        .collect();
+    tenant
+        .protime
+        .set_records("departments", &json!(records).to_string())
+        .unwrap();
+
+    let outcome = tenant
+        .completed(
+            json!({"entity": "departments", "run": "run-1", "scheduled": "2026-11-23T10:00:00Z"}),
+        )
+        .await;
+    assert_eq!(outcome["incoming"], "test");
+    assert_eq!(outcome["run"], "run-1");
+    assert_eq!(
+        (&outcome["pages"], &outcome["records"], &outcome["messages"]),
+        (&json!(15), &json!(1234), &json!(13))
+    );
+
+    let events = tenant.events().await;
+    let (completed, pages) = events.split_last().unwrap();
+    assert_eq!(completed["type"], "protime.run-completed.v1");
+    assert_eq!(completed["id"], "run-1/completed");
+    assert_eq!(
+        completed["data"],
+        json!({"pages": 15, "records": 1234, "messages": 13})
+    );
+
+    let arrived: Vec<u64> = pages
+        .iter()
+        .flat_map(|page| page["data"]["value"].as_array().unwrap())
+        .map(|record| record["id"].as_u64().unwrap())
+        .collect();
+    assert_eq!(arrived, (1..=1234).collect::<Vec<u64>>());
+    for page in pages {
+        assert_eq!(page["specversion"], "1.0");
+        assert_eq!(page["type"], "protime.page.v1");
+        assert_eq!(
+            page["source"],
+            format!(
+                "{}/connector/protimeapi/api/v1/departments",
+                tenant.protime.base_uri()
+            )
+        );
+        assert_eq!(
+            (&page["subject"], &page["entity"], &page["run"]),
+            (&json!("test"), &json!("departments"), &json!("run-1"))
+        );
+        assert_eq!(
+            (&page["sync"], &page["chain"], &page["part"]),
+            (&json!("full"), &json!(0), &json!(0))
+        );
+        assert_eq!(page["datacontenttype"], "application/json");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_five_megabytes_arrives_in_parts_that_join_to_the_same_bytes() {
+    let tenant = Tenant::new().await;
+    let number = "12345678901234567890123.000100";
+    let text = "é\u{FFFF}\\u0001 ".repeat(450);
+    let records: Vec<String> = (1..=1000)
+        .map(|id| format!(r#"{{"id" : {id}, "n":{number},"text":"{text}"}}"#))
+        .collect();
+    tenant
+        .protime
+        .configure(|settings| settings.page_size = 1000);
+    tenant
+        .protime
+        .set_records("departments", &format!("[{}]", records.join(",")))
+        .unwrap();
+    let outcome = tenant.completed(json!({"entity": "departments"})).await;
+    assert!(outcome["bytes"].as_u64().unwrap() > 5_000_000, "{outcome}");
+
+    let messages = tenant.stack.drain(&tenant.pages).await;
+    let mut parts: Vec<(u64, String)> = Vec::new();
+    for message in &messages {
+        let body = message.body().unwrap();
+        assert!(body.len() <= 1_048_576);
+        let event: Value = serde_json::from_str(body).unwrap();
+        let Some(part) = event["part"].as_u64() else {
+            continue;
+        };
+        let value = body
+            .split_once(r#""data":{"value":"#)
+            .unwrap()
+            .1
+            .strip_suffix("}}")
+            .unwrap();
+        let hash: String = Sha256::digest(value)
+            .iter()
+            .take(8)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert_eq!(
+            event["id"],
+            format!("{}/0/0/{part}/{hash}", event["run"].as_str().unwrap())
+        );
+        parts.push((part, value[1..value.len() - 1].to_owned()));
+    }
+    parts.sort();
+    assert!(parts.len() > 5, "{}", parts.len());
+    let joined = parts
+        .into_iter()
+        .map(|(_, value)| value)
+        .collect::<Vec<_>>()
+        .join(",");
+    // SQS cannot carry U+FFFF; as a JSON escape it is the same text.
+    assert!(
+        joined == records.join(",").replace('\u{FFFF}', "\\uffff"),
+        "the records are the same bytes"
+    );
+}
+
+#[tokio::test]
+async fn one_token_serves_warm_runs_and_renewals_cost_one_request_each() {
+    let tenant = Tenant::new().await;
+    let event = json!({"entity": "departments"});
+    for _ in 0..3 {
+        tenant.completed(event.clone()).await;
+    }
+    assert_eq!(tenant.protime.token_requests(), 1);
+    tenant.protime.revoke_tokens();
+    tenant.completed(event.clone()).await;
+    assert_eq!(tenant.protime.token_requests(), 2);
+    tenant.protime.rotate_client_secret("rotated");
+    tenant.store_secret().await;
+    tenant.completed(event).await;
+    assert_eq!(
+        tenant.protime.token_requests(),
+        4,
+        "one that was refused, one with the new secret"
+    );
+}
+
+#[tokio::test]
+async fn links_and_redirects_to_other_origins_and_repeated_links_fail_the_run() {
+    let elsewhere = Simulator::start(Options::default()).await.unwrap();
+    let answer = |status, body: String, headers| Action::Answer {
+        status,
+        headers,
+        body,
+    };
+    let foreign = json!({"value": [{"id": 1}], "nextLink": format!("{}/connector?continuationToken=x", elsewhere.base_uri())});
+    let repeated = json!({"value": [{"id": 1}], "nextLink": "/connector/protimeapi/api/v1/departments?continuationToken=x"});
+    let location = vec![("location".to_owned(), elsewhere.base_uri())];
+    for (action, kind, message) in [
+        (
+            answer(200, foreign.to_string(), Vec::new()),
+            "ProtimeLink",
+            "nothing was sent there",
+        ),
+        (
+            answer(302, String::new(), location),
+            "ProtimeRefused",
+            "which is not followed",
+        ),
+        (
+            answer(200, repeated.to_string(), Vec::new()),
+            "ProtimeLink",
+            "the same link twice",
+        ),
+    ] {
+        let tenant = Tenant::new().await;
+        tenant
+            .protime
+            .add_fault(Fault::new("/departments", 9, action));
+        let invoked = tenant.subscribe(json!({"entity": "departments"})).await;
+        assert!(invoked.failed, "{}", invoked.payload);
+        assert_eq!(invoked.payload["errorType"], kind, "{}", invoked.payload);
+        assert!(
+            invoked.payload["errorMessage"]
+                .as_str()
+                .unwrap()
+                .contains(message),
+            "{}",
+            invoked.payload
+        );
+        let events = tenant.events().await;
+        assert!(
+            events
+                .iter()
+                .all(|event| event["type"] != "protime.run-completed.v1"),
+            "a failed run sends none"
+        );
+    }
+    assert!(
+        elsewhere.requests().is_empty(),
+        "{:?}",
+        elsewhere.requests()
+    );
+}
+
+#[tokio::test]
+async fn mistakes_are_explained_before_protime_is_asked() {
+    let tenant = Tenant::new().await;
+    for (event, kind, message) in [
+        (
+            json!({"entity": "clocking"}),
+            "InvalidRequest",
+            "entity `clocking`: unknown; known: clockings,",
+        ),
+        (
+            json!({"entity": "clockings"}),
+            "InvalidRequest",
+            "`date` is required",
+        ),
+        (
+            json!({"entity": "departments", "colour": "red"}),
+            "InvalidConnection",
+            "unknown field `colour`",
+        ),
+        (
+            json!({"entity": "departments", "sync": "delta"}),
+            "InvalidConnection",
+            "not supported yet",
+        ),
+        (
+            json!({"entity": "departments", "time_zone": "Mars"}),
+            "InvalidConnection",
+            "unknown zone \"Mars\"",
+        ),
+        (
+            json!({"entity": "departments", "transform": ".query = "}),
+            "InvalidConnection",
+            "jq, line 1",
+        ),
+        (
+            json!({"entity": "departments", "client": "protime/nobody"}),
+            "Credentials",
+            "secret `protime/nobody`: does not exist",
+        ),
+        (
+            json!({"entity": "activity-definitions", "path": {"level": 1}}),
+            "InvalidRequest",
+            "structureVersionId",
+        ),
+    ] {
+        let invoked = tenant.subscribe(event.clone()).await;
+        assert_eq!(
+            invoked.payload["errorType"], kind,
+            "{event}: {}",
+            invoked.payload
+        );
+        assert!(
+            invoked.payload["errorMessage"]
+                .as_str()
+                .unwrap()
+                .contains(message),
+            "{event}: {}",
+            invoked.payload
+        );
+    }
+    assert!(tenant.targets().is_empty());
+}
+
+#[tokio::test]
+async fn a_transformer_sets_the_request_and_a_fifo_queue_keeps_the_pages_in_order() {
+    let mut tenant = Tenant::with(year_2025(), &json!({})).await;
+    tenant.protime.configure(|settings| settings.page_size = 50);
+    let name = tenant.pages.rsplit('/').next().unwrap().to_owned() + ".fifo";
+    let create = tenant.stack.sqs.create_queue().queue_name(name);
+    let create = create.attributes(aws_sdk_sqs::types::QueueAttributeName::FifoQueue, "true");
+    tenant.pages = create.send().await.unwrap().queue_url.unwrap();
+    let event = json!({
+        "entity": "clockings", "scheduled": "2025-07-04T22:30:00Z",
+        "transform": ".query.filter = \"date ge '\\(days(-3))' and date le '\\(today)'\"",
+    });
+    tenant.completed(event).await;
+    assert_eq!(
+        tenant.targets()[0],
+        format!("{CLOCKINGS}?filter=date+ge+%272025-07-02%27+and+date+le+%272025-07-05%27"),
+        "dates are local"
+    );
+    let messages = tenant.stack.drain(&tenant.pages).await;
+    let pages: Vec<Option<u64>> = messages
+        .iter()
+        .map(|message| {
+            serde_json::from_str::<Value>(message.body().unwrap()).unwrap()["page"].as_u64()
+        })
+        .collect();
+    assert_eq!(
+        pages,
+        [Some(0), Some(1), Some(2), Some(3), None],
+        "in order, run-completed last"
+    );
+}
+
+#[tokio::test]
+async fn entities_that_the_catalogue_lacks_and_first_pages_can_be_read() {
+    let tenant = Tenant::new().await;
+    tenant
+        .protime
+        .set_records("new-collection", r#"[{"id":1},{"id":2}]"#)
+        .unwrap();
+    // As text, since the order of the query's keys is kept.
+    let event = format!(
+        r#"{{"incoming": "test", "client": "{}", "queue": "{}", "entity": "/new-collection", "query": {{"type": true, "start": 0}}}}"#,
+        tenant.client, tenant.pages
+    );
+    let outcome = tenant.invoke(event).await.payload;
+    assert_eq!(outcome["records"], 2, "{outcome}");
+    assert_eq!(
+        tenant.targets(),
+        ["/connector/protimeapi/api/v1/new-collection?type=true&start=0"]
+    );
+    tenant.protime.configure(|settings| settings.page_size = 5);
+    let outcome = tenant
+        .completed(json!({"entity": "departments", "pagination": false}))
+        .await;
+    assert_eq!(
+        (&outcome["pages"], &outcome["records"]),
+        (&json!(1), &json!(5))
+    );
+}

@@ -21,11 +21,11 @@ pub use parking::{Parking, Reason};
 pub use publish_request::{InvalidRequest, PublishRequest};
 
 /// The longest that SQS can hide a message is 12 hours, counted from its delivery.
-const LONGEST_VISIBILITY: Duration = Duration::from_secs(11 * 60 * 60);
+const LONGEST_VISIBILITY: Duration = Duration::from_hours(11);
 /// As many messages as an event of the publish queue holds.
 const CONCURRENCY: usize = 10;
 const FIRST_DEFERRAL: Duration = Duration::from_secs(1);
-const LONGEST_DEFERRAL: Duration = Duration::from_secs(15 * 60);
+const LONGEST_DEFERRAL: Duration = Duration::from_mins(15);
 
 /// What all invocations of an environment share.
 pub struct Publisher {

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use crate::transformer::{CompileError, RunError, Schedule, Transformer};
 
-/// What EventBridge Scheduler replaces in an input; local stand-ins pass it through.
+/// What `EventBridge` Scheduler replaces in an input; local stand-ins pass it through.
 const UNFILLED: &str = "<aws.scheduler.";
 
 /// An incoming connection, as one invocation of the subscriber gets it.

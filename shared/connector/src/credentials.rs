@@ -13,7 +13,7 @@ use crate::aws;
 
 /// A secret is read again when it is older than this, so that an edited setting takes effect without a
 /// redeploy. A rejected client reads it again at once.
-const MAX_AGE: Duration = Duration::from_secs(300);
+const MAX_AGE: Duration = Duration::from_mins(5);
 
 /// An HTTP client that cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,7 @@
 //! What the functions of the Protime connector share.
 //!
 //! An incoming connection ([`connection`]) is read with an HTTP client from Secrets Manager ([`credentials`]);
-//! its pages become CloudEvents ([`page_message`]) that are sent to SQS ([`queue`]). Transformers are jq programs
+//! its pages become `CloudEvents` ([`page_message`]) that are sent to SQS ([`queue`]). Transformers are jq programs
 //! ([`transformer`]), logs are JSON lines ([`telemetry`]).
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! Page messages: CloudEvents 1.0 in JSON, as consumers of the pages queue get them.
+//! Page messages: `CloudEvents` 1.0 in JSON, as consumers of the pages queue get them.
 
 use std::fmt::Write;
 
@@ -93,7 +93,7 @@ impl RunHeader {
         self.message(RUN_COMPLETED, id, body)
     }
 
-    /// The attributes of CloudEvents and ours, up to and including `sync`; the object is left open.
+    /// The attributes of `CloudEvents` and ours, up to and including `sync`; the object is left open.
     fn opening(&self, kind: &str, id: &str, time: Timestamp) -> String {
         format!(
             r#"{{"specversion":"1.0","type":"{kind}","id":{},"source":{},"subject":{},"time":"{time:.0}","datacontenttype":"application/json","entity":{},"run":{},"sync":"{}""#,

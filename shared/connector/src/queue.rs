@@ -91,9 +91,11 @@ impl Queue {
         }
     }
 
-    /// Whether it keeps order.
+    /// Whether it keeps order: SQS demands that such a queue's name ends so, in lower case.
     pub fn is_fifo(&self) -> bool {
-        self.url.ends_with(".fifo")
+        self.url
+            .rsplit_once('.')
+            .is_some_and(|(_, suffix)| suffix == "fifo")
     }
 
     /// Sends whatever comes through the channel, in order, in batches of what is there at the time, so that
@@ -123,14 +125,12 @@ impl Queue {
 
     /// The first messages that fit into one call. FIFO queues get one a call, so that a retry cannot reorder.
     fn take_batch(&self, waiting: &mut VecDeque<Message>) -> Vec<Message> {
+        let most = if self.is_fifo() { 1 } else { BATCH_ENTRIES };
         let mut size = 0;
         let mut batch = Vec::new();
         while let Some(message) = waiting.front() {
             size += message.size();
-            let fits = size <= MESSAGE_LIMIT
-                && batch.len() < BATCH_ENTRIES
-                && !(self.is_fifo() && !batch.is_empty());
-            if !batch.is_empty() && !fits {
+            if !batch.is_empty() && (batch.len() == most || size > MESSAGE_LIMIT) {
                 break;
             }
             batch.extend(waiting.pop_front());

@@ -43,7 +43,7 @@ mod tests {
     #[test]
     fn retry_after_takes_seconds_and_http_dates() {
         let now: Timestamp = "2026-11-23T10:00:00Z".parse().unwrap();
-        assert_eq!(retry_after("60", now), Some(Duration::from_secs(60)));
+        assert_eq!(retry_after("60", now), Some(Duration::from_mins(1)));
         assert_eq!(
             retry_after("Mon, 23 Nov 2026 10:00:30 GMT", now),
             Some(Duration::from_secs(30))

@@ -12,7 +12,7 @@ use crate::settings::Settings;
 use crate::transport::exchange;
 
 /// A token is renewed this long before it expires, or a fifth of its life before if that is less.
-const MARGIN: Duration = Duration::from_secs(60);
+const MARGIN: Duration = Duration::from_mins(1);
 
 /// An access token and when to stop using it.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(5))
-        .read_timeout(Duration::from_secs(60))
+        .read_timeout(Duration::from_mins(1))
         // Below the idle timeouts of common gateways, so that a connection is not found dead when used.
         .pool_idle_timeout(Duration::from_secs(50))
         .build()

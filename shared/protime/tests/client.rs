@@ -338,7 +338,7 @@ async fn retries_end_before_the_deadline() {
         matches!(error, Error::Deadline { attempts: 1, .. }),
         "{error}"
     );
-    assert_eq!(error.retry_after(), Some(Duration::from_secs(3600)));
+    assert_eq!(error.retry_after(), Some(Duration::from_hours(1)));
 }
 
 #[tokio::test]

@@ -21,13 +21,13 @@ use simulator::{Options, Simulator};
 use tokio::time::Instant;
 
 /// How long anything may take that happens by itself.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The deployed stack.
 pub struct Stack {
     /// Lambda.
     pub lambda: aws_sdk_lambda::Client,
-    /// CloudWatch Logs.
+    /// `CloudWatch` Logs.
     pub logs: aws_sdk_cloudwatchlogs::Client,
     /// SQS.
     pub sqs: aws_sdk_sqs::Client,

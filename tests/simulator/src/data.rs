@@ -164,7 +164,7 @@ impl Collection {
         for record in records {
             match (&record.text, open) {
                 (Text::Base(start, end), Some((first, last))) if *start == last + 1 => {
-                    open = Some((first, *end))
+                    open = Some((first, *end));
                 }
                 (Text::Base(start, end), before) => {
                     if let Some((first, last)) = before {
@@ -249,8 +249,8 @@ fn rows(entity: &Entity, size: Size) -> Box<dyn Iterator<Item = Row>> {
             } else {
                 7
             };
-            let dates = (0..days).step_by(step).rev();
-            Box::new(dates.flat_map(move |back| {
+            let days_back = (0..days).step_by(step).rev();
+            Box::new(days_back.flat_map(move |back| {
                 let date = today.saturating_sub(i64::from(back).days());
                 (1..=people).flat_map(move |person| {
                     (0..turns).map(move |turn| Row {
@@ -415,7 +415,7 @@ fn write_value(text: &mut String, property: &Property, place: &Place) {
         name => match property.kind {
             "integer" => write!(text, "{}", number % 480 + 1),
             "number" => write!(text, "{}.{}", number % 90, number % 89 + 10),
-            "boolean" => write!(text, "{}", number % 2 == 0),
+            "boolean" => write!(text, "{}", number.is_multiple_of(2)),
             "object" => write!(
                 text,
                 "{{\"en-GB\":\"English {index}\",\"fr-FR\":\"Français {index}\"}}"

@@ -333,12 +333,12 @@ fn page(
         let mut link = format!("{}?", call.path);
         for (name, value) in &call.query {
             if !matches!(name.as_str(), "continuationToken" | "deltaToken" | "delta") {
-                link.push_str(&format!("{name}={value}&"));
+                link += &[name, "=", value, "&"].concat();
             }
         }
-        link.push_str(&format!("continuationToken={token}"));
+        link += &["continuationToken=", &token].concat();
         if let Some(id) = delta {
-            link.push_str(&format!("&deltaToken={}", encode(&json!({"DeltaId": id}))));
+            link += &["&deltaToken=", &encode(&json!({"DeltaId": id}))].concat();
         }
         return Answer::raw(200, envelope(slices, Some(("nextLink", &link))));
     }

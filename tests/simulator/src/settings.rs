@@ -39,6 +39,7 @@ impl Default for Options {
 /// What can be changed while a simulator runs. What the documentation leaves open is a switch here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Settings {
     /// Records in a page; Protime's own number is not documented.
     pub page_size: usize,

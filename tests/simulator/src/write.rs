@@ -21,7 +21,7 @@ pub(crate) fn write(
         Err(_) => Value::Null,
     };
     if has_body {
-        if let Err(reasons) = resolve(state, &mut body) {
+        if let Err(reasons) = resolve(&mut body) {
             return Answer::refused(&reasons);
         }
         let errors = validate(&operation.body, &body);
@@ -205,7 +205,7 @@ fn overlaps(one: &Value, other: &Value) -> bool {
 
 /// Replaces `{"externalReferences": {...}}` by the id it stands for. People's references are those of
 /// [`crate::data::external_reference`]; others end in their id.
-fn resolve(state: &State, value: &mut Value) -> Result<(), Vec<String>> {
+fn resolve(value: &mut Value) -> Result<(), Vec<String>> {
     match value {
         Value::Object(members) => {
             if let Some(Value::Object(references)) = members.get("externalReferences") {
@@ -222,11 +222,9 @@ fn resolve(state: &State, value: &mut Value) -> Result<(), Vec<String>> {
                 members.remove("externalReferences");
                 members.insert("id".to_owned(), id.into());
             }
-            members
-                .values_mut()
-                .try_for_each(|member| resolve(state, member))
+            members.values_mut().try_for_each(resolve)
         }
-        Value::Array(items) => items.iter_mut().try_for_each(|item| resolve(state, item)),
+        Value::Array(items) => items.iter_mut().try_for_each(resolve),
         _ => Ok(()),
     }
 }
@@ -281,7 +279,9 @@ fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
         (Value::Null, _) => {}
         (member, None) => found.push(member),
         (Value::Array(items), Some(rest)) => {
-            items.iter().for_each(|item| collect(item, rest, found))
+            for item in items {
+                collect(item, rest, found);
+            }
         }
         (member, Some(rest)) => collect(member, rest, found),
     }
@@ -300,7 +300,7 @@ fn business_rules(state: &State, body: &Value) -> Vec<String> {
         match date.parse::<jiff::civil::Date>() {
             Err(_) => reasons.push("date: not a date".to_owned()),
             Ok(date) if date < jiff::civil::date(2020, 1, 1) => {
-                reasons.push("date: the period is closed".to_owned())
+                reasons.push("date: the period is closed".to_owned());
             }
             Ok(_) => {}
         }

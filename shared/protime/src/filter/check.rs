@@ -181,7 +181,7 @@ impl Checker<'_> {
                 ));
             }
             (_, Factor::Constant(constant)) => {
-                self.constants(field, std::slice::from_ref(constant))
+                self.constants(field, std::slice::from_ref(constant));
             }
         }
     }
@@ -347,7 +347,7 @@ impl Bounds {
             match comparison.operator {
                 Operator::Ge => bounds.from = Some(bounds.from.map_or(day, |from| from.max(day))),
                 Operator::Le => {
-                    bounds.until = Some(bounds.until.map_or(day, |until| until.min(day)))
+                    bounds.until = Some(bounds.until.map_or(day, |until| until.min(day)));
                 }
                 Operator::Eq | Operator::In => {}
             }

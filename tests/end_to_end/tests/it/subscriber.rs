@@ -137,11 +137,11 @@ async fn a_page_of_five_megabytes_arrives_in_parts_that_join_to_the_same_bytes()
             .1
             .strip_suffix("}}")
             .unwrap();
-        let hash: String = Sha256::digest(value)
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let digest = Sha256::digest(value);
+        let hash = format!(
+            "{:016x}",
+            u64::from_be_bytes(digest[..8].try_into().unwrap())
+        );
         assert_eq!(
             event["id"],
             format!("{}/0/0/{part}/{hash}", event["run"].as_str().unwrap())

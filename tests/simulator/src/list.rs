@@ -248,7 +248,7 @@ fn start_delta(
             .deltas
             .retain(|_, delta| !(delta.entity == entity.name && delta.client_id == call.client_id));
     }
-    let id = state.deltas.keys().max().map_or(1, |id| id + 1);
+    let id = state.next_delta();
     let last_request = state.now();
     let filter = call.get("filter").map(str::to_owned);
     let delta = Delta {

@@ -56,7 +56,10 @@ pub(crate) fn route(method: Method, path: &str) -> Route {
                     return Route::Delta(entity, operation);
                 }
             } else if let Some(parameters) = parameters(operation.path, path) {
-                if operation.method == method && allowed(operation, &parameters) {
+                if !allowed(operation, &parameters) {
+                    continue;
+                }
+                if operation.method == method {
                     return Route::Operation(entity, operation, parameters);
                 }
                 known = true;

@@ -32,6 +32,7 @@ pub(crate) struct State {
     /// Sub-resources without ids: usages and restrictions, by path.
     pub(crate) documents: HashMap<String, Vec<Value>>,
     versions: u64,
+    last_delta: u64,
 }
 
 /// An access token that was handed out.
@@ -93,6 +94,7 @@ impl State {
             requests: VecDeque::new(),
             documents: HashMap::new(),
             versions: 1 << 32,
+            last_delta: 0,
         }
     }
 
@@ -116,6 +118,12 @@ impl State {
     pub(crate) fn next_version(&mut self) -> String {
         self.versions += 1;
         crate::data::change_version(self.versions)
+    }
+
+    /// An id that no delta had before.
+    pub(crate) fn next_delta(&mut self) -> u64 {
+        self.last_delta += 1;
+        self.last_delta
     }
 
     /// The records of an entity, made when first asked for.

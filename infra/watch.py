@@ -1,18 +1,21 @@
 """The functions under cargo lambda watch, with local AWS and the simulator: make watch."""
 
-import subprocess
+import socket
 
-from local_stack import REGION, Failure, Stack, free_port, main, say, socket, step
+from local_stack import REGION, Failure, Stack, main, say, step
 
 
-def port_for_watch() -> int:
-    """The port that `cargo lambda invoke` uses by itself, if it is free."""
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", 9000))
-            return 9000
-        except OSError:
-            return free_port()
+def address_for_watch() -> tuple[str, int]:
+    """Where `cargo lambda invoke` looks by itself, if that is free: [::1]:9000."""
+    for family, host in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")):
+        for port in (9000, 0):
+            with socket.socket(family) as probe:
+                try:
+                    probe.bind((host, port))
+                    return host, probe.getsockname()[1]
+                except OSError:
+                    continue
+    raise Failure("no port on the loopback interface is free")
 
 
 def watch() -> int:
@@ -23,8 +26,8 @@ def watch() -> int:
             stack.start_simulator([])
         sqs = stack.client("sqs")
         queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("pages", "publish", "parked")}
-        port = port_for_watch()
-        option = "" if port == 9000 else f" --invoke-port {port}"
+        host, port = address_for_watch()
+        option = "" if (host, port) == ("::1", 9000) else f" --invoke-address {host} --invoke-port {port}"
         say(f"""
 Local AWS {stack.endpoint} ({REGION}), simulator {stack.simulator}, requests to it: {stack.simulator}/_simulator/requests
 Pages arrive in {queues["pages"]}
@@ -43,9 +46,13 @@ Ctrl-C ends everything.
             "DEAD_LETTER_QUEUE_URL": queues["parked"],
             "OUTGOING": "{}",
         }
-        command = ["cargo", "lambda", "watch", "--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
+        command = ["cargo", "lambda", "watch", "--invoke-address", host, "--invoke-port", str(port)]
         process = stack.start(command, "watch", environment, stdout=None, stderr=None)
-        code = process.wait()
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            say("\nStopping.")
+            return 0
         if code != 0:
             raise Failure(f"cargo lambda watch ended with code {code}; what it printed above says why")
         return code

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use connector::connection::{ConnectionError, ParametersError};
 use connector::credentials::CredentialsError;
 use connector::page_message::OversizedRecord;
@@ -44,8 +46,14 @@ impl Error {
 }
 
 /// An error as Lambda reports it: the stable word and the whole message.
-#[derive(Debug)]
 pub struct Diagnosis(pub Error);
+
+/// What the runtime logs, once, for an invocation that failed.
+impl fmt::Debug for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "run failed ({}): {}", self.0.kind(), self.0)
+    }
+}
 
 impl From<Diagnosis> for Diagnostic {
     fn from(Diagnosis(error): Diagnosis) -> Self {

@@ -38,33 +38,28 @@ pub enum Status {
 impl Subscriber {
     /// Runs the incoming connection in `event`.
     pub async fn run(&self, event: &str, invocation: &Invocation) -> Result<Outcome, Error> {
-        let result = self.read(event, invocation).await;
-        match &result {
-            Ok(Outcome {
-                incoming,
-                run,
-                counts:
-                    Counts {
-                        pages,
-                        records,
-                        messages,
-                    },
-                bytes,
-                ..
-            }) => {
-                tracing::info!(
-                    incoming,
-                    run,
-                    pages,
-                    records,
-                    messages,
-                    bytes,
-                    "run completed"
-                );
-            }
-            Err(error) => tracing::error!(kind = error.kind(), %error, "run failed"),
-        }
-        result
+        let outcome = self.read(event, invocation).await?;
+        let Counts {
+            pages,
+            records,
+            messages,
+        } = outcome.counts;
+        let Outcome {
+            incoming,
+            run,
+            bytes,
+            ..
+        } = &outcome;
+        tracing::info!(
+            incoming,
+            run,
+            pages,
+            records,
+            messages,
+            bytes,
+            "run completed"
+        );
+        Ok(outcome)
     }
 
     async fn read(&self, event: &str, invocation: &Invocation) -> Result<Outcome, Error> {

@@ -45,7 +45,7 @@ check: .tools/build/installed
 	echo '== Lints'
 	cargo clippy --quiet --workspace --lib --bins -- -D warnings
 	# Tests may unwrap: that is how they fail.
-	cargo clippy --quiet --workspace --tests -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
+	cargo clippy --quiet --workspace --tests --examples -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
 	echo '== Unit, property and documentation tests'
 	cargo test --quiet --workspace --exclude end_to_end
 	echo '== Documentation'

@@ -55,10 +55,10 @@ impl Protime {
             scopes.replace(' ', "+")
         );
         let answer = self.token(form).await;
-        self.token = answer["access_token"]
+        answer["access_token"]
             .as_str()
             .unwrap_or_default()
-            .to_owned();
+            .clone_into(&mut self.token);
         answer
     }
 

@@ -25,7 +25,13 @@ def watch() -> int:
         with step("Building and starting the Protime simulator (the first time: a minute)"):
             stack.start_simulator([])
         sqs = stack.client("sqs")
-        queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("pages", "publish", "parked")}
+        queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("pages", "publish", "parked", "continuations")}
+        stack.client("dynamodb").create_table(
+            TableName="state",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        )
         host, port = address_for_watch()
         option = "" if (host, port) == ("::1", 9000) else f" --invoke-address {host} --invoke-port {port}"
         say(f"""
@@ -42,6 +48,8 @@ Ctrl-C ends everything.
 """)
         environment = stack.environment() | {
             "PAGES_QUEUE_URL": queues["pages"],
+            "CONTINUATION_QUEUE_URL": queues["continuations"],
+            "STATE_TABLE": "state",
             "PUBLISH_QUEUE_URL": queues["publish"],
             "DEAD_LETTER_QUEUE_URL": queues["parked"],
             "OUTGOING": "{}",

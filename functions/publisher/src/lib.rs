@@ -125,7 +125,7 @@ impl Publisher {
                     "parked"
                 );
                 let parked = parking.into_message(message_id, delivery.body, &idempotency_key);
-                match self.dead_letters.send(vec![parked], deadline).await {
+                match self.dead_letters.send(parked, deadline).await {
                     Ok(()) => true,
                     Err(error) => {
                         self.defer(delivery, None, &format!("parking failed: {error}"))

@@ -31,7 +31,9 @@ async fn main() -> anyhow::Result<()> {
         publisher
             .publish(
                 &event.payload,
-                connector::invocation::deadline(event.context.deadline),
+                connector::invocation::deadline(connector::invocation::time_left(
+                    event.context.deadline,
+                )),
             )
             .await
     });

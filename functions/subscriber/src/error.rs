@@ -4,6 +4,7 @@ use connector::connection::{ConnectionError, ParametersError};
 use connector::credentials::CredentialsError;
 use connector::page_message::OversizedRecord;
 use connector::queue::QueueError;
+use connector::state::StateError;
 use lambda_runtime::Diagnostic;
 use protime::RequestError;
 
@@ -25,6 +26,28 @@ pub enum Error {
     OversizedRecord(#[from] OversizedRecord),
     #[error(transparent)]
     Queue(#[from] QueueError),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("the continuation message is not one of ours: {0}")]
+    Continuation(serde_json::Error),
+    #[error(
+        "sync: Protime ended a delta without a deltaLink, so changes cannot be polled; report it to Protime"
+    )]
+    NoDeltaLink,
+    #[error(
+        "sync: the request of connection `{0}` was edited while its delta lives; set \"takeover\": true to load everything anew with it, or undo the edit"
+    )]
+    EditedDelta(String),
+    #[error(
+        "sync: Protime keeps one delta per client on `{entity}`, and connection `{owner}` has it; use that one, another client, or \"takeover\": true to end it"
+    )]
+    DeltaOwned { entity: String, owner: String },
+    #[error(
+        "no page was transferred before the time was up; raise SubscriberTimeout, or narrow the request"
+    )]
+    NoProgress,
+    #[error("the sending side has stopped")]
+    SendingStopped,
 }
 
 impl Error {
@@ -40,7 +63,32 @@ impl Error {
             Self::Protime(protime::Error::ClientRejected { .. }) => "ClientRejected",
             Self::Protime(_) => "ProtimeUnavailable",
             Self::OversizedRecord(_) => "OversizedRecord",
-            Self::Queue(_) => "Queue",
+            Self::Queue(_) | Self::SendingStopped => "Queue",
+            Self::State(_) => "State",
+            Self::Continuation(_) => "InvalidContinuation",
+            Self::NoDeltaLink => "NoDeltaLink",
+            Self::EditedDelta(_) | Self::DeltaOwned { .. } => "DeltaConflict",
+            Self::NoProgress => "NoProgress",
+        }
+    }
+
+    /// The status of Protime's refusal.
+    pub fn protime_status(&self) -> Option<u16> {
+        match self {
+            Self::Protime(error) => error.status(),
+            _ => None,
+        }
+    }
+
+    /// Whether the run cannot be finished by trying again, so that its checkpoint is of no use.
+    pub fn ends_run(&self) -> bool {
+        match self {
+            Self::OversizedRecord(_)
+            | Self::NoDeltaLink
+            | Self::Protime(protime::Error::Link(_)) => true,
+            _ => self.protime_status().is_some_and(|status| {
+                (300..500).contains(&status) && !matches!(status, 401 | 409 | 429)
+            }),
         }
     }
 }

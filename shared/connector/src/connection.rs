@@ -1,7 +1,7 @@
 //! Incoming connections: what a schedule asks the subscriber to read.
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 use protime::{PathParameters, Query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -9,6 +9,8 @@ use serde_json::value::RawValue;
 use crate::transformer::{CompileError, RunError, Schedule, Transformer};
 
 /// What `EventBridge` Scheduler replaces in an input; local stand-ins pass it through.
+/// More would not be faster, and Protime may limit rates.
+const MOST_CONCURRENT: u8 = 32;
 const UNFILLED: &str = "<aws.scheduler.";
 
 /// An incoming connection, as one invocation of the subscriber gets it.
@@ -30,9 +32,27 @@ pub struct IncomingConnection {
     pub run: String,
     /// When the run was due.
     pub scheduled: Timestamp,
+    /// Whether everything is read, or only what changed.
+    pub sync: Sync,
+    /// The longest span of dates in one request.
+    pub window: Option<Span>,
+    /// How many independent requests are under way at once.
+    pub concurrency: usize,
+    /// Whether a delta of another connection is ended in favour of this one.
+    pub takeover: bool,
     path: Box<RawValue>,
     query: Box<RawValue>,
+    program: Option<String>,
     transform: Option<Transformer>,
+}
+
+/// What a connection reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sync {
+    /// Everything, every time.
+    Full,
+    /// Everything once, then changes.
+    Delta,
 }
 
 /// An event that is not an incoming connection.
@@ -90,6 +110,9 @@ struct Event {
     queue: Option<String>,
     run: Option<String>,
     scheduled: Option<String>,
+    window: Option<String>,
+    concurrency: Option<u8>,
+    takeover: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -118,20 +141,27 @@ impl IncomingConnection {
                 return Err(field_error(field, "empty"));
             }
         }
-        match event.sync.as_deref() {
-            None | Some("full") => {}
-            Some("delta") => {
-                return Err(field_error(
-                    "sync",
-                    "\"delta\" is not supported yet; use \"full\"",
-                ));
-            }
+        let sync = match event.sync.as_deref() {
+            None | Some("full") => Sync::Full,
+            Some("delta") => Sync::Delta,
             Some(other) => {
-                return Err(field_error(
-                    "sync",
-                    format!("unknown value \"{other}\"; allowed: \"full\""),
-                ));
+                let problem = format!("unknown value \"{other}\"; allowed: \"full\", \"delta\"");
+                return Err(field_error("sync", problem));
             }
+        };
+        let window = event.window.as_deref().map(window).transpose()?;
+        if window.is_some() && sync == Sync::Delta {
+            return Err(field_error(
+                "window",
+                "a delta is one request; leave the window out",
+            ));
+        }
+        let concurrency = event.concurrency.unwrap_or(4);
+        if !(1..=MOST_CONCURRENT).contains(&concurrency) {
+            return Err(field_error(
+                "concurrency",
+                format!("needs 1 to {MOST_CONCURRENT}"),
+            ));
         }
         let zone = event.time_zone.as_deref().unwrap_or("Europe/Brussels");
         let time_zone = TimeZone::get(zone).map_err(|_| {
@@ -161,6 +191,10 @@ impl IncomingConnection {
             queue: event.queue.filter(|url| !url.is_empty()),
             run: filled(event.run).unwrap_or_else(|| request_id.to_owned()),
             scheduled,
+            sync,
+            window,
+            concurrency: usize::from(concurrency),
+            takeover: event.takeover.unwrap_or(false),
             path: event.path.unwrap_or_else(empty_object),
             query: event.query.unwrap_or_else(empty_object),
             transform: event
@@ -168,7 +202,34 @@ impl IncomingConnection {
                 .as_deref()
                 .map(Transformer::incoming)
                 .transpose()?,
+            program: event.transform,
         })
+    }
+
+    /// What a run was started by, leaving aside when, how fast and by which right: an unfinished run is only
+    /// continued by a connection with the same.
+    pub fn fingerprint(&self) -> String {
+        let normal = |json: &RawValue| {
+            serde_json::from_str::<serde_json::Value>(json.get()).unwrap_or_default()
+        };
+        let parts = serde_json::json!([
+            self.client,
+            self.entity,
+            normal(&self.path),
+            normal(&self.query),
+            self.program,
+            self.pagination,
+            self.sync == Sync::Delta,
+            self.time_zone.iana_name(),
+            self.queue,
+            self.window.map(|window| window.to_string()),
+        ]);
+        crate::page_message::first_hex_digits(&parts.to_string())
+    }
+
+    /// Whether a transformer may change the request from run to run.
+    pub fn has_transformer(&self) -> bool {
+        self.transform.is_some()
     }
 
     /// The request parameters, run through the transformer if there is one.
@@ -193,6 +254,24 @@ impl IncomingConnection {
             [output] => parse_parameters(output, " (returned by the transformer)"),
             outputs => Err(ParametersError::Count(outputs.len())),
         }
+    }
+}
+
+/// An ISO 8601 period of whole days or more, such as `P1M`.
+fn window(text: &str) -> Result<Span, ConnectionError> {
+    let problem = || {
+        field_error(
+            "window",
+            format!("\"{text}\" is not a period of days, weeks, months or years such as \"P1M\""),
+        )
+    };
+    // Only ISO 8601: there are friendlier forms, but Protime's users would look them up in vain.
+    let span: Span = Some(text).filter(|text| text.starts_with('P')).and_then(|text| text.parse().ok()).ok_or_else(problem)?;
+    let has_time = span.get_hours() != 0 || span.get_minutes() != 0 || span.get_seconds() != 0;
+    if span.is_zero() || span.is_negative() || has_time {
+        Err(problem())
+    } else {
+        Ok(span)
     }
 }
 

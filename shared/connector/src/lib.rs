@@ -19,5 +19,6 @@ pub mod credentials;
 pub mod invocation;
 pub mod page_message;
 pub mod queue;
+pub mod state;
 pub mod telemetry;
 pub mod transformer;

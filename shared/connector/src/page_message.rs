@@ -12,6 +12,7 @@ use crate::queue::{MESSAGE_LIMIT, Message};
 
 const PAGE: &str = "protime.page.v1";
 const RUN_COMPLETED: &str = "protime.run-completed.v1";
+const RESYNC: &str = "protime.resync.v1";
 /// Holds the place of the hash, which is known when the records are in place.
 const HASH_PLACE: &str = "0000000000000000";
 
@@ -27,11 +28,11 @@ pub struct RunHeader {
     /// The run's id.
     pub run: String,
     /// `full`, `initial` or `delta`.
-    pub sync: &'static str,
+    pub sync: String,
 }
 
 /// What a run has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Responses of Protime, empty ones included.
     pub pages: u64,
@@ -39,6 +40,16 @@ pub struct Counts {
     pub records: u64,
     /// Distinct page messages sent.
     pub messages: u64,
+}
+
+impl std::iter::Sum for Counts {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self::default(), |sum, counts| Self {
+            pages: sum.pages + counts.pages,
+            records: sum.records + counts.records,
+            messages: sum.messages + counts.messages,
+        })
+    }
 }
 
 /// A record that does not fit into a message, even alone.
@@ -91,6 +102,13 @@ impl RunHeader {
             r#","data":{{"pages":{pages},"records":{records},"messages":{messages}}}}}"#
         );
         self.message(RUN_COMPLETED, id, body)
+    }
+
+    /// The message that tells consumers to forget what they have: everything follows anew.
+    pub fn resync_message(&self, time: Timestamp) -> Message {
+        let id = format!("{}/resync", self.run);
+        let body = self.opening(RESYNC, &id, time) + r#","data":{}}"#;
+        self.message(RESYNC, id, body)
     }
 
     /// The attributes of `CloudEvents` and ours, up to and including `sync`; the object is left open.
@@ -222,7 +240,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// The first 16 hex digits of SHA-256.
-fn first_hex_digits(text: &str) -> String {
+pub(crate) fn first_hex_digits(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).fold(
         String::with_capacity(16),
         |mut hex, byte| {

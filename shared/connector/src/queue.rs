@@ -1,6 +1,5 @@
 //! Sending to SQS: in batches by count and size, failed entries again, nothing lost quietly.
 
-use std::collections::VecDeque;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -8,7 +7,6 @@ use aws_sdk_sqs::types::{
     BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
 };
 use sha2::{Digest, Sha256};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
 use crate::aws;
@@ -75,6 +73,42 @@ pub enum QueueError {
     },
 }
 
+/// Messages for one call.
+#[derive(Debug)]
+pub struct Batch {
+    messages: Vec<Message>,
+    size: usize,
+    most: usize,
+}
+
+impl Batch {
+    /// Adds a message, or gives it back if the call cannot carry it as well.
+    pub fn push(&mut self, message: Message) -> Result<(), Message> {
+        let size = self.size + message.size();
+        if !self.messages.is_empty() && (self.messages.len() == self.most || size > MESSAGE_LIMIT) {
+            return Err(message);
+        }
+        self.size = size;
+        self.messages.push(message);
+        Ok(())
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+}
+
+impl From<Message> for Batch {
+    fn from(message: Message) -> Self {
+        Self {
+            size: message.size(),
+            messages: vec![message],
+            most: 1,
+        }
+    }
+}
+
 /// An SQS queue to send to.
 #[derive(Debug, Clone)]
 pub struct Queue {
@@ -91,6 +125,11 @@ impl Queue {
         }
     }
 
+    /// Its URL.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Whether it keeps order: SQS demands that such a queue's name ends so, in lower case.
     pub fn is_fifo(&self) -> bool {
         self.url
@@ -98,50 +137,20 @@ impl Queue {
             .is_some_and(|(_, suffix)| suffix == "fifo")
     }
 
-    /// Sends whatever comes through the channel, in order, in batches of what is there at the time, so that
-    /// a slow source is passed on at once and a fast one fills the batches.
-    pub async fn send_all(
-        &self,
-        mut messages: mpsc::Receiver<Message>,
-        deadline: Instant,
-    ) -> Result<(), QueueError> {
-        let mut waiting = VecDeque::new();
-        loop {
-            if waiting.is_empty() {
-                match messages.recv().await {
-                    Some(message) => waiting.push_back(message),
-                    None => return Ok(()),
-                }
-            }
-            while waiting.len() < BATCH_ENTRIES
-                && let Ok(message) = messages.try_recv()
-            {
-                waiting.push_back(message);
-            }
-            let batch = self.take_batch(&mut waiting);
-            self.send(batch, deadline).await?;
-        }
-    }
-
-    /// The first messages that fit into one call. FIFO queues get one a call, so that a retry cannot reorder.
-    fn take_batch(&self, waiting: &mut VecDeque<Message>) -> Vec<Message> {
+    /// An empty batch for this queue.
+    pub fn batch(&self) -> Batch {
+        // FIFO queues get one message a call, so that a retry cannot reorder.
         let most = if self.is_fifo() { 1 } else { BATCH_ENTRIES };
-        let mut size = 0;
-        let mut batch = Vec::new();
-        while let Some(message) = waiting.front() {
-            size += message.size();
-            if !batch.is_empty() && (batch.len() == most || size > MESSAGE_LIMIT) {
-                break;
-            }
-            batch.extend(waiting.pop_front());
+        Batch {
+            messages: Vec::new(),
+            size: 0,
+            most,
         }
-        batch
     }
 
-    /// Sends one batch: at most ten messages, together at most [`MESSAGE_LIMIT`]. What fails for a passing
-    /// reason is sent again until the deadline.
-    pub async fn send(&self, batch: Vec<Message>, deadline: Instant) -> Result<(), QueueError> {
-        let mut pending = batch;
+    /// Sends a batch. What fails for a passing reason is sent again until the deadline.
+    pub async fn send(&self, batch: impl Into<Batch>, deadline: Instant) -> Result<(), QueueError> {
+        let mut pending = batch.into().messages;
         let mut delay = FIRST_DELAY;
         while !pending.is_empty() {
             let failure = match self.attempt(&pending).await? {

@@ -18,7 +18,7 @@ fn header() -> RunHeader {
         entity: "departments".to_owned(),
         source: "https://acme.myprotime.eu/connector/protimeapi/api/v1/departments".to_owned(),
         run: "run/1".to_owned(),
-        sync: "full",
+        sync: "full".to_owned(),
     }
 }
 

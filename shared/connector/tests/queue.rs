@@ -10,7 +10,6 @@ use axum::http::StatusCode;
 use axum::{Json, Router};
 use connector::queue::{MESSAGE_LIMIT, Message, Queue, QueueError};
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// What SQS got, and what it is to answer.
@@ -88,12 +87,18 @@ fn soon() -> Instant {
 }
 
 async fn send_all(queue: &Queue, messages: Vec<Message>) -> Result<(), QueueError> {
-    let (sender, receiver) = mpsc::channel(messages.len().max(1));
+    let mut batch = queue.batch();
     for message in messages {
-        sender.send(message).await.unwrap();
+        if let Err(message) = batch.push(message) {
+            queue
+                .send(std::mem::replace(&mut batch, queue.batch()), soon())
+                .await?;
+            batch
+                .push(message)
+                .expect("an empty batch takes any message");
+        }
     }
-    drop(sender);
-    queue.send_all(receiver, soon()).await
+    queue.send(batch, soon()).await
 }
 
 fn sizes(stub: &Shared) -> Vec<usize> {

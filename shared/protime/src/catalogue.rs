@@ -145,7 +145,7 @@ impl Operation {
         self.filters
             .iter()
             .flatten()
-            .find(|field| field.name == name || field.aliases.contains(&name))
+            .find(|field| field.is_named(name))
     }
 }
 
@@ -230,6 +230,13 @@ pub struct FilterField {
     /// The documented values of an enum.
     #[serde(default, rename = "enum")]
     pub values: Vec<&'static str>,
+}
+
+impl FilterField {
+    /// Whether that is its name, or was.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.name == name || self.aliases.contains(&name)
+    }
 }
 
 /// What a filter field is compared with.

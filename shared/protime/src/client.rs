@@ -12,6 +12,7 @@ use url::Url;
 
 use crate::catalogue::Method;
 use crate::error::{Error, Refusal};
+use crate::link;
 use crate::page::Page;
 use crate::pages::Pages;
 use crate::request::Request;
@@ -19,6 +20,9 @@ use crate::retry;
 use crate::settings::Settings;
 use crate::token::{self, Token};
 use crate::transport::{Answer, exchange};
+
+/// How often a read is tried that answers 409.
+const CONFLICT_ATTEMPTS: u32 = 5;
 
 /// Where settings are read again when the token endpoint rejects the client, so that a rotated secret needs
 /// no restart.
@@ -91,6 +95,15 @@ impl Client {
         Pages::new(self, request.url(&self.base_uri), deadline)
     }
 
+    /// The pages from a link that Protime sent, or from a [`Pages::position`] on.
+    pub fn pages_from(&self, link: &str, deadline: Instant) -> Result<Pages<'_>, Error> {
+        Ok(Pages::new(
+            self,
+            link::resolve(&self.base_uri, link)?,
+            deadline,
+        ))
+    }
+
     /// Sends a write once; only an expired token makes a second attempt.
     ///
     /// A [`Error::Transport`] that was `sent`, and a 500, 502 or 504, leave open whether Protime has written.
@@ -119,6 +132,8 @@ impl Client {
     }
 
     /// Reads one page, again and again until it is there or the deadline near.
+    ///
+    /// A 409 is a concurrency conflict of a delta (`reference/responses`): it is given a few attempts only.
     pub(crate) async fn page(&self, url: &Url, deadline: Instant) -> Result<Page, Error> {
         let mut attempts = 0;
         loop {
@@ -126,6 +141,7 @@ impl Client {
             let error = match self.read_once(url, deadline).await {
                 Ok(page) => return Ok(page),
                 Err(error) if error.is_retryable() => error,
+                Err(error) if error.status() == Some(409) && attempts < CONFLICT_ATTEMPTS => error,
                 Err(error) => return Err(error),
             };
             let delay = retry::delay(attempts, error.retry_after());

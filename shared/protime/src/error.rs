@@ -101,6 +101,11 @@ impl Error {
         }
     }
 
+    /// The status of Protime's refusal.
+    pub fn status(&self) -> Option<u16> {
+        self.refusal().map(|refusal| refusal.status)
+    }
+
     /// Protime's refusal, if that is what it was.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {

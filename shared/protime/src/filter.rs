@@ -22,7 +22,10 @@ mod parse;
 
 use std::fmt;
 
+use jiff::civil::Date;
 use serde::Deserialize;
+
+use crate::catalogue::FilterField;
 
 pub use check::{Problem, Severity, check};
 pub use parse::ParseError;
@@ -112,6 +115,43 @@ impl Filter {
                 Condition::Group(filter) => filter.collect(found),
             }
         }
+    }
+
+    /// The filter with every comparison replaced.
+    pub(crate) fn mapped(&self, change: &mut dyn FnMut(&Comparison) -> Comparison) -> Self {
+        let mut condition = |condition: &Condition| match condition {
+            Condition::Simple(comparison) => Condition::Simple(change(comparison)),
+            Condition::Group(filter) => Condition::Group(filter.mapped(change)),
+        };
+        let terms = self.terms.iter();
+        let terms = terms.map(|term| Term {
+            conditions: term.conditions.iter().map(&mut condition).collect(),
+        });
+        Self {
+            terms: terms.collect(),
+        }
+    }
+
+    /// The tightest bounds of a date field outside of any `or`.
+    pub fn date_bounds(&self, field: &FilterField) -> (Option<Date>, Option<Date>) {
+        let (mut from, mut until): (Option<Date>, Option<Date>) = (None, None);
+        for comparison in self.mandatory_comparisons() {
+            let Factor::Constant(Constant::String(text)) = &comparison.factor else {
+                continue;
+            };
+            let Some(day) = parse_date(text) else {
+                continue;
+            };
+            if !field.is_named(&comparison.field) {
+                continue;
+            }
+            match comparison.operator {
+                Operator::Ge => from = Some(from.map_or(day, |from| from.max(day))),
+                Operator::Le => until = Some(until.map_or(day, |until| until.min(day))),
+                Operator::Eq | Operator::In => {}
+            }
+        }
+        (from, until)
     }
 
     /// The comparisons that every matching record fulfils: those not below an `or`.
@@ -213,4 +253,10 @@ fn separated<T: fmt::Display>(
         item.fmt(f)?;
     }
     Ok(())
+}
+
+fn parse_date(text: &str) -> Option<Date> {
+    (text.len() == "YYYY-MM-DD".len())
+        .then(|| text.parse().ok())
+        .flatten()
 }

@@ -37,6 +37,7 @@ mod query;
 mod request;
 mod retry;
 mod settings;
+mod split;
 mod token;
 mod transport;
 
@@ -49,6 +50,7 @@ pub use pages::Pages;
 pub use query::{PathParameters, Query};
 pub use request::{Request, RequestError};
 pub use settings::{Settings, SettingsError};
+pub use split::halves;
 pub use transport::http_client;
 
 /// What every path of the API begins with (`reference/general-specs`).

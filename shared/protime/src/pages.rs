@@ -35,6 +35,11 @@ impl<'a> Pages<'a> {
         }
     }
 
+    /// Where the next page is; none at the end.
+    pub fn position(&self) -> Option<&Url> {
+        self.next.as_ref()
+    }
+
     /// Fetches the next page, or tells that there is none.
     pub async fn next(&mut self) -> Result<Option<Page>, Error> {
         let Some(url) = self.next.take() else {

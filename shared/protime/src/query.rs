@@ -33,6 +33,16 @@ impl Query {
         self.0.iter().map(|(key, _)| key.as_str())
     }
 
+    /// Replaces the first value of a key, or adds it.
+    #[must_use]
+    pub fn with(mut self, key: &str, value: &str) -> Self {
+        match self.0.iter_mut().find(|(name, _)| name == key) {
+            Some((_, old)) => *old = Some(value.to_owned()),
+            None => self.0.push((key.to_owned(), Some(value.to_owned()))),
+        }
+        self
+    }
+
     /// Adds a key without a value, such as `delta`.
     #[must_use]
     pub fn with_flag(mut self, key: &str) -> Self {

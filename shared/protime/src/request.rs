@@ -1,13 +1,15 @@
 //! Requests, resolved from an entity's name and parameters and checked before anything is sent.
 
+use jiff::Span;
 use jiff::civil::Date;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use crate::API_PATH;
-use crate::catalogue::{Certainty, Entity, Method, Operation, catalogue};
+use crate::catalogue::{Certainty, Entity, Method, Operation, OperationKind, catalogue};
 use crate::filter::{Filter, ParseError, Severity, check};
 use crate::query::{PathParameters, Query};
+use crate::split;
 
 /// Everything but the unreserved characters of RFC 3986.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -85,6 +87,14 @@ pub enum RequestError {
         /// One of these.
         needed: String,
     },
+    /// The read cannot be split into windows as asked.
+    #[error("window: {0}")]
+    Window(String),
+    /// The entity has no delta.
+    #[error(
+        "sync: entity `{0}` has no documented delta for a list without path parameters; use \"full\""
+    )]
+    NoDelta(String),
     /// A query parameter that belongs to the connector.
     #[error("query parameter `{0}`: set by the connector; {1}")]
     ReservedQuery(String, &'static str),
@@ -115,22 +125,105 @@ impl Request {
         }
         let known = known_entity(entity)?;
         let (operation, filled) = choose(known, Method::Get, path)?;
+        Self::checked(known, operation, filled, query, scopes, today)
+    }
+
+    /// A list, as the requests that Protime allows: a date range above its year and long lists of ids are split.
+    ///
+    /// `window` asks for smaller ranges of dates.
+    pub fn split_read(
+        entity: &str,
+        path: &PathParameters,
+        query: &Query,
+        scopes: &[String],
+        today: Date,
+        window: Option<Span>,
+        base_uri: &Url,
+    ) -> Result<Vec<Self>, RequestError> {
+        let read = |query| Self::read(entity, path, query, scopes, today);
+        let operation = match catalogue().entity(entity) {
+            Some(known) => choose(known, Method::Get, path)?.0,
+            None if window.is_some() => {
+                return Err(RequestError::Window(
+                    "the entity is not in the catalogue".to_owned(),
+                ));
+            }
+            None => return Ok(vec![read(query.clone())?]),
+        };
+        split::requests(entity, path, query, window, base_uri, &read, operation)
+    }
+
+    /// The start of a delta: a list with the flag `delta` (`how-to/track-changes-with-delta`).
+    pub fn delta(
+        entity: &str,
+        path: &PathParameters,
+        query: Query,
+        scopes: &[String],
+        today: Date,
+    ) -> Result<Self, RequestError> {
+        let known = known_entity(entity)?;
+        let operation = known
+            .operation(OperationKind::Delta)
+            .filter(|_| path.is_empty())
+            .ok_or_else(|| RequestError::NoDelta(entity.to_owned()))?;
+        let request = Self::checked(
+            known,
+            operation,
+            operation.path.to_owned(),
+            query,
+            scopes,
+            today,
+        )?;
+        Ok(Self {
+            query: request.query.with_flag("delta"),
+            ..request
+        })
+    }
+
+    fn checked(
+        known: &Entity,
+        operation: &'static Operation,
+        path: String,
+        query: Query,
+        scopes: &[String],
+        today: Date,
+    ) -> Result<Self, RequestError> {
         let mut warnings = Vec::new();
         inferred(known, operation, &mut warnings);
         check_scope(operation, scopes, &mut warnings)?;
         check_filter(&query, operation, today, &mut warnings)?;
         for key in query.keys().filter(|key| !operation.query.contains(key)) {
+            let entity = known.name;
             warnings.push(format!(
                 "query parameter `{key}`: not documented for `{entity}`; it is sent all the same"
             ));
         }
         Ok(Self {
             method: Method::Get,
-            path: filled,
+            path,
             query,
             operation: Some(operation),
             warnings,
         })
+    }
+
+    /// A request of which only the length of the URL matters.
+    pub(crate) fn unfilled(
+        operation: &'static Operation,
+        path: &PathParameters,
+        query: Query,
+    ) -> Self {
+        let filled = operation
+            .path_parameters()
+            .filter_map(|name| path.get(name))
+            .collect::<String>();
+        Self {
+            method: Method::Get,
+            path: format!("{}{filled}", operation.path),
+            query,
+            operation: Some(operation),
+            warnings: Vec::new(),
+        }
     }
 
     /// A write: method and entity must be in the catalogue.

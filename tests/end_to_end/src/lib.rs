@@ -10,6 +10,9 @@
 )]
 #![expect(clippy::missing_panics_doc, reason = "as above")]
 
+pub mod fuse;
+pub mod inside;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -77,8 +80,13 @@ impl Stack {
 
     /// Takes messages off a queue until `enough` of them are there.
     pub async fn receive(&self, queue: &str, enough: impl Fn(&[Message]) -> bool) -> Vec<Message> {
+        self.receive_for(queue, PATIENCE, enough).await
+    }
+
+    /// Takes messages off a queue until `enough` of them are there, for so long.
+    pub async fn receive_for(&self, queue: &str, patience: Duration, enough: impl Fn(&[Message]) -> bool) -> Vec<Message> {
         let mut found = Vec::new();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience;
         while !enough(&found) {
             assert!(
                 Instant::now() < end,

@@ -1,7 +1,7 @@
 use jiff::civil::{Date, date};
 use jiff::{Span, ToSpan};
 
-use super::{Comparison, Constant, Factor, Filter, Operator};
+use super::{Comparison, Constant, Factor, Filter, Operator, parse_date};
 use crate::catalogue::{Certainty, FieldType, FilterField, Operation, OperationKind};
 
 /// The named lists `in` takes; `org-tree` is the older name of `org-group` and may still work.
@@ -82,7 +82,7 @@ impl Checker<'_> {
         {
             let present = |operator: Option<Operator>| {
                 mandatory.iter().any(|comparison| {
-                    names(field, comparison)
+                    field.is_named(&comparison.field)
                         && operator.is_none_or(|operator| comparison.operator == operator)
                 })
             };
@@ -271,7 +271,7 @@ impl Checker<'_> {
             .filter(|field| field.kind == FieldType::Date)
         {
             let name = field.name;
-            let Bounds { from, until } = Bounds::of(filter, field);
+            let (from, until) = filter.date_bounds(field);
             if self.is_delta()
                 && let Some(from) = from
                 && let earliest = date(today.year() - 1, 1, 1)
@@ -322,46 +322,4 @@ impl Checker<'_> {
             }
         }
     }
-}
-
-/// The tightest bounds of a date field outside of any `or`.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Bounds {
-    from: Option<Date>,
-    until: Option<Date>,
-}
-
-impl Bounds {
-    fn of(filter: &Filter, field: &FilterField) -> Self {
-        let mut bounds = Self::default();
-        for comparison in filter.mandatory_comparisons() {
-            let Factor::Constant(Constant::String(text)) = &comparison.factor else {
-                continue;
-            };
-            let Some(day) = parse_date(text) else {
-                continue;
-            };
-            if !names(field, comparison) {
-                continue;
-            }
-            match comparison.operator {
-                Operator::Ge => bounds.from = Some(bounds.from.map_or(day, |from| from.max(day))),
-                Operator::Le => {
-                    bounds.until = Some(bounds.until.map_or(day, |until| until.min(day)));
-                }
-                Operator::Eq | Operator::In => {}
-            }
-        }
-        bounds
-    }
-}
-
-fn names(field: &FilterField, comparison: &Comparison) -> bool {
-    field.name == comparison.field || field.aliases.contains(&comparison.field.as_str())
-}
-
-fn parse_date(text: &str) -> Option<Date> {
-    (text.len() == "YYYY-MM-DD".len())
-        .then(|| text.parse().ok())
-        .flatten()
 }

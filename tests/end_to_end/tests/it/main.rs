@@ -1,6 +1,10 @@
 //! The deployed stack, seen from outside.
 
+mod crash;
+mod delta;
+mod hand_over;
 mod logs;
 mod memory;
 mod publisher;
+mod split;
 mod subscriber;

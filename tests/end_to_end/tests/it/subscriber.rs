@@ -262,8 +262,13 @@ async fn mistakes_are_explained_before_protime_is_asked() {
         ),
         (
             json!({"entity": "departments", "sync": "delta"}),
+            "InvalidRequest",
+            "has no documented delta",
+        ),
+        (
+            json!({"entity": "departments", "window": "2 weeks"}),
             "InvalidConnection",
-            "not supported yet",
+            "is not a period of days",
         ),
         (
             json!({"entity": "departments", "time_zone": "Mars"}),

@@ -1,0 +1,223 @@
+//! Reads that Protime would refuse as one request, split into several.
+//!
+//! A date range above the documented year becomes windows, a long list of ids several shorter ones. Both are
+//! rewritten in the filter itself, so that every part is a request like any other.
+
+use jiff::civil::Date;
+use jiff::{Span, ToSpan};
+use url::Url;
+
+use crate::catalogue::{FieldType, Operation};
+use crate::filter::{Comparison, Constant, Factor, Filter, Operator};
+use crate::query::{PathParameters, Query};
+use crate::request::{Request, RequestError};
+
+/// URLs stay below this: continuation tokens are added to them, and Protime refuses 4,096 characters.
+const LONGEST_URL: usize = 2_000;
+/// More requests than a state record can hold links for.
+const MOST_PARTS: usize = 200;
+
+/// Filters that ask for the same records together as `filter` does alone.
+///
+/// `window` is the longest span of dates in one of them; without it, the documented limit.
+pub(crate) fn windows(
+    filter: &Filter,
+    operation: &Operation,
+    window: Option<Span>,
+) -> Result<Vec<Filter>, RequestError> {
+    let field = operation
+        .filters
+        .iter()
+        .flatten()
+        .find(|field| field.kind == FieldType::Date);
+    let Some(field) = field else {
+        return match window {
+            Some(_) => Err(RequestError::Window(
+                "this entity has no dates to split by".to_owned(),
+            )),
+            None => Ok(vec![filter.clone()]),
+        };
+    };
+    let (from, until) = filter.date_bounds(field);
+    let (Some(from), Some(until)) = (from, until) else {
+        return match window {
+            Some(_) => {
+                let name = field.name;
+                Err(RequestError::Window(format!(
+                    "the filter needs `{name} ge '...' and {name} le '...'`"
+                )))
+            }
+            None => Ok(vec![filter.clone()]),
+        };
+    };
+    let documented = field.max_range_years.map(|years| Span::new().years(years));
+    let Some(longest) =
+        window.or_else(|| documented.filter(|span| until > from.saturating_add(*span)))
+    else {
+        return Ok(vec![filter.clone()]);
+    };
+    let mut parts = Vec::new();
+    let mut count = 0_i64;
+    let mut start = from;
+    while start <= until {
+        count += 1;
+        // From the first day each time, so that a month after 31 January does not drift.
+        let next = longest
+            .checked_mul(count)
+            .and_then(|span| from.checked_add(span))
+            .map_err(|_| RequestError::Window("the span is out of range".to_owned()))?;
+        if next <= start || parts.len() == MOST_PARTS {
+            return Err(RequestError::Window(format!(
+                "it makes more than {MOST_PARTS} windows; choose a longer one"
+            )));
+        }
+        let end = next.saturating_sub(1.day()).min(until);
+        parts
+            .push(filter.mapped(&mut |comparison| with_bounds(comparison, field.name, start, end)));
+        start = next;
+    }
+    if parts.is_empty() {
+        parts.push(filter.clone());
+    }
+    Ok(parts)
+}
+
+fn with_bounds(comparison: &Comparison, name: &str, start: Date, end: Date) -> Comparison {
+    let bound = match comparison.operator {
+        Operator::Ge => start,
+        Operator::Le => end,
+        Operator::Eq | Operator::In => return comparison.clone(),
+    };
+    if comparison.field != name {
+        return comparison.clone();
+    }
+    Comparison {
+        factor: Factor::Constant(Constant::String(bound.to_string())),
+        ..comparison.clone()
+    }
+}
+
+/// The longest plain list of ids that every record has to be in.
+fn longest_list(filter: &Filter) -> Option<&Comparison> {
+    filter
+        .mandatory_comparisons()
+        .into_iter()
+        .filter(|comparison| {
+            comparison.operator == Operator::In
+                && items(comparison).is_some_and(|items| items.len() > 1)
+        })
+        .max_by_key(|comparison| items(comparison).map_or(0, <[_]>::len))
+}
+
+fn items(comparison: &Comparison) -> Option<&[Constant]> {
+    match &comparison.factor {
+        Factor::List { name: None, items } => Some(items),
+        _ => None,
+    }
+}
+
+fn with_items(filter: &Filter, list: &Comparison, items: &[Constant]) -> Filter {
+    let factor = Factor::List {
+        name: None,
+        items: items.to_vec(),
+    };
+    filter.mapped(&mut |comparison| {
+        if comparison == list {
+            Comparison {
+                factor: factor.clone(),
+                ..list.clone()
+            }
+        } else {
+            comparison.clone()
+        }
+    })
+}
+
+/// The filter in two, each with half of its longest list; none if there is no list to halve.
+pub fn halves(filter: &Filter) -> Option<[Filter; 2]> {
+    let list = longest_list(filter)?;
+    let (first, second) = items(list)?.split_at(items(list)?.len() / 2);
+    Some([
+        with_items(filter, list, first),
+        with_items(filter, list, second),
+    ])
+}
+
+/// Filters whose URLs are short enough, for a request whose own may not be.
+fn shortened(filter: Filter, url_length: &dyn Fn(&Filter) -> usize) -> Vec<Filter> {
+    if url_length(&filter) < LONGEST_URL {
+        return vec![filter];
+    }
+    let Some(list) = longest_list(&filter) else {
+        return vec![filter];
+    };
+    let mut all: Vec<Constant> = Vec::new();
+    for item in items(list).into_iter().flatten() {
+        if !all.contains(item) {
+            all.push(item.clone());
+        }
+    }
+    let mut parts = Vec::new();
+    let mut rest = all.as_slice();
+    while !rest.is_empty() {
+        // The most items that fit, found by halving.
+        let (mut fits, mut too_many) = (1, rest.len() + 1);
+        while too_many - fits > 1 {
+            let middle = usize::midpoint(fits, too_many);
+            if url_length(&with_items(&filter, list, &rest[..middle])) < LONGEST_URL {
+                fits = middle;
+            } else {
+                too_many = middle;
+            }
+        }
+        let (part, others) = rest.split_at(fits);
+        parts.push(with_items(&filter, list, part));
+        rest = others;
+    }
+    parts
+}
+
+/// A list of an entity, as the requests it takes.
+pub(crate) fn requests(
+    entity: &str,
+    path: &PathParameters,
+    query: &Query,
+    window: Option<Span>,
+    base_uri: &Url,
+    read: &dyn Fn(Query) -> Result<Request, RequestError>,
+    operation: &'static Operation,
+) -> Result<Vec<Request>, RequestError> {
+    let Some(filter) = query.get("filter") else {
+        return match window {
+            Some(_) => Err(RequestError::Window(format!(
+                "entity `{entity}` is read without a filter"
+            ))),
+            None => Ok(vec![read(query.clone())?]),
+        };
+    };
+    let written = filter;
+    let filter: Filter = filter.parse()?;
+    let template = Request::unfilled(operation, path, query.clone());
+    let url_length = |filter: &Filter| {
+        let query = query.clone().with("filter", &filter.to_string());
+        Request {
+            query,
+            ..template.clone()
+        }
+        .url(base_uri)
+        .as_str()
+        .len()
+    };
+    let parts: Vec<Filter> = windows(&filter, operation, window)?
+        .into_iter()
+        .flat_map(|filter| shortened(filter, &url_length))
+        .collect();
+    match parts.as_slice() {
+        // What need not be split is sent as it was written.
+        [only] if *only == filter => Ok(vec![read(query.clone().with("filter", written))?]),
+        parts => parts
+            .iter()
+            .map(|part| read(query.clone().with("filter", &part.to_string())))
+            .collect(),
+    }
+}

@@ -1,0 +1,186 @@
+//! Deltas: everything once, then changes; one owner; expiry and conflict.
+
+use std::time::Duration;
+
+use end_to_end::inside::Inside;
+use jiff::{Timestamp, ToSpan};
+use serde_json::{Value, json};
+use simulator::{Action, Fault, Options};
+
+const LIST: &str = "/connector/protimeapi/api/v1/clockings?";
+const POLL: &str = "/connector/protimeapi/api/v1/delta/clockings";
+
+/// 250 clockings in pages of 100, the last day being today.
+async fn inside() -> Inside {
+    let inside = Inside::new(Options { people: 5, days: 25, ..Options::default() }).await;
+    inside.tenant.protime.configure(|settings| settings.page_size = 100);
+    inside
+}
+
+fn clockings() -> Value {
+    json!({"entity": "clockings", "sync": "delta", "transform": ".query.filter = \"date ge '\\(start_of_year)'\""})
+}
+
+/// Type, sync and number of records of what arrived.
+async fn arrived(inside: &Inside) -> Vec<(String, String, usize)> {
+    let events = inside.tenant.events().await;
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    events
+        .iter()
+        .map(|event| (text(&event["type"]), text(&event["sync"]), event["data"]["value"].as_array().map_or(0, Vec::len)))
+        .collect()
+}
+
+fn page(sync: &str, records: usize) -> (String, String, usize) {
+    ("protime.page.v1".to_owned(), sync.to_owned(), records)
+}
+
+fn event(kind: &str, sync: &str) -> (String, String, usize) {
+    (kind.to_owned(), sync.to_owned(), 0)
+}
+
+const COMPLETED: &str = "protime.run-completed.v1";
+
+/// Touches one clocking of today and deletes another, behind the API's back.
+async fn change(inside: &Inside) {
+    let http = reqwest::Client::new();
+    for body in [json!({"entity": "clockings", "id": "249", "set": {"timeOfDayInMinutes": 1}}), json!({"entity": "clockings", "id": "250", "delete": true})] {
+        let url = format!("{}/_simulator/changes", inside.tenant.protime.base_uri());
+        let answer = http.post(url).header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+        assert!(answer.status().is_success());
+    }
+}
+
+#[tokio::test]
+async fn a_delta_is_loaded_polled_and_loaded_anew_when_it_has_expired() {
+    let inside = inside().await;
+    // The days of the year so far decide how many of the 25 days count.
+    let outcome = inside.run(&clockings()).await.unwrap();
+    let loaded = outcome["records"].as_u64().unwrap();
+    let events = arrived(&inside).await;
+    assert_eq!(events.last().unwrap(), &event(COMPLETED, "initial"));
+    assert!(events[..events.len() - 1].iter().all(|(kind, sync, _)| kind == "protime.page.v1" && sync == "initial"));
+    assert_eq!(events.iter().map(|(_, _, records)| *records as u64).sum::<u64>(), loaded);
+    let first = inside.state("test").await.delta.unwrap();
+    assert!(first.link.contains("/delta/clockings?deltaToken="), "{first:?}");
+
+    // An empty poll stores the new link all the same.
+    let outcome = inside.run(&clockings()).await.unwrap();
+    assert_eq!((&outcome["pages"], &outcome["records"]), (&json!(1), &json!(0)));
+    assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")]);
+    let second = inside.state("test").await.delta.unwrap();
+    assert_ne!(first.link, second.link);
+    assert_eq!(inside.tenant.targets().iter().filter(|target| target.starts_with(LIST) && target.ends_with("&delta")).count(), 1);
+
+    // One change and one delete, as Protime sends them.
+    change(&inside).await;
+    inside.run(&clockings()).await.unwrap();
+    let events = inside.tenant.events().await;
+    let value = &events[0]["data"]["value"];
+    assert_eq!((&events[0]["sync"], value.as_array().unwrap().len()), (&json!("delta"), 2));
+    assert_eq!((&value[0]["changeType"], &value[0]["data"]["id"]), (&json!("InsertOrUpdate"), &json!(249)));
+    assert_eq!((&value[1]["changeType"], &value[1]["data"]["id"]), (&json!("Delete"), &json!(250)));
+
+    // A conflict is waited out; one that stays fails the run and leaves the link.
+    inside.tenant.protime.add_fault(Fault::status(POLL, 409, 1));
+    inside.run(&clockings()).await.unwrap();
+    arrived(&inside).await;
+    let before = inside.state("test").await.delta;
+    inside.tenant.protime.add_fault(Fault::status(POLL, 409, 5));
+    let error = inside.run(&clockings()).await.unwrap_err();
+    assert_eq!(error.protime_status(), Some(409));
+    assert_eq!(inside.state("test").await.delta, before);
+    assert!(arrived(&inside).await.is_empty());
+    let failed = inside.state("test").await.checkpoint.unwrap().run;
+    inside.run(&clockings()).await.unwrap();
+    let events = inside.tenant.events().await;
+    assert_eq!(events.iter().filter(|event| event["id"] == format!("{failed}/completed")).count(), 1, "the failed run was finished first");
+
+    // After 72 hours without a poll.
+    inside.tenant.protime.set_now(Timestamp::now() + 73.hours());
+    let outcome = inside.run(&json!({"run": "again"}).as_object().map_or_else(clockings, |run| {
+        let mut connection = clockings();
+        connection["run"] = run["run"].clone();
+        connection
+    })).await.unwrap();
+    assert_eq!(outcome["records"].as_u64(), Some(loaded - 1), "one was deleted");
+    let events = inside.tenant.events().await;
+    assert_eq!(events.iter().filter(|event| event["type"] == "protime.resync.v1" && event["id"] == "again/resync").count(), 1);
+    assert!(events.iter().filter(|event| event["type"] == "protime.page.v1").all(|event| event["sync"] == "initial"));
+    assert_eq!(events.iter().filter(|event| event["type"] == COMPLETED && event["id"] == "again/completed").count(), 1);
+    inside.run(&clockings()).await.unwrap();
+    assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")]);
+    let _ = page;
+}
+
+#[tokio::test]
+async fn a_delta_has_one_owner_until_it_is_taken_over() {
+    let inside = inside().await;
+    let mut other = clockings();
+    other["incoming"] = json!("other");
+    inside.run(&clockings()).await.unwrap();
+    let error = inside.run(&other).await.unwrap_err();
+    assert_eq!(error.kind(), "DeltaConflict");
+    assert!(error.to_string().contains(&format!("connection `{}` has it", inside.incoming("test"))), "{error}");
+
+    // A full read under another name leaves the delta alone.
+    let backfill = json!({"incoming": "backfill", "entity": "clockings", "query": {"filter": "date ge '2026-01-01' and date le '2026-01-31'"}});
+    let before = inside.state("test").await.delta;
+    inside.run(&backfill).await.unwrap();
+    assert_eq!(inside.state("test").await.delta, before);
+
+    let mut takeover = other.clone();
+    takeover["takeover"] = json!(true);
+    inside.tenant.events().await;
+    inside.run(&takeover).await.unwrap();
+    assert!(arrived(&inside).await.iter().all(|(_, sync, _)| sync == "initial"));
+    inside.run(&takeover).await.unwrap();
+    assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")], "once taken over, it is polled");
+    assert_eq!(inside.run(&clockings()).await.unwrap_err().kind(), "DeltaConflict");
+
+    // Ownership lapses 72 hours after the last successful poll.
+    inside.tenant.protime.set_now(Timestamp::now() + 73.hours());
+    inside.run_at(&clockings(), Timestamp::now() + 73.hours(), Duration::from_mins(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_edited_request_under_a_live_delta_is_refused() {
+    let inside = inside().await;
+    inside.run(&clockings()).await.unwrap();
+    let mut edited = clockings();
+    edited["query"] = json!({"externalReferences": "(people,@badge-number)"});
+    let error = inside.run(&edited).await.unwrap_err();
+    assert!(error.to_string().contains("\"takeover\": true"), "{error}");
+    edited["takeover"] = json!(true);
+    inside.tenant.events().await;
+    inside.run(&edited).await.unwrap();
+    assert!(arrived(&inside).await.iter().all(|(_, sync, _)| sync == "initial"));
+}
+
+#[tokio::test]
+async fn a_transformer_sees_when_the_last_completed_run_was_due() {
+    let inside = inside().await;
+    let connection = json!({"entity": "clockings", "scheduled": "2026-11-20T10:00:00Z", "transform": ".query.filter = \"date ge '\\($last // \"2026-11-01\" | .[:10])'\""});
+    inside.run(&connection).await.unwrap();
+    inside.run(&connection).await.unwrap();
+    let targets = inside.tenant.targets();
+    let firsts: Vec<&String> = targets.iter().filter(|target| !target.contains("continuationToken")).collect();
+    assert!(firsts[0].ends_with("%272026-11-01%27") && firsts[1].ends_with("%272026-11-20%27"), "{firsts:?}");
+}
+
+#[tokio::test]
+async fn a_continuation_that_has_expired_begins_again_once() {
+    let inside = inside().await;
+    inside.tenant.protime.set_records("departments", &json!((1..=250).map(|id| json!({"id": id})).collect::<Vec<_>>()).to_string()).unwrap();
+    let gone = Action::Answer { status: 410, headers: Vec::new(), body: String::new() };
+    inside.tenant.protime.add_fault(Fault::new("/departments?continuationToken", 1, gone.clone()));
+    let outcome = inside.run(&json!({"entity": "departments", "run": "r"})).await.unwrap();
+    assert_eq!(outcome["records"], 250);
+    let mut ids: Vec<String> = inside.tenant.events().await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 4, "what was sent twice has the same id: {ids:?}");
+    inside.tenant.protime.add_fault(Fault::new("/departments?continuationToken", 9, gone));
+    assert_eq!(inside.run(&json!({"entity": "departments"})).await.unwrap_err().protime_status(), Some(410));
+    assert!(inside.state("test").await.checkpoint.is_none(), "of no use any more");
+}

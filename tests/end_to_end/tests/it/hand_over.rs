@@ -1,0 +1,124 @@
+//! Runs that outlast an invocation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use end_to_end::Tenant;
+use end_to_end::inside::Inside;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use simulator::{Action, Fault, Options};
+
+fn departments(count: u64) -> String {
+    json!((1..=count).map(|id| json!({"id": id})).collect::<Vec<Value>>()).to_string()
+}
+
+/// Time for a few pages only: ten seconds are kept for handing over.
+const SHORT: Duration = Duration::from_millis(10_250);
+
+#[tokio::test]
+async fn a_run_of_forty_hand_overs_completes() {
+    let inside = Inside::new(Options::default()).await;
+    inside.tenant.protime.configure(|settings| {
+        settings.page_size = 1;
+        settings.latency_ms = 20;
+    });
+    inside.tenant.protime.set_records("departments", &departments(600)).unwrap();
+    let connection = json!({"entity": "departments", "run": "long"});
+    let mut outcome = inside.run_at(&connection, Timestamp::now(), SHORT).await.unwrap();
+    let mut hand_overs = 0;
+    while outcome["status"] == "continued" {
+        hand_overs += 1;
+        let messages = inside.tenant.stack.drain(&inside.continuations).await;
+        assert_eq!(messages.len(), 1, "one continuation for each hand-over");
+        let delivery = Inside::delivery(&messages[0]);
+        let twice = delivery.clone();
+        let before = inside.tenant.protime.requests().len();
+        let answer = inside.handle(delivery, Timestamp::now(), SHORT).await.unwrap();
+        assert_eq!(answer["batchItemFailures"], json!([]));
+        let after = inside.tenant.protime.requests().len();
+        assert!(after > before);
+        // Delivered twice, it runs once.
+        inside.handle(twice, Timestamp::now(), SHORT).await.unwrap();
+        assert_eq!(inside.tenant.protime.requests().len(), after);
+        let state = inside.state("test").await;
+        outcome = if state.checkpoint.is_some() { json!({"status": "continued"}) } else { json!({"status": "completed"}) };
+        assert!(hand_overs < 400);
+    }
+    assert!(hand_overs >= 40, "{hand_overs}");
+    let mut sent: BTreeMap<String, u32> = BTreeMap::new();
+    let events = inside.tenant.events().await;
+    for event in &events {
+        *sent.entry(event["id"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!(sent.len(), 601);
+    let repeated: u32 = sent.values().map(|count| count - 1).sum();
+    assert!(repeated <= hand_overs, "{repeated} pages sent twice in {hand_overs} hand-overs");
+    let completed = events.iter().find(|event| event["type"] == "protime.run-completed.v1").unwrap();
+    assert_eq!(completed["data"], json!({"pages": 600, "records": 600, "messages": 600}));
+    println!("{hand_overs} hand-overs, {repeated} pages sent twice");
+}
+
+#[tokio::test]
+async fn without_a_new_page_a_run_is_not_handed_over() {
+    let inside = Inside::new(Options::default()).await;
+    let wait = vec![("retry-after".to_owned(), "600".to_owned())];
+    let fault = Fault::new("/departments", 9, Action::Answer { status: 503, headers: wait, body: String::new() });
+    inside.tenant.protime.add_fault(fault);
+    let error = inside.run_at(&json!({"entity": "departments"}), Timestamp::now(), SHORT).await.unwrap_err();
+    assert_eq!(error.protime_status(), Some(503));
+    assert!(inside.tenant.stack.drain(&inside.continuations).await.is_empty());
+    assert!(inside.state("test").await.checkpoint.is_some(), "the next run goes on");
+}
+
+#[tokio::test]
+async fn a_continuation_waits_for_a_live_lease() {
+    let inside = Inside::new(Options::default()).await;
+    inside.tenant.protime.configure(|settings| {
+        settings.page_size = 1;
+        settings.latency_ms = 50;
+    });
+    inside.tenant.protime.set_records("departments", &departments(30)).unwrap();
+    let connection = json!({"entity": "departments"});
+    let outcome = inside.run_at(&connection, Timestamp::now(), SHORT).await.unwrap();
+    assert_eq!(outcome["status"], "continued");
+    let continuation = Inside::delivery(&inside.tenant.stack.drain(&inside.continuations).await[0]);
+    let minute = Duration::from_mins(1);
+    // The next scheduled run has the lease when the continuation comes.
+    let (scheduled, continued) = tokio::join!(inside.run(&connection), async {
+        tokio::time::timeout(minute, async {
+            while inside.tenant.protime.requests().len() < 12 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        inside.handle(continuation.clone(), Timestamp::now(), minute).await
+    });
+    assert_eq!(scheduled.unwrap()["status"], "completed");
+    assert_eq!(continued.unwrap()["batchItemFailures"].as_array().unwrap().len(), 1, "deferred");
+    let before = inside.tenant.protime.requests().len();
+    inside.handle(continuation, Timestamp::now(), minute).await.unwrap();
+    assert_eq!(inside.tenant.protime.requests().len(), before, "stale by then");
+}
+
+#[tokio::test]
+async fn two_thousand_slow_pages_take_several_invocations_of_the_deployed_function() {
+    let tenant = Tenant::new().await;
+    tenant.protime.configure(|settings| {
+        settings.page_size = 1;
+        settings.latency_ms = 45;
+    });
+    tenant.protime.set_records("departments", &departments(2000)).unwrap();
+    let incoming = tenant.client.replace('/', "-");
+    let invoked = tenant.subscribe(json!({"incoming": incoming, "entity": "departments", "run": "slow"})).await;
+    assert_eq!(invoked.payload["status"], "continued", "{}", invoked.payload);
+    let done = |messages: &[aws_sdk_sqs::types::Message]| messages.iter().any(|message| message.body().unwrap().contains("run-completed"));
+    let messages = tenant.stack.receive_for(&tenant.pages, Duration::from_mins(5), done).await;
+    let mut ids: Vec<String> = messages.iter().map(|message| serde_json::from_str::<Value>(message.body().unwrap()).unwrap()["id"].as_str().unwrap().to_owned()).collect();
+    let all = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), 2001);
+    println!("{} pages sent twice", all - ids.len());
+}

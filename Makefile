@@ -5,7 +5,7 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help demo test watch deploy check end-to-end
+.PHONY: help demo test watch deploy bench check end-to-end
 
 BUILD := .tools/build/bin
 IN_BUILD := PATH="$(CURDIR)/$(BUILD):$$PATH"
@@ -15,6 +15,7 @@ help:
 	cat <<'TEXT'
 	make demo     see the connector at work on this machine (10 minutes the first time, then one)
 	make test     run every check and test, up to the deployed stack on local AWS
+	make bench    measure on this machine
 	make watch    run the functions locally, rebuilt after every change
 	make deploy   deploy to your AWS account (asks before it changes anything)
 	TEXT
@@ -34,6 +35,10 @@ deploy: .tools/build/installed
 	rustup target add aarch64-unknown-linux-gnu >/dev/null 2>&1 || echo 'Without rustup, the target aarch64-unknown-linux-gnu must be installed already.'
 	$(IN_BUILD) sam build
 	$(IN_BUILD) sam deploy --guided
+
+bench: .tools/build/installed .tools/local-aws/installed
+	cargo build --quiet --release -p bench
+	$(BUILD)/python infra/run.py target/release/bench
 
 test: check end-to-end
 	echo 'All checks and tests passed.'

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::continuation::Continuation;
 use crate::plan;
-use crate::transfer::{Transfer, Transferred};
+use crate::transfer::{Stopped, Transfer, Transferred};
 use crate::{Error, Invocation, Subscriber};
 
 /// What the invocation returns.
@@ -258,9 +258,9 @@ impl Run<'_> {
             header = self.header(&checkpoint);
             transferred = self.transfer(&header, state).await;
         }
-        let Transferred { pages, out_of_time } = transferred?;
+        let Transferred { pages, stopped } = transferred?;
         self.progressed |= pages > 0;
-        if let Some(reason) = out_of_time {
+        if let Stopped::OutOfTime(reason) = stopped {
             return self.hand_over(&checkpoint, state, reason).await;
         }
         self.complete(&header, &checkpoint, state, is_last).await

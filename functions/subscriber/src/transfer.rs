@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use connector::page_message::{Counts, RunHeader};
-use connector::queue::{Message, Queue};
+use connector::queue::{MESSAGE_LIMIT, Message, Queue};
 use connector::state::{Chain, ConnectionState, Lease, StateTable};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
@@ -39,12 +39,12 @@ pub(crate) struct Transfer<'a> {
 }
 
 /// What a transfer came to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Transferred {
     /// How many pages SQS has accepted in this invocation.
     pub(crate) pages: u64,
-    /// Why there was no time for more: none if everything is sent.
-    pub(crate) out_of_time: Option<Option<protime::Error>>,
+    /// Whether everything is sent.
+    pub(crate) stopped: Stopped,
 }
 
 /// What the fetching side passes on, in the order of each chain.
@@ -70,9 +70,12 @@ enum Item {
     },
 }
 
-/// Why a chain is not fetched further.
-enum Stopped {
-    AtItsEnd,
+/// Why no more is fetched.
+#[derive(Debug)]
+pub(crate) enum Stopped {
+    /// There is no more.
+    AtTheEnd,
+    /// There is no time for more, or not for the wait that this error needs.
     OutOfTime(Option<protime::Error>),
 }
 
@@ -92,10 +95,10 @@ impl Transfer<'_> {
                 .filter(|(_, chain)| std::future::ready(chain.next.is_some()))
                 .map(|(number, chain)| self.fetch(number, chain, &count, &sender))
                 .buffer_unordered(self.concurrency)
-                .try_fold(None, |out_of_time, stopped| {
-                    std::future::ready(Ok(match stopped {
-                        Stopped::AtItsEnd => out_of_time,
-                        Stopped::OutOfTime(reason) => Some(reason.or(out_of_time.flatten())),
+                .try_fold(Stopped::AtTheEnd, |all, chain| {
+                    std::future::ready(Ok(match (all, chain) {
+                        (all, Stopped::AtTheEnd) | (all @ Stopped::OutOfTime(Some(_)), _) => all,
+                        (_, chain) => chain,
                     }))
                 })
                 .await
@@ -105,7 +108,7 @@ impl Transfer<'_> {
         let pages = sent?;
         Ok(Transferred {
             pages,
-            out_of_time: fetched?,
+            stopped: fetched?,
         })
     }
 
@@ -120,7 +123,7 @@ impl Transfer<'_> {
         let mut waiting = VecDeque::from([(number, chain)]);
         while let Some((number, mut chain)) = waiting.pop_front() {
             let error = match self.fetch_chain(number, &mut chain, items).await {
-                Ok(Stopped::AtItsEnd) => continue,
+                Ok(Stopped::AtTheEnd) => continue,
                 Ok(out_of_time) => return Ok(out_of_time),
                 Err(error) => error,
             };
@@ -184,7 +187,7 @@ impl Transfer<'_> {
                 _ => return Err(error),
             }
         }
-        Ok(Stopped::AtItsEnd)
+        Ok(Stopped::AtTheEnd)
     }
 
     async fn fetch_chain(
@@ -194,7 +197,7 @@ impl Transfer<'_> {
         items: &mpsc::Sender<Item>,
     ) -> Result<Stopped, Error> {
         let Some(next) = &chain.next else {
-            return Ok(Stopped::AtItsEnd);
+            return Ok(Stopped::AtTheEnd);
         };
         let mut pages = self.client.pages_from(next, self.fetch_until)?;
         let chain_number = u32::try_from(number).unwrap_or(u32::MAX);
@@ -204,7 +207,7 @@ impl Transfer<'_> {
             }
             let page = match pages.next().await {
                 Ok(Some(page)) => page,
-                Ok(None) => return Ok(Stopped::AtItsEnd),
+                Ok(None) => return Ok(Stopped::AtTheEnd),
                 Err(error @ protime::Error::Deadline { .. }) => {
                     return Ok(Stopped::OutOfTime(Some(error)));
                 }
@@ -245,7 +248,7 @@ impl Transfer<'_> {
             )
             .await?;
             if ends {
-                return Ok(Stopped::AtItsEnd);
+                return Ok(Stopped::AtTheEnd);
             }
         }
     }
@@ -291,9 +294,15 @@ impl Transfer<'_> {
                     None => break,
                 }
             }
-            while waiting.len() < 2 * MESSAGES_UNDERWAY
+            // No more than a call can carry, so that large messages do not pile up.
+            let mut size = 0;
+            while size < MESSAGE_LIMIT
+                && waiting.len() < 2 * MESSAGES_UNDERWAY
                 && let Ok(item) = items.try_recv()
             {
+                if let Item::Message(message) = &item {
+                    size += message.size();
+                }
                 waiting.push_back(item);
             }
             let mut batch = self.queue.batch();

@@ -224,7 +224,7 @@ impl IncomingConnection {
             self.queue,
             self.window.map(|window| window.to_string()),
         ]);
-        crate::page_message::first_hex_digits(&parts.to_string())
+        crate::hash(parts.to_string().as_bytes())
     }
 
     /// Whether a transformer may change the request from run to run.
@@ -266,7 +266,10 @@ fn window(text: &str) -> Result<Span, ConnectionError> {
         )
     };
     // Only ISO 8601: there are friendlier forms, but Protime's users would look them up in vain.
-    let span: Span = Some(text).filter(|text| text.starts_with('P')).and_then(|text| text.parse().ok()).ok_or_else(problem)?;
+    let span: Span = Some(text)
+        .filter(|text| text.starts_with('P'))
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(problem)?;
     let has_time = span.get_hours() != 0 || span.get_minutes() != 0 || span.get_seconds() != 0;
     if span.is_zero() || span.is_negative() || has_time {
         Err(problem())

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use protime::Page;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use crate::queue::{MESSAGE_LIMIT, Message};
 
@@ -210,7 +209,7 @@ impl Iterator for Parts<'_> {
             }));
         }
         body.push(']');
-        let hash = first_hex_digits(&body[value..]);
+        let hash = crate::hash(&body.as_bytes()[value..]);
         body.push_str("}}");
         // The id's place in the body: the first one, as nothing but the type stands before it.
         let quoted_prefix = quoted(&prefix);
@@ -237,17 +236,6 @@ fn xml_legal(text: &str) -> Option<String> {
 fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
     xml_legal(&json).unwrap_or(json)
-}
-
-/// The first 16 hex digits of SHA-256.
-pub(crate) fn first_hex_digits(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().take(8).fold(
-        String::with_capacity(16),
-        |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        },
-    )
 }
 
 /// The id of a record, or of the record inside a change of a delta.

@@ -43,8 +43,15 @@ impl Fuse {
     pub async fn proxy(self: &Arc<Self>, upstream: &str) -> std::io::Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let origin = format!("http://{}", listener.local_addr()?);
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().map_err(std::io::Error::other)?;
-        let proxy = Proxy { fuse: self.clone(), upstream: upstream.to_owned(), http };
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(std::io::Error::other)?;
+        let proxy = Proxy {
+            fuse: self.clone(),
+            upstream: upstream.to_owned(),
+            http,
+        };
         let router = Router::new().fallback(forward).with_state(proxy);
         tokio::spawn(async move { axum::serve(listener, router).await });
         Ok(origin)
@@ -52,7 +59,7 @@ impl Fuse {
 
     async fn stop(&self) {
         self.blown.notify_one();
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
@@ -72,21 +79,42 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
         fuse.stop().await;
     }
     let (parts, body) = request.into_parts();
-    let target = parts.uri.path_and_query().map_or("", |target| target.as_str());
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("", |target| target.as_str());
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
-    let mut forwarded = proxy.http.request(parts.method, format!("{}{target}", proxy.upstream)).body(body);
-    for (name, value) in parts.headers.iter().filter(|(name, _)| !matches!(name.as_str(), "host" | "content-length" | "transfer-encoding")) {
+    let mut forwarded = proxy
+        .http
+        .request(parts.method, format!("{}{target}", proxy.upstream))
+        .body(body);
+    for (name, value) in parts.headers.iter().filter(|(name, _)| {
+        !matches!(
+            name.as_str(),
+            "host" | "content-length" | "transfer-encoding"
+        )
+    }) {
         forwarded = forwarded.header(name, value);
     }
     let response = match forwarded.send().await {
         Ok(answer) => {
             let mut builder = Response::builder().status(answer.status());
-            for (name, value) in answer.headers().iter().filter(|(name, _)| !matches!(name.as_str(), "content-length" | "transfer-encoding" | "connection")) {
+            for (name, value) in answer.headers().iter().filter(|(name, _)| {
+                !matches!(
+                    name.as_str(),
+                    "content-length" | "transfer-encoding" | "connection"
+                )
+            }) {
                 builder = builder.header(name, value);
             }
-            builder.body(Body::from(answer.bytes().await.unwrap_or_default())).unwrap_or_default()
+            builder
+                .body(Body::from(answer.bytes().await.unwrap_or_default()))
+                .unwrap_or_default()
         }
-        Err(_) => Response::builder().status(502).body(Body::empty()).unwrap_or_default(),
+        Err(_) => Response::builder()
+            .status(502)
+            .body(Body::empty())
+            .unwrap_or_default(),
     };
     if at > 0 && number == at && after {
         fuse.stop().await;

@@ -9,8 +9,8 @@ use connector::credentials::HttpClients;
 use connector::queue::Queue;
 use connector::state::{ConnectionState, StateTable};
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use simulator::Options;
 use subscriber::{Error, Invocation, Subscriber};
 
@@ -37,16 +37,43 @@ impl Inside {
     pub async fn new(options: Options) -> Self {
         let fuse = Arc::new(Fuse::default());
         let tenant = Tenant::with(options, &json!({})).await;
-        let base_uri = fuse.proxy(&tenant.protime.base_uri()).await.expect("a proxy");
+        let base_uri = fuse
+            .proxy(&tenant.protime.base_uri())
+            .await
+            .expect("a proxy");
         let token_url = format!("{base_uri}/tenants/acme/connect/token");
-        tenant.store_secret_with(&json!({"base_uri": base_uri, "access_token_url": token_url})).await;
-        let prefix = tenant.pages.rsplit('/').next().unwrap_or_default().to_owned();
-        let continuations = tenant.stack.sqs.create_queue().queue_name(format!("{prefix}-continuations"));
-        let continuations = continuations.send().await.expect("a queue").queue_url.expect("its URL");
+        tenant
+            .store_secret_with(&json!({"base_uri": base_uri, "access_token_url": token_url}))
+            .await;
+        let prefix = tenant
+            .pages
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let continuations = tenant
+            .stack
+            .sqs
+            .create_queue()
+            .queue_name(format!("{prefix}-continuations"));
+        let continuations = continuations
+            .send()
+            .await
+            .expect("a queue")
+            .queue_url
+            .expect("its URL");
 
-        let direct = aws_config::defaults(BehaviorVersion::v2026_01_12()).load().await;
-        let proxied = fuse.proxy(&variable("AWS_ENDPOINT_URL")).await.expect("a proxy");
-        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12()).endpoint_url(proxied).load().await;
+        let direct = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .load()
+            .await;
+        let proxied = fuse
+            .proxy(&variable("AWS_ENDPOINT_URL"))
+            .await
+            .expect("a proxy");
+        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .endpoint_url(proxied)
+            .load()
+            .await;
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let http = protime::http_client().expect("an HTTP client");
         let subscriber = Subscriber {
@@ -54,11 +81,21 @@ impl Inside {
             continuations: Queue::new(sqs.clone(), &continuations),
             sqs,
             pages_queue: tenant.pages.clone(),
-            state: StateTable::new(aws_sdk_dynamodb::Client::new(&aws), variable("STATE_TABLE_NAME")),
+            state: StateTable::new(
+                aws_sdk_dynamodb::Client::new(&aws),
+                variable("STATE_TABLE_NAME"),
+            ),
             checkpoint_interval: Duration::ZERO,
         };
         let dynamodb = aws_sdk_dynamodb::Client::new(&direct);
-        Self { tenant, subscriber, continuations, fuse, dynamodb, prefix }
+        Self {
+            tenant,
+            subscriber,
+            continuations,
+            fuse,
+            dynamodb,
+            prefix,
+        }
     }
 
     /// The event of a connection of this tenant; `incoming` gets a unique prefix.
@@ -67,7 +104,9 @@ impl Inside {
         for (name, value) in connection.as_object().into_iter().flatten() {
             event[name] = value.clone();
         }
-        event["incoming"] = self.incoming(event["incoming"].as_str().unwrap_or_default()).into();
+        event["incoming"] = self
+            .incoming(event["incoming"].as_str().unwrap_or_default())
+            .into();
         event.to_string()
     }
 
@@ -78,16 +117,27 @@ impl Inside {
 
     /// Runs a connection now, with a minute of time.
     pub async fn run(&self, connection: &Value) -> Result<Value, Error> {
-        self.run_at(connection, Timestamp::now(), Duration::from_secs(60)).await
+        self.run_at(connection, Timestamp::now(), Duration::from_mins(1))
+            .await
     }
 
     /// Runs a connection at another time, with less of it.
-    pub async fn run_at(&self, connection: &Value, now: Timestamp, left: Duration) -> Result<Value, Error> {
+    pub async fn run_at(
+        &self,
+        connection: &Value,
+        now: Timestamp,
+        left: Duration,
+    ) -> Result<Value, Error> {
         self.handle(self.event(connection), now, left).await
     }
 
     /// Lets the subscriber handle an event.
-    pub async fn handle(&self, event: String, now: Timestamp, left: Duration) -> Result<Value, Error> {
+    pub async fn handle(
+        &self,
+        event: String,
+        now: Timestamp,
+        left: Duration,
+    ) -> Result<Value, Error> {
         static REQUEST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = REQUEST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let invocation = Invocation::new(&format!("request-{number}"), now, left);
@@ -107,10 +157,26 @@ impl Inside {
 
     /// What is remembered of a connection.
     pub async fn state(&self, name: &str) -> ConnectionState {
-        let key = aws_sdk_dynamodb::types::AttributeValue::S(format!("connection/{}", self.incoming(name)));
-        let get = self.dynamodb.get_item().table_name(variable("STATE_TABLE_NAME")).key("id", key).consistent_read(true);
-        let item = get.send().await.expect("the table").item.unwrap_or_default();
-        let json = item.get("state").and_then(|state| state.as_s().ok().cloned());
-        json.map(|json| serde_json::from_str(&json).expect("state")).unwrap_or_default()
+        let key = aws_sdk_dynamodb::types::AttributeValue::S(format!(
+            "connection/{}",
+            self.incoming(name)
+        ));
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(variable("STATE_TABLE_NAME"))
+            .key("id", key)
+            .consistent_read(true);
+        let item = get
+            .send()
+            .await
+            .expect("the table")
+            .item
+            .unwrap_or_default();
+        let json = item
+            .get("state")
+            .and_then(|state| state.as_s().ok().cloned());
+        json.map(|json| serde_json::from_str(&json).expect("state"))
+            .unwrap_or_default()
     }
 }

@@ -84,7 +84,12 @@ impl Stack {
     }
 
     /// Takes messages off a queue until `enough` of them are there, for so long.
-    pub async fn receive_for(&self, queue: &str, patience: Duration, enough: impl Fn(&[Message]) -> bool) -> Vec<Message> {
+    pub async fn receive_for(
+        &self,
+        queue: &str,
+        patience: Duration,
+        enough: impl Fn(&[Message]) -> bool,
+    ) -> Vec<Message> {
         let mut found = Vec::new();
         let end = Instant::now() + patience;
         while !enough(&found) {
@@ -108,6 +113,16 @@ impl Stack {
             }
             found.extend(more);
         }
+    }
+
+    /// Empties a queue.
+    pub async fn purge(&self, queue: &str) {
+        self.sqs
+            .purge_queue()
+            .queue_url(queue)
+            .send()
+            .await
+            .expect("the queue can be purged");
     }
 
     async fn take(&self, queue: &str, wait_seconds: i32) -> Vec<Message> {
@@ -232,9 +247,16 @@ impl Tenant {
         put.send().await.expect("the secret can be changed");
     }
 
+    /// The name of this tenant's connection.
+    pub fn incoming(&self) -> String {
+        self.client.replace('/', "-")
+    }
+
     /// Runs an incoming connection of this tenant.
     pub async fn subscribe(&self, connection: Value) -> Invoked {
-        let mut event = json!({"incoming": "test", "client": self.client, "queue": self.pages});
+        // The state table is shared, so that every tenant needs names of its own.
+        let mut event =
+            json!({"incoming": self.incoming(), "client": self.client, "queue": self.pages});
         for (name, value) in connection.as_object().expect("an object") {
             event[name] = value.clone();
         }

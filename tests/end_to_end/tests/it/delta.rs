@@ -12,8 +12,16 @@ const POLL: &str = "/connector/protimeapi/api/v1/delta/clockings";
 
 /// 250 clockings in pages of 100, the last day being today.
 async fn inside() -> Inside {
-    let inside = Inside::new(Options { people: 5, days: 25, ..Options::default() }).await;
-    inside.tenant.protime.configure(|settings| settings.page_size = 100);
+    let inside = Inside::new(Options {
+        people: 5,
+        days: 25,
+        ..Options::default()
+    })
+    .await;
+    inside
+        .tenant
+        .protime
+        .configure(|settings| settings.page_size = 100);
     inside
 }
 
@@ -27,12 +35,14 @@ async fn arrived(inside: &Inside) -> Vec<(String, String, usize)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     events
         .iter()
-        .map(|event| (text(&event["type"]), text(&event["sync"]), event["data"]["value"].as_array().map_or(0, Vec::len)))
+        .map(|event| {
+            (
+                text(&event["type"]),
+                text(&event["sync"]),
+                event["data"]["value"].as_array().map_or(0, Vec::len),
+            )
+        })
         .collect()
-}
-
-fn page(sync: &str, records: usize) -> (String, String, usize) {
-    ("protime.page.v1".to_owned(), sync.to_owned(), records)
 }
 
 fn event(kind: &str, sync: &str) -> (String, String, usize) {
@@ -44,42 +54,84 @@ const COMPLETED: &str = "protime.run-completed.v1";
 /// Touches one clocking of today and deletes another, behind the API's back.
 async fn change(inside: &Inside) {
     let http = reqwest::Client::new();
-    for body in [json!({"entity": "clockings", "id": "249", "set": {"timeOfDayInMinutes": 1}}), json!({"entity": "clockings", "id": "250", "delete": true})] {
+    for body in [
+        json!({"entity": "clockings", "id": "249", "set": {"timeOfDayInMinutes": 1}}),
+        json!({"entity": "clockings", "id": "250", "delete": true}),
+    ] {
         let url = format!("{}/_simulator/changes", inside.tenant.protime.base_uri());
-        let answer = http.post(url).header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+        let answer = http
+            .post(url)
+            .header("content-type", "application/json")
+            .body(body.to_string())
+            .send()
+            .await
+            .unwrap();
         assert!(answer.status().is_success());
     }
 }
 
 #[tokio::test]
-async fn a_delta_is_loaded_polled_and_loaded_anew_when_it_has_expired() {
+async fn a_delta_is_loaded_once_and_then_polled() {
     let inside = inside().await;
     // The days of the year so far decide how many of the 25 days count.
     let outcome = inside.run(&clockings()).await.unwrap();
     let loaded = outcome["records"].as_u64().unwrap();
     let events = arrived(&inside).await;
     assert_eq!(events.last().unwrap(), &event(COMPLETED, "initial"));
-    assert!(events[..events.len() - 1].iter().all(|(kind, sync, _)| kind == "protime.page.v1" && sync == "initial"));
-    assert_eq!(events.iter().map(|(_, _, records)| *records as u64).sum::<u64>(), loaded);
+    assert!(
+        events[..events.len() - 1]
+            .iter()
+            .all(|(kind, sync, _)| kind == "protime.page.v1" && sync == "initial")
+    );
+    assert_eq!(
+        events
+            .iter()
+            .map(|(_, _, records)| *records as u64)
+            .sum::<u64>(),
+        loaded
+    );
     let first = inside.state("test").await.delta.unwrap();
-    assert!(first.link.contains("/delta/clockings?deltaToken="), "{first:?}");
+    assert!(
+        first.link.contains("/delta/clockings?deltaToken="),
+        "{first:?}"
+    );
 
     // An empty poll stores the new link all the same.
     let outcome = inside.run(&clockings()).await.unwrap();
-    assert_eq!((&outcome["pages"], &outcome["records"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&outcome["pages"], &outcome["records"]),
+        (&json!(1), &json!(0))
+    );
     assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")]);
     let second = inside.state("test").await.delta.unwrap();
     assert_ne!(first.link, second.link);
-    assert_eq!(inside.tenant.targets().iter().filter(|target| target.starts_with(LIST) && target.ends_with("&delta")).count(), 1);
+    assert_eq!(
+        inside
+            .tenant
+            .targets()
+            .iter()
+            .filter(|target| target.starts_with(LIST) && target.ends_with("&delta"))
+            .count(),
+        1
+    );
 
     // One change and one delete, as Protime sends them.
     change(&inside).await;
     inside.run(&clockings()).await.unwrap();
     let events = inside.tenant.events().await;
     let value = &events[0]["data"]["value"];
-    assert_eq!((&events[0]["sync"], value.as_array().unwrap().len()), (&json!("delta"), 2));
-    assert_eq!((&value[0]["changeType"], &value[0]["data"]["id"]), (&json!("InsertOrUpdate"), &json!(249)));
-    assert_eq!((&value[1]["changeType"], &value[1]["data"]["id"]), (&json!("Delete"), &json!(250)));
+    assert_eq!(
+        (&events[0]["sync"], value.as_array().unwrap().len()),
+        (&json!("delta"), 2)
+    );
+    assert_eq!(
+        (&value[0]["changeType"], &value[0]["data"]["id"]),
+        (&json!("InsertOrUpdate"), &json!(249))
+    );
+    assert_eq!(
+        (&value[1]["changeType"], &value[1]["data"]["id"]),
+        (&json!("Delete"), &json!(250))
+    );
 
     // A conflict is waited out; one that stays fails the run and leaves the link.
     inside.tenant.protime.add_fault(Fault::status(POLL, 409, 1));
@@ -94,23 +146,42 @@ async fn a_delta_is_loaded_polled_and_loaded_anew_when_it_has_expired() {
     let failed = inside.state("test").await.checkpoint.unwrap().run;
     inside.run(&clockings()).await.unwrap();
     let events = inside.tenant.events().await;
-    assert_eq!(events.iter().filter(|event| event["id"] == format!("{failed}/completed")).count(), 1, "the failed run was finished first");
+    assert_eq!(
+        events
+            .iter()
+            .filter(|event| event["id"] == format!("{failed}/completed"))
+            .count(),
+        1,
+        "the failed run was finished first"
+    );
+}
 
-    // After 72 hours without a poll.
+#[tokio::test]
+async fn a_delta_that_has_expired_is_loaded_anew_in_the_same_run() {
+    let inside = inside().await;
+    let loaded = inside.run(&clockings()).await.unwrap()["records"].clone();
+    inside.tenant.events().await;
+    // More than 72 hours without a poll.
     inside.tenant.protime.set_now(Timestamp::now() + 73.hours());
-    let outcome = inside.run(&json!({"run": "again"}).as_object().map_or_else(clockings, |run| {
-        let mut connection = clockings();
-        connection["run"] = run["run"].clone();
-        connection
-    })).await.unwrap();
-    assert_eq!(outcome["records"].as_u64(), Some(loaded - 1), "one was deleted");
+    let mut connection = clockings();
+    connection["run"] = json!("again");
+    let outcome = inside.run(&connection).await.unwrap();
+    assert_eq!(outcome["records"], loaded);
     let events = inside.tenant.events().await;
-    assert_eq!(events.iter().filter(|event| event["type"] == "protime.resync.v1" && event["id"] == "again/resync").count(), 1);
-    assert!(events.iter().filter(|event| event["type"] == "protime.page.v1").all(|event| event["sync"] == "initial"));
-    assert_eq!(events.iter().filter(|event| event["type"] == COMPLETED && event["id"] == "again/completed").count(), 1);
+    let count = |kind: &str, id: &str| {
+        events
+            .iter()
+            .filter(|event| event["type"] == kind && event["id"] == id)
+            .count()
+    };
+    assert_eq!(count("protime.resync.v1", "again/resync"), 1);
+    assert_eq!(count(COMPLETED, "again/completed"), 1);
+    let mut pages = events
+        .iter()
+        .filter(|event| event["type"] == "protime.page.v1");
+    assert!(pages.all(|event| event["sync"] == "initial"));
     inside.run(&clockings()).await.unwrap();
     assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")]);
-    let _ = page;
 }
 
 #[tokio::test]
@@ -121,7 +192,12 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
     inside.run(&clockings()).await.unwrap();
     let error = inside.run(&other).await.unwrap_err();
     assert_eq!(error.kind(), "DeltaConflict");
-    assert!(error.to_string().contains(&format!("connection `{}` has it", inside.incoming("test"))), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("connection `{}` has it", inside.incoming("test"))),
+        "{error}"
+    );
 
     // A full read under another name leaves the delta alone.
     let backfill = json!({"incoming": "backfill", "entity": "clockings", "query": {"filter": "date ge '2026-01-01' and date le '2026-01-31'"}});
@@ -133,14 +209,33 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
     takeover["takeover"] = json!(true);
     inside.tenant.events().await;
     inside.run(&takeover).await.unwrap();
-    assert!(arrived(&inside).await.iter().all(|(_, sync, _)| sync == "initial"));
+    assert!(
+        arrived(&inside)
+            .await
+            .iter()
+            .all(|(_, sync, _)| sync == "initial")
+    );
     inside.run(&takeover).await.unwrap();
-    assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")], "once taken over, it is polled");
-    assert_eq!(inside.run(&clockings()).await.unwrap_err().kind(), "DeltaConflict");
+    assert_eq!(
+        arrived(&inside).await,
+        [event(COMPLETED, "delta")],
+        "once taken over, it is polled"
+    );
+    assert_eq!(
+        inside.run(&clockings()).await.unwrap_err().kind(),
+        "DeltaConflict"
+    );
 
     // Ownership lapses 72 hours after the last successful poll.
     inside.tenant.protime.set_now(Timestamp::now() + 73.hours());
-    inside.run_at(&clockings(), Timestamp::now() + 73.hours(), Duration::from_mins(1)).await.unwrap();
+    inside
+        .run_at(
+            &clockings(),
+            Timestamp::now() + 73.hours(),
+            Duration::from_mins(1),
+        )
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -154,7 +249,12 @@ async fn an_edited_request_under_a_live_delta_is_refused() {
     edited["takeover"] = json!(true);
     inside.tenant.events().await;
     inside.run(&edited).await.unwrap();
-    assert!(arrived(&inside).await.iter().all(|(_, sync, _)| sync == "initial"));
+    assert!(
+        arrived(&inside)
+            .await
+            .iter()
+            .all(|(_, sync, _)| sync == "initial")
+    );
 }
 
 #[tokio::test]
@@ -164,23 +264,66 @@ async fn a_transformer_sees_when_the_last_completed_run_was_due() {
     inside.run(&connection).await.unwrap();
     inside.run(&connection).await.unwrap();
     let targets = inside.tenant.targets();
-    let firsts: Vec<&String> = targets.iter().filter(|target| !target.contains("continuationToken")).collect();
-    assert!(firsts[0].ends_with("%272026-11-01%27") && firsts[1].ends_with("%272026-11-20%27"), "{firsts:?}");
+    let firsts: Vec<&String> = targets
+        .iter()
+        .filter(|target| !target.contains("continuationToken"))
+        .collect();
+    assert!(
+        firsts[0].ends_with("%272026-11-01%27") && firsts[1].ends_with("%272026-11-20%27"),
+        "{firsts:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_continuation_that_has_expired_begins_again_once() {
     let inside = inside().await;
-    inside.tenant.protime.set_records("departments", &json!((1..=250).map(|id| json!({"id": id})).collect::<Vec<_>>()).to_string()).unwrap();
-    let gone = Action::Answer { status: 410, headers: Vec::new(), body: String::new() };
-    inside.tenant.protime.add_fault(Fault::new("/departments?continuationToken", 1, gone.clone()));
-    let outcome = inside.run(&json!({"entity": "departments", "run": "r"})).await.unwrap();
+    inside
+        .tenant
+        .protime
+        .set_records(
+            "departments",
+            &json!((1..=250).map(|id| json!({"id": id})).collect::<Vec<_>>()).to_string(),
+        )
+        .unwrap();
+    let gone = Action::Answer {
+        status: 410,
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    inside.tenant.protime.add_fault(Fault::new(
+        "/departments?continuationToken",
+        1,
+        gone.clone(),
+    ));
+    let outcome = inside
+        .run(&json!({"entity": "departments", "run": "r"}))
+        .await
+        .unwrap();
     assert_eq!(outcome["records"], 250);
-    let mut ids: Vec<String> = inside.tenant.events().await.iter().map(|event| event["id"].as_str().unwrap().to_owned()).collect();
+    let mut ids: Vec<String> = inside
+        .tenant
+        .events()
+        .await
+        .iter()
+        .map(|event| event["id"].as_str().unwrap().to_owned())
+        .collect();
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 4, "what was sent twice has the same id: {ids:?}");
-    inside.tenant.protime.add_fault(Fault::new("/departments?continuationToken", 9, gone));
-    assert_eq!(inside.run(&json!({"entity": "departments"})).await.unwrap_err().protime_status(), Some(410));
-    assert!(inside.state("test").await.checkpoint.is_none(), "of no use any more");
+    inside
+        .tenant
+        .protime
+        .add_fault(Fault::new("/departments?continuationToken", 9, gone));
+    assert_eq!(
+        inside
+            .run(&json!({"entity": "departments"}))
+            .await
+            .unwrap_err()
+            .protime_status(),
+        Some(410)
+    );
+    assert!(
+        inside.state("test").await.checkpoint.is_none(),
+        "of no use any more"
+    );
 }

@@ -10,7 +10,12 @@ use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 
 fn departments(count: u64) -> String {
-    json!((1..=count).map(|id| json!({"id": id})).collect::<Vec<Value>>()).to_string()
+    json!(
+        (1..=count)
+            .map(|id| json!({"id": id}))
+            .collect::<Vec<Value>>()
+    )
+    .to_string()
 }
 
 /// Time for a few pages only: ten seconds are kept for handing over.
@@ -23,9 +28,16 @@ async fn a_run_of_forty_hand_overs_completes() {
         settings.page_size = 1;
         settings.latency_ms = 20;
     });
-    inside.tenant.protime.set_records("departments", &departments(600)).unwrap();
+    inside
+        .tenant
+        .protime
+        .set_records("departments", &departments(600))
+        .unwrap();
     let connection = json!({"entity": "departments", "run": "long"});
-    let mut outcome = inside.run_at(&connection, Timestamp::now(), SHORT).await.unwrap();
+    let mut outcome = inside
+        .run_at(&connection, Timestamp::now(), SHORT)
+        .await
+        .unwrap();
     let mut hand_overs = 0;
     while outcome["status"] == "continued" {
         hand_overs += 1;
@@ -34,7 +46,10 @@ async fn a_run_of_forty_hand_overs_completes() {
         let delivery = Inside::delivery(&messages[0]);
         let twice = delivery.clone();
         let before = inside.tenant.protime.requests().len();
-        let answer = inside.handle(delivery, Timestamp::now(), SHORT).await.unwrap();
+        let answer = inside
+            .handle(delivery, Timestamp::now(), SHORT)
+            .await
+            .unwrap();
         assert_eq!(answer["batchItemFailures"], json!([]));
         let after = inside.tenant.protime.requests().len();
         assert!(after > before);
@@ -42,20 +57,35 @@ async fn a_run_of_forty_hand_overs_completes() {
         inside.handle(twice, Timestamp::now(), SHORT).await.unwrap();
         assert_eq!(inside.tenant.protime.requests().len(), after);
         let state = inside.state("test").await;
-        outcome = if state.checkpoint.is_some() { json!({"status": "continued"}) } else { json!({"status": "completed"}) };
+        outcome = if state.checkpoint.is_some() {
+            json!({"status": "continued"})
+        } else {
+            json!({"status": "completed"})
+        };
         assert!(hand_overs < 400);
     }
     assert!(hand_overs >= 40, "{hand_overs}");
     let mut sent: BTreeMap<String, u32> = BTreeMap::new();
     let events = inside.tenant.events().await;
     for event in &events {
-        *sent.entry(event["id"].as_str().unwrap().to_owned()).or_default() += 1;
+        *sent
+            .entry(event["id"].as_str().unwrap().to_owned())
+            .or_default() += 1;
     }
     assert_eq!(sent.len(), 601);
     let repeated: u32 = sent.values().map(|count| count - 1).sum();
-    assert!(repeated <= hand_overs, "{repeated} pages sent twice in {hand_overs} hand-overs");
-    let completed = events.iter().find(|event| event["type"] == "protime.run-completed.v1").unwrap();
-    assert_eq!(completed["data"], json!({"pages": 600, "records": 600, "messages": 600}));
+    assert!(
+        repeated <= hand_overs,
+        "{repeated} pages sent twice in {hand_overs} hand-overs"
+    );
+    let completed = events
+        .iter()
+        .find(|event| event["type"] == "protime.run-completed.v1")
+        .unwrap();
+    assert_eq!(
+        completed["data"],
+        json!({"pages": 600, "records": 600, "messages": 600})
+    );
     println!("{hand_overs} hand-overs, {repeated} pages sent twice");
 }
 
@@ -63,12 +93,33 @@ async fn a_run_of_forty_hand_overs_completes() {
 async fn without_a_new_page_a_run_is_not_handed_over() {
     let inside = Inside::new(Options::default()).await;
     let wait = vec![("retry-after".to_owned(), "600".to_owned())];
-    let fault = Fault::new("/departments", 9, Action::Answer { status: 503, headers: wait, body: String::new() });
+    let fault = Fault::new(
+        "/departments",
+        9,
+        Action::Answer {
+            status: 503,
+            headers: wait,
+            body: String::new(),
+        },
+    );
     inside.tenant.protime.add_fault(fault);
-    let error = inside.run_at(&json!({"entity": "departments"}), Timestamp::now(), SHORT).await.unwrap_err();
+    let error = inside
+        .run_at(&json!({"entity": "departments"}), Timestamp::now(), SHORT)
+        .await
+        .unwrap_err();
     assert_eq!(error.protime_status(), Some(503));
-    assert!(inside.tenant.stack.drain(&inside.continuations).await.is_empty());
-    assert!(inside.state("test").await.checkpoint.is_some(), "the next run goes on");
+    assert!(
+        inside
+            .tenant
+            .stack
+            .drain(&inside.continuations)
+            .await
+            .is_empty()
+    );
+    assert!(
+        inside.state("test").await.checkpoint.is_some(),
+        "the next run goes on"
+    );
 }
 
 #[tokio::test]
@@ -78,9 +129,16 @@ async fn a_continuation_waits_for_a_live_lease() {
         settings.page_size = 1;
         settings.latency_ms = 50;
     });
-    inside.tenant.protime.set_records("departments", &departments(30)).unwrap();
+    inside
+        .tenant
+        .protime
+        .set_records("departments", &departments(30))
+        .unwrap();
     let connection = json!({"entity": "departments"});
-    let outcome = inside.run_at(&connection, Timestamp::now(), SHORT).await.unwrap();
+    let outcome = inside
+        .run_at(&connection, Timestamp::now(), SHORT)
+        .await
+        .unwrap();
     assert_eq!(outcome["status"], "continued");
     let continuation = Inside::delivery(&inside.tenant.stack.drain(&inside.continuations).await[0]);
     let minute = Duration::from_mins(1);
@@ -93,13 +151,29 @@ async fn a_continuation_waits_for_a_live_lease() {
         })
         .await
         .unwrap();
-        inside.handle(continuation.clone(), Timestamp::now(), minute).await
+        inside
+            .handle(continuation.clone(), Timestamp::now(), minute)
+            .await
     });
     assert_eq!(scheduled.unwrap()["status"], "completed");
-    assert_eq!(continued.unwrap()["batchItemFailures"].as_array().unwrap().len(), 1, "deferred");
+    assert_eq!(
+        continued.unwrap()["batchItemFailures"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1,
+        "deferred"
+    );
     let before = inside.tenant.protime.requests().len();
-    inside.handle(continuation, Timestamp::now(), minute).await.unwrap();
-    assert_eq!(inside.tenant.protime.requests().len(), before, "stale by then");
+    inside
+        .handle(continuation, Timestamp::now(), minute)
+        .await
+        .unwrap();
+    assert_eq!(
+        inside.tenant.protime.requests().len(),
+        before,
+        "stale by then"
+    );
 }
 
 #[tokio::test]
@@ -109,13 +183,37 @@ async fn two_thousand_slow_pages_take_several_invocations_of_the_deployed_functi
         settings.page_size = 1;
         settings.latency_ms = 45;
     });
-    tenant.protime.set_records("departments", &departments(2000)).unwrap();
+    tenant
+        .protime
+        .set_records("departments", &departments(2000))
+        .unwrap();
     let incoming = tenant.client.replace('/', "-");
-    let invoked = tenant.subscribe(json!({"incoming": incoming, "entity": "departments", "run": "slow"})).await;
-    assert_eq!(invoked.payload["status"], "continued", "{}", invoked.payload);
-    let done = |messages: &[aws_sdk_sqs::types::Message]| messages.iter().any(|message| message.body().unwrap().contains("run-completed"));
-    let messages = tenant.stack.receive_for(&tenant.pages, Duration::from_mins(5), done).await;
-    let mut ids: Vec<String> = messages.iter().map(|message| serde_json::from_str::<Value>(message.body().unwrap()).unwrap()["id"].as_str().unwrap().to_owned()).collect();
+    let invoked = tenant
+        .subscribe(json!({"incoming": incoming, "entity": "departments", "run": "slow"}))
+        .await;
+    assert_eq!(
+        invoked.payload["status"], "continued",
+        "{}",
+        invoked.payload
+    );
+    let done = |messages: &[aws_sdk_sqs::types::Message]| {
+        messages
+            .iter()
+            .any(|message| message.body().unwrap().contains("run-completed"))
+    };
+    let messages = tenant
+        .stack
+        .receive_for(&tenant.pages, Duration::from_mins(5), done)
+        .await;
+    let mut ids: Vec<String> = messages
+        .iter()
+        .map(|message| {
+            serde_json::from_str::<Value>(message.body().unwrap()).unwrap()["id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
     let all = ids.len();
     ids.sort();
     ids.dedup();

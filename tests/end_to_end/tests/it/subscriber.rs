@@ -18,7 +18,7 @@ fn year_2025() -> Options {
 async fn protime_is_asked_for_exactly_the_url_its_users_know() {
     let tenant = Tenant::with(year_2025(), &json!({})).await;
     let event = json!({
-        "incoming": "clockings", "entity": "clockings", "path": {},
+        "entity": "clockings", "path": {},
         "query": {"filter": "date ge '2025-01-01' and date le '2025-07-05'"},
         "pagination": true, "sync": "full", "time_zone": "Europe/Brussels",
         "run": "<aws.scheduler.execution-id>", "scheduled": "<aws.scheduler.scheduled-time>",
@@ -60,7 +60,7 @@ async fn every_record_arrives_once_and_in_order_with_one_run_completed() {
             json!({"entity": "departments", "run": "run-1", "scheduled": "2026-11-23T10:00:00Z"}),
         )
         .await;
-    assert_eq!(outcome["incoming"], "test");
+    assert_eq!(outcome["incoming"], tenant.incoming());
     assert_eq!(outcome["run"], "run-1");
     assert_eq!(
         (&outcome["pages"], &outcome["records"], &outcome["messages"]),
@@ -94,7 +94,11 @@ async fn every_record_arrives_once_and_in_order_with_one_run_completed() {
         );
         assert_eq!(
             (&page["subject"], &page["entity"], &page["run"]),
-            (&json!("test"), &json!("departments"), &json!("run-1"))
+            (
+                &json!(tenant.incoming()),
+                &json!("departments"),
+                &json!("run-1")
+            )
         );
         assert_eq!(
             (&page["sync"], &page["chain"], &page["part"]),
@@ -350,7 +354,7 @@ async fn entities_that_the_catalogue_lacks_and_first_pages_can_be_read() {
         .unwrap();
     // As text, since the order of the query's keys is kept.
     let event = format!(
-        r#"{{"incoming": "test", "client": "{}", "queue": "{}", "entity": "/new-collection", "query": {{"type": true, "start": 0}}}}"#,
+        r#"{{"incoming": "ordered", "client": "{}", "queue": "{}", "entity": "/new-collection", "query": {{"type": true, "start": 0}}}}"#,
         tenant.client, tenant.pages
     );
     let outcome = tenant.invoke(event).await.payload;

@@ -1,31 +1,47 @@
-//! The publisher: a batch of publish requests is written to Protime, each for itself.
+//! The publisher: a batch of publish requests is written to Protime, each for itself and each once.
 //!
-//! A message ends in one of three ways: written (or acknowledged, where a transformer wants nothing written),
-//! parked in the dead-letter queue with its reason, or deferred, which SQS delivers again later.
+//! A message ends in one of three ways: written (or acknowledged, where a transformer wants nothing written), parked
+//! in the dead-letter queue with its reason, or deferred, which SQS delivers again later.
 
+mod attempt;
+mod breaker;
+mod delivery;
+mod look_up;
 mod outgoing;
 mod parking;
 mod publish_request;
+mod results;
+mod write_record;
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use connector::credentials::{CredentialsError, HttpClients};
-use connector::queue::Queue;
+use connector::queue::{Message, Queue};
 use futures_util::StreamExt;
-use protime::{Method, Refusal};
+use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use attempt::Attempt;
+use delivery::Delivery;
+use results::Subject;
+
+pub use attempt::SETTLE_AFTER;
+pub use breaker::Breaker;
 pub use outgoing::{OutgoingConnection, OutgoingError};
 pub use parking::{Parking, Reason};
 pub use publish_request::{InvalidRequest, PublishRequest};
+pub use write_record::{Begun, DoneWrite, RecordError, WriteRecords};
 
-/// The longest that SQS can hide a message is 12 hours, counted from its delivery.
-const LONGEST_VISIBILITY: Duration = Duration::from_hours(11);
 /// As many messages as an event of the publish queue holds.
 const CONCURRENCY: usize = 10;
 const FIRST_DEFERRAL: Duration = Duration::from_secs(1);
 const LONGEST_DEFERRAL: Duration = Duration::from_mins(15);
+/// The longest that SQS can hide a message is 12 hours, counted from its delivery.
+const LONGEST_VISIBILITY: Duration = Duration::from_hours(11);
+/// SQS deletes a message after 14 days, so one this old is parked.
+const OLDEST: SignedDuration = SignedDuration::from_hours(13 * 24);
 
 /// What all invocations of an environment share.
 pub struct Publisher {
@@ -37,8 +53,16 @@ pub struct Publisher {
     pub publish_queue: String,
     /// Where messages are parked.
     pub dead_letters: Queue,
+    /// Where results are sent, if anywhere.
+    pub results: Option<Queue>,
+    /// What is remembered of writes.
+    pub records: WriteRecords,
     /// What messages may leave out.
     pub outgoing: OutgoingConnection,
+    /// Spares a Protime that is out.
+    pub breaker: Breaker,
+    /// How long after an attempt a slow write would have shown; [`SETTLE_AFTER`] but for settings.
+    pub settle_after: SignedDuration,
 }
 
 /// An event without the ids that a batch response needs.
@@ -57,17 +81,9 @@ impl From<MalformedEvent> for lambda_runtime::Diagnostic {
     }
 }
 
-/// A message as the event source delivers it.
-struct Delivery<'a> {
-    id: &'a str,
-    receipt: &'a str,
-    body: &'a str,
-    message: &'a SqsMessage,
-}
-
 /// How a message ended.
 enum Verdict {
-    Written,
+    Written(DoneWrite),
     Acknowledged,
     Parked(Parking),
     Deferred {
@@ -76,11 +92,24 @@ enum Verdict {
     },
 }
 
+impl Verdict {
+    fn deferred(because: &str) -> Self {
+        Self::Deferred {
+            after: None,
+            because: because.to_owned(),
+        }
+    }
+}
+
 impl Publisher {
     /// Publishes a batch. The response names the messages that SQS is to deliver again.
+    ///
+    /// Messages of a FIFO queue's group are written one after the other; after a deferral the rest of the group waits
+    /// as well.
     pub async fn publish(
         &self,
         event: &SqsEvent,
+        now: Timestamp,
         deadline: Instant,
     ) -> Result<SqsBatchResponse, MalformedEvent> {
         let deliveries = event
@@ -89,30 +118,83 @@ impl Publisher {
             .map(Delivery::new)
             .collect::<Option<Vec<_>>>()
             .ok_or(MalformedEvent)?;
-        let mut response = SqsBatchResponse::default();
-        let mut outcomes = futures_util::stream::iter(&deliveries)
-            .map(|delivery| async move { (delivery, self.settle(delivery, deadline).await) })
+        let mut groups: Vec<Vec<Delivery<'_>>> = Vec::new();
+        let mut group_of: HashMap<&str, usize> = HashMap::new();
+        for delivery in deliveries {
+            let new = groups.len();
+            let place = delivery
+                .group()
+                .map_or(new, |group| *group_of.entry(group).or_insert(new));
+            if place == new {
+                groups.push(Vec::new());
+            }
+            groups[place].push(delivery);
+        }
+        let mut outcomes = futures_util::stream::iter(&groups)
+            .map(|group| self.settle_group(group, now, deadline))
             .buffer_unordered(CONCURRENCY);
-        while let Some((delivery, settled)) = outcomes.next().await {
-            if !settled {
-                response.add_failure(delivery.id);
+        let mut response = SqsBatchResponse::default();
+        while let Some(deferred) = outcomes.next().await {
+            for id in deferred {
+                response.add_failure(id);
             }
         }
         Ok(response)
     }
 
-    /// Whether the message is done with.
-    async fn settle(&self, delivery: &Delivery<'_>, deadline: Instant) -> bool {
+    /// The ids of the messages that are to come again.
+    async fn settle_group<'a>(
+        &self,
+        group: &[Delivery<'a>],
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Vec<&'a str> {
+        for (index, delivery) in group.iter().enumerate() {
+            if let Some(delay) = self.settle(delivery, now, deadline).await {
+                for waiting in &group[index..] {
+                    self.hide(waiting, delay).await;
+                }
+                return group[index..].iter().map(|delivery| delivery.id).collect();
+            }
+        }
+        Vec::new()
+    }
+
+    /// Ends the message, or tells how long it has to wait.
+    async fn settle(
+        &self,
+        delivery: &Delivery<'_>,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Option<Duration> {
         let message_id = delivery.id;
-        let (idempotency_key, verdict) = self.write(delivery, deadline).await;
-        match verdict {
-            Verdict::Written => true,
+        let (subject, verdict) = self.process(delivery, now, deadline).await;
+        let verdict = match verdict {
+            Verdict::Deferred { because, .. } if delivery.age(now) > OLDEST => {
+                let message = format!("deferred for 13 days, lastly because: {because}");
+                Verdict::Parked(Parking::new(Reason::Expired, &message))
+            }
+            verdict => verdict,
+        };
+        let (ended, result) = match verdict {
+            Verdict::Deferred { after, because } => return Some(defer(delivery, after, &because)),
             Verdict::Acknowledged => {
                 tracing::info!(
                     messageId = message_id,
                     "acknowledged: the transformer wants nothing written"
                 );
-                true
+                return None;
+            }
+            Verdict::Written(write) => {
+                tracing::info!(
+                    messageId = message_id,
+                    method = subject.method,
+                    entity = subject.entity,
+                    status = write.status,
+                    location = write.location,
+                    "written"
+                );
+                (Ok(()), subject.published(&write))
             }
             Verdict::Parked(parking) => {
                 // The explanation may quote the message, so it is on the parked message and not in the log.
@@ -124,100 +206,123 @@ impl Publisher {
                     code = refusal.and_then(|refusal| refusal.code.as_deref()),
                     "parked"
                 );
-                let parked = parking.into_message(message_id, delivery.body, &idempotency_key);
-                match self.dead_letters.send(parked, deadline).await {
-                    Ok(()) => true,
-                    Err(error) => {
-                        self.defer(delivery, None, &format!("parking failed: {error}"))
-                            .await;
-                        false
-                    }
-                }
+                let parked =
+                    parking.to_message(message_id, delivery.body, &subject.idempotency_key);
+                let parked = Message {
+                    group: delivery.group().unwrap_or(message_id).to_owned(),
+                    ..parked
+                };
+                (
+                    self.dead_letters.send(parked, deadline).await,
+                    subject.rejected(&parking),
+                )
             }
-            Verdict::Deferred { after, because } => {
-                self.defer(delivery, after, &because).await;
-                false
-            }
+        };
+        if let Err(error) = ended {
+            return Some(defer(delivery, None, &format!("parking failed: {error}")));
+        }
+        let Some(results) = &self.results else {
+            return None;
+        };
+        match results.send(result, deadline).await {
+            Ok(()) => None,
+            Err(error) => Some(defer(
+                delivery,
+                None,
+                &format!("sending the result failed: {error}"),
+            )),
         }
     }
 
-    /// Writes what the message asks for. The idempotency key goes with it wherever it is parked.
-    async fn write(&self, delivery: &Delivery<'_>, deadline: Instant) -> (String, Verdict) {
+    /// Finds out how the message ends.
+    async fn process(
+        &self,
+        delivery: &Delivery<'_>,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> (Subject, Verdict) {
         let key = delivery.idempotency_key();
+        let mut subject = Subject {
+            id: key.clone(),
+            idempotency_key: key,
+            ..Subject::default()
+        };
         let invalid = |error: InvalidRequest| {
-            Verdict::Parked(Parking {
-                reason: Reason::Invalid,
-                message: error.to_string(),
-                refusal: None,
-            })
+            Verdict::Parked(Parking::new(Reason::Invalid, &error.to_string()))
         };
         let request = match PublishRequest::from_body(delivery.body, &self.outgoing) {
             Ok(Some(request)) => request,
-            Ok(None) => return (key, Verdict::Acknowledged),
-            Err(error) => return (key, invalid(error)),
+            Ok(None) => return (subject, Verdict::Acknowledged),
+            Err(error) => return (subject, invalid(error)),
         };
-        let key = request.idempotency_key.clone().unwrap_or(key);
+        if let Some(key) = &request.idempotency_key {
+            subject.idempotency_key.clone_from(key);
+        }
+        let id = request.record_id(&subject.idempotency_key);
+        subject.id.clone_from(&id);
+        subject.method = Some(request.method.as_str());
+        subject.entity = Some(request.entity.clone());
+        subject.correlation.clone_from(&request.correlation);
+
         let client = match self.clients.get(&request.client).await {
             Ok(client) => client,
-            Err(error) => return (key, self.without_client(&error)),
+            Err(error) => return (subject, self.without_client(&error)),
         };
-        let resolved = match request.resolve(&client.settings().await.scopes) {
+        let settings = client.settings().await;
+        let resolved = match request.resolve(&settings.scopes) {
             Ok(resolved) => resolved,
-            Err(error) => return (key, invalid(error)),
+            Err(error) => return (subject, invalid(error)),
         };
         for warning in &resolved.warnings {
             tracing::warn!(messageId = delivery.id, "{warning}");
         }
-        let verdict = match client.write(&resolved, request.payload, deadline).await {
-            Ok(written) => {
-                tracing::info!(
-                    messageId = delivery.id, method = %request.method, entity = request.entity,
-                    status = written.status, location = written.location, "written"
-                );
-                Verdict::Written
-            }
-            Err(error) => {
-                if matches!(error, protime::Error::BaseUriChanged) {
-                    self.clients.forget(&request.client).await;
-                }
-                verdict(request.method, error)
-            }
+        if let Some(pause) = self.breaker.pause(&request.client, now) {
+            let after = pause
+                .try_into()
+                .ok()
+                .map(|pause: Duration| pause.max(backoff(delivery.receive_count())));
+            return (
+                subject,
+                Verdict::Deferred {
+                    after,
+                    because: "Protime is out; it is asked again shortly".to_owned(),
+                },
+            );
+        }
+        let attempt = Attempt {
+            publisher: self,
+            client: &client,
+            settings: &settings,
+            request: &request,
+            resolved: &resolved,
+            id: &id,
+            now,
+            deadline,
+            deliveries: delivery.receive_count(),
         };
-        (key, verdict)
+        let verdict = attempt.make().await;
+        // Without state nothing more is written; what was written is settled by a look-up.
+        (
+            subject,
+            verdict.unwrap_or_else(|error| Verdict::deferred(&error.to_string())),
+        )
     }
 
-    /// A client that the message names may be a mistake of the producer; one that the function is deployed
-    /// with is the operator's to mend, and the messages wait for it.
+    /// A client that the message names may be a mistake of the producer; one that the function is deployed with is the
+    /// operator's to mend, and the messages wait for it.
     fn without_client(&self, error: &CredentialsError) -> Verdict {
         let message = error.to_string();
         match error {
             CredentialsError::NotFound { .. } if self.outgoing.client.is_none() => {
-                Verdict::Parked(Parking {
-                    reason: Reason::Invalid,
-                    message,
-                    refusal: None,
-                })
+                Verdict::Parked(Parking::new(Reason::Invalid, &message))
             }
-            _ => Verdict::Deferred {
-                after: None,
-                because: message,
-            },
+            _ => Verdict::deferred(&message),
         }
     }
 
-    /// Makes the message visible again after a while, longer with every delivery.
-    async fn defer(&self, delivery: &Delivery<'_>, after: Option<Duration>, because: &str) {
-        let delay = after
-            .unwrap_or_else(|| backoff(delivery.receive_count()))
-            .min(LONGEST_VISIBILITY);
-        // Rounded up, so that no message comes back at once.
-        let seconds = i32::try_from(delay.as_secs() + 1).unwrap_or(i32::MAX);
-        tracing::warn!(
-            messageId = delivery.id,
-            delaySeconds = seconds,
-            because,
-            "deferred"
-        );
+    /// Makes a message visible again after a while.
+    async fn hide(&self, delivery: &Delivery<'_>, delay: Duration) {
+        let seconds = i32::try_from(delay.as_secs()).unwrap_or(i32::MAX);
         let change = self
             .sqs
             .change_message_visibility()
@@ -235,80 +340,24 @@ impl Publisher {
     }
 }
 
-/// What an unsuccessful write means for its message.
-fn verdict(method: Method, error: protime::Error) -> Verdict {
-    let status = error.refusal().map(|refusal| refusal.status);
-    let uncertain = matches!(error, protime::Error::Transport { sent: true, .. })
-        || matches!(status, Some(500 | 502 | 504));
-    if uncertain && method == Method::Post {
-        let message = format!(
-            "it is not known whether Protime wrote this, so it was not sent again: {error}"
-        );
-        return parked(Reason::UnknownOutcome, message, error);
-    }
-    let because = error.to_string();
-    let after = error.retry_after();
-    match status {
-        Some(429 | 500..) => Verdict::Deferred {
-            after,
-            because: format!("Protime answered {}", status.unwrap_or_default()),
-        },
-        Some(409) if method == Method::Put => Verdict::Deferred {
-            after,
-            because: "Protime answered 409".to_owned(),
-        },
-        Some(_) => parked(
-            Reason::Refused,
-            error
-                .refusal()
-                .map_or(because, |refusal| refusal.message.clone()),
-            error,
-        ),
-        None => Verdict::Deferred { after, because },
-    }
-}
-
-fn parked(reason: Reason, message: String, error: protime::Error) -> Verdict {
-    let refusal: Option<Refusal> = match error {
-        protime::Error::Refused(refusal) => Some(*refusal),
-        _ => None,
-    };
-    Verdict::Parked(Parking {
-        reason,
-        message,
-        refusal,
-    })
+/// How long a message waits: what Protime asked for, else longer with every delivery. In whole seconds, rounded up, so
+/// that none comes back at once.
+fn defer(delivery: &Delivery<'_>, after: Option<Duration>, because: &str) -> Duration {
+    let delay = after
+        .unwrap_or_else(|| backoff(delivery.receive_count()))
+        .min(LONGEST_VISIBILITY);
+    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0 || delay.is_zero());
+    tracing::warn!(
+        messageId = delivery.id,
+        delaySeconds = seconds,
+        because,
+        "deferred"
+    );
+    Duration::from_secs(seconds)
 }
 
 /// One second doubling to fifteen minutes, with full jitter.
 fn backoff(receive_count: u32) -> Duration {
     let doubled = FIRST_DEFERRAL.saturating_mul(1 << receive_count.saturating_sub(1).min(16));
     doubled.min(LONGEST_DEFERRAL).mul_f64(fastrand::f64())
-}
-
-impl<'a> Delivery<'a> {
-    fn new(message: &'a SqsMessage) -> Option<Self> {
-        let id = message.message_id.as_deref().filter(|id| !id.is_empty())?;
-        let receipt = message.receipt_handle.as_deref()?;
-        Some(Self {
-            id,
-            receipt,
-            body: message.body.as_deref()?,
-            message,
-        })
-    }
-
-    /// The message attribute of that name, else the message's id.
-    fn idempotency_key(&self) -> String {
-        let attribute = self.message.message_attributes.get("idempotencyKey");
-        let key = attribute
-            .and_then(|attribute| attribute.string_value.clone())
-            .filter(|key| !key.is_empty());
-        key.unwrap_or_else(|| self.id.to_owned())
-    }
-
-    fn receive_count(&self) -> u32 {
-        let count = self.message.attributes.get("ApproximateReceiveCount");
-        count.and_then(|count| count.parse().ok()).unwrap_or(1)
-    }
 }

@@ -4,9 +4,11 @@ use anyhow::Context as _;
 use aws_config::BehaviorVersion;
 use aws_lambda_events::sqs::SqsEvent;
 use connector::credentials::HttpClients;
+use connector::invocation;
 use connector::queue::Queue;
+use jiff::{SignedDuration, Timestamp};
 use lambda_runtime::{LambdaEvent, service_fn};
-use publisher::{OutgoingConnection, Publisher};
+use publisher::{Breaker, OutgoingConnection, Publisher, SETTLE_AFTER, WriteRecords};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -14,27 +16,39 @@ async fn main() -> anyhow::Result<()> {
     let outgoing = OutgoingConnection::from_json(&std::env::var("OUTGOING").unwrap_or_default())?;
     let publish_queue = variable("PUBLISH_QUEUE_URL", "the publish queue's URL")?;
     let dead_letters = variable("DEAD_LETTER_QUEUE_URL", "its dead-letter queue's URL")?;
+    let state_table = variable("STATE_TABLE", "the state table's name")?;
+    let settle_after = match std::env::var("SETTLE_AFTER_SECONDS") {
+        Ok(seconds) => SignedDuration::from_secs(
+            seconds
+                .parse()
+                .context("environment variable SETTLE_AFTER_SECONDS: needs a whole number")?,
+        ),
+        Err(_) => SETTLE_AFTER,
+    };
     let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .load()
         .await;
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let secrets = aws_sdk_secretsmanager::Client::new(&aws);
+    let results = std::env::var("RESULTS_QUEUE_URL")
+        .ok()
+        .filter(|url| !url.is_empty());
     let publisher = Publisher {
         clients: HttpClients::new(secrets, protime::http_client().context("the HTTP client")?),
         dead_letters: Queue::new(sqs.clone(), dead_letters),
+        results: results.map(|url| Queue::new(sqs.clone(), url)),
+        records: WriteRecords::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
         sqs,
         publish_queue,
         outgoing,
+        breaker: Breaker::default(),
+        settle_after,
     };
     let publisher = &publisher;
     let handler = service_fn(|event: LambdaEvent<SqsEvent>| async move {
+        let deadline = invocation::deadline(invocation::time_left(event.context.deadline));
         publisher
-            .publish(
-                &event.payload,
-                connector::invocation::deadline(connector::invocation::time_left(
-                    event.context.deadline,
-                )),
-            )
+            .publish(&event.payload, Timestamp::now(), deadline)
             .await
     });
     lambda_runtime::run(handler)

@@ -17,6 +17,10 @@ pub enum Reason {
     Refused,
     /// Whether Protime wrote it is unknown, and writing again could write twice.
     UnknownOutcome,
+    /// Attempts at it ended without a verdict again and again.
+    Crashed,
+    /// It was deferred until SQS would have deleted it.
+    Expired,
 }
 
 impl Reason {
@@ -26,6 +30,8 @@ impl Reason {
             Self::Invalid => "invalid",
             Self::Refused => "refused",
             Self::UnknownOutcome => "unknown-outcome",
+            Self::Crashed => "crashed",
+            Self::Expired => "expired",
         }
     }
 }
@@ -49,8 +55,17 @@ struct Details<'a> {
 }
 
 impl Parking {
+    /// Parked without having been refused by Protime.
+    pub fn new(reason: Reason, message: &str) -> Self {
+        Self {
+            reason,
+            message: message.to_owned(),
+            refusal: None,
+        }
+    }
+
     /// The message for the dead-letter queue: the body untouched, the attributes cut to what fits beside it.
-    pub fn into_message(self, message_id: &str, body: &str, idempotency_key: &str) -> Message {
+    pub fn to_message(&self, message_id: &str, body: &str, idempotency_key: &str) -> Message {
         let Self {
             reason,
             message,
@@ -62,15 +77,15 @@ impl Parking {
         };
         attributes.add("reason", reason.as_str().to_owned());
         attributes.add("idempotencyKey", idempotency_key.to_owned());
-        if let Some(refusal) = &refusal {
+        if let Some(refusal) = refusal {
             attributes.add("status", refusal.status.to_string());
             attributes.add("code", refusal.code.clone().unwrap_or_default());
         }
         attributes.add(
             "message",
-            attributes.shortened("message", &message, LONGEST_MESSAGE),
+            attributes.shortened("message", message, LONGEST_MESSAGE),
         );
-        if let Some(refusal) = &refusal {
+        if let Some(refusal) = refusal {
             attributes.add("details", attributes.details(refusal));
         }
         Message {

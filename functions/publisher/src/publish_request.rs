@@ -23,6 +23,8 @@ pub struct PublishRequest {
     pub payload: Option<Bytes>,
     /// What tells this write from others; without it, the message's id does.
     pub idempotency_key: Option<String>,
+    /// For the producer's own use; its result carries it.
+    pub correlation: Option<Box<RawValue>>,
 }
 
 /// A message that is not a publish request which can be sent.
@@ -67,9 +69,7 @@ struct Json {
     query: Option<Query>,
     payload: Option<Box<RawValue>>,
     idempotency_key: Option<String>,
-    /// For the producer's own use.
-    #[serde(rename = "correlation")]
-    _correlation: Option<Box<RawValue>>,
+    correlation: Option<Box<RawValue>>,
 }
 
 impl PublishRequest {
@@ -144,7 +144,28 @@ impl PublishRequest {
                 .payload
                 .map(|payload| Bytes::from(String::from(Box::<str>::from(payload)))),
             idempotency_key: json.idempotency_key.filter(|key| !key.is_empty()),
+            correlation: json.correlation,
         })
+    }
+
+    /// What tells payloads apart.
+    pub fn payload_hash(&self) -> String {
+        connector::hash(self.payload.as_deref().unwrap_or_default())
+    }
+
+    /// The id of the write's record: its scope, and the key within.
+    pub fn record_id(&self, key: &str) -> String {
+        let Self {
+            client,
+            method,
+            entity,
+            path,
+            ..
+        } = self;
+        format!(
+            "write/{}/{key}",
+            connector::hash(format!("{client}\n{method}\n{entity}\n{path:?}").as_bytes())
+        )
     }
 
     /// The request to Protime, checked against the catalogue.

@@ -10,6 +10,7 @@
 )]
 #![expect(clippy::missing_panics_doc, reason = "as above")]
 
+pub mod fake_queue;
 pub mod fuse;
 pub mod inside;
 
@@ -351,7 +352,12 @@ pub fn attributes(message: &Message) -> HashMap<String, String> {
 
 /// Waits for something that happens by itself.
 pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
+    eventually_within(PATIENCE, what, happened).await;
+}
+
+/// Waits for something that takes its time.
+pub async fn eventually_within(patience: Duration, what: &str, happened: impl Fn() -> bool) {
+    let end = Instant::now() + patience;
     while !happened() {
         assert!(Instant::now() < end, "{what} did not happen");
         tokio::time::sleep(Duration::from_millis(50)).await;

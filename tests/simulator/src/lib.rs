@@ -82,6 +82,11 @@ impl Simulator {
         lock(&self.state).faults.push(fault);
     }
 
+    /// Ends all faults.
+    pub fn clear_faults(&self) {
+        lock(&self.state).faults.clear();
+    }
+
     /// Changes settings.
     pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut lock(&self.state).settings);

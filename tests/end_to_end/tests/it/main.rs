@@ -5,6 +5,7 @@ mod delta;
 mod hand_over;
 mod logs;
 mod memory;
+mod once;
 mod publisher;
 mod split;
 mod subscriber;

@@ -1,0 +1,334 @@
+//! A publish queue whose clock is the test's, in front of a publisher in the test's own process.
+//!
+//! The publisher talks to it as to SQS, over HTTP: it parks messages and changes their visibility.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use aws_config::BehaviorVersion;
+use aws_lambda_events::sqs::SqsEvent;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::{Json, Router};
+use connector::credentials::HttpClients;
+use connector::queue::Queue;
+use jiff::{SignedDuration, Timestamp};
+use publisher::{Breaker, OutgoingConnection, Publisher, SETTLE_AFTER, WriteRecords};
+use serde_json::{Value, json};
+use simulator::Options;
+use tokio::time::Instant;
+
+use crate::fuse::Fuse;
+use crate::{Tenant, variable};
+
+/// A message in the queue.
+#[derive(Debug, Clone)]
+struct Waiting {
+    id: String,
+    group: Option<String>,
+    body: String,
+    visible: Timestamp,
+    received: u32,
+}
+
+#[derive(Default)]
+struct Queues {
+    waiting: VecDeque<Waiting>,
+    /// Parked messages and results, as SQS got them.
+    sent: Vec<Value>,
+    /// Visibility timeouts that were asked for, by receipt.
+    hidden: Vec<(String, u64)>,
+}
+
+type Shared = Arc<Mutex<Queues>>;
+
+/// The queue, and the publisher behind it.
+pub struct FakeQueue {
+    /// Whose Protime and secret it is.
+    pub tenant: Tenant,
+    /// Behind the fuse.
+    pub publisher: Publisher,
+    /// Stops the publisher.
+    pub fuse: Arc<Fuse>,
+    /// The time; it only moves when told.
+    pub now: Timestamp,
+    queues: Shared,
+    sent: u32,
+}
+
+impl FakeQueue {
+    /// An empty queue.
+    pub async fn new(options: Options) -> Self {
+        let fuse = Arc::new(Fuse::default());
+        let tenant = Tenant::with(options, &json!({})).await;
+        let base_uri = fuse
+            .proxy(&tenant.protime.base_uri())
+            .await
+            .expect("a proxy");
+        let token_url = format!("{base_uri}/tenants/acme/connect/token");
+        tenant
+            .store_secret_with(&json!({"base_uri": base_uri, "access_token_url": token_url}))
+            .await;
+
+        let queues = Shared::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let origin = format!("http://{}", listener.local_addr().expect("its address"));
+        let router = Router::new().fallback(answer).with_state(queues.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let proxied = fuse
+            .proxy(&variable("AWS_ENDPOINT_URL"))
+            .await
+            .expect("a proxy");
+        let queue_origin = fuse.proxy(&origin).await.expect("a proxy");
+        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .endpoint_url(proxied)
+            .load()
+            .await;
+        let fake = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .endpoint_url(&queue_origin)
+            .load()
+            .await;
+        let sqs = aws_sdk_sqs::Client::new(&fake);
+        let publisher = Publisher {
+            clients: HttpClients::new(
+                aws_sdk_secretsmanager::Client::new(&aws),
+                protime::http_client().expect("an HTTP client"),
+            ),
+            dead_letters: Queue::new(sqs.clone(), format!("{queue_origin}/000000000000/parked")),
+            results: Some(Queue::new(
+                sqs.clone(),
+                format!("{queue_origin}/000000000000/results"),
+            )),
+            records: WriteRecords::new(
+                aws_sdk_dynamodb::Client::new(&aws),
+                variable("STATE_TABLE_NAME"),
+            ),
+            sqs,
+            publish_queue: format!("{queue_origin}/000000000000/publish"),
+            outgoing: OutgoingConnection::default(),
+            breaker: Breaker::default(),
+            settle_after: SETTLE_AFTER,
+        };
+        Self {
+            tenant,
+            publisher,
+            fuse,
+            now: Timestamp::now(),
+            queues,
+            sent: 0,
+        }
+    }
+
+    /// Puts a publish request of the tenant on the queue.
+    pub fn send(&mut self, request: &Value) {
+        self.send_to_group(request, None);
+    }
+
+    /// The same on a FIFO queue.
+    pub fn send_to_group(&mut self, request: &Value, group: Option<&str>) {
+        let mut body = json!({"client": self.tenant.client});
+        for (name, value) in request.as_object().into_iter().flatten() {
+            body[name] = value.clone();
+        }
+        self.sent += 1;
+        let id = format!("{}-{}", self.tenant.incoming(), self.sent);
+        let waiting = Waiting {
+            id,
+            group: group.map(str::to_owned),
+            body: body.to_string(),
+            visible: self.now,
+            received: 0,
+        };
+        self.lock().waiting.push_back(waiting);
+    }
+
+    /// Whether no message waits any more.
+    pub fn is_empty(&self) -> bool {
+        self.lock().waiting.is_empty()
+    }
+
+    /// Moves the clock to when the next message can be delivered: the first of a group, or one without.
+    pub fn wait(&mut self) {
+        let mut seen: Vec<String> = Vec::new();
+        let mut next: Option<Timestamp> = None;
+        for waiting in &self.lock().waiting {
+            if let Some(group) = &waiting.group {
+                if seen.contains(group) {
+                    continue;
+                }
+                seen.push(group.clone());
+            }
+            next = Some(next.map_or(waiting.visible, |next| next.min(waiting.visible)));
+        }
+        self.now = next.map_or(self.now, |next| next.max(self.now));
+    }
+
+    /// Moves the clock.
+    pub fn pass(&mut self, time: SignedDuration) {
+        self.now = self.now.saturating_add(time).expect("a time");
+    }
+
+    /// The event with up to ten visible messages, which are hidden from other deliveries for six minutes. Of a group
+    /// only the messages at its head are delivered.
+    pub fn delivery(&mut self) -> SqsEvent {
+        let now = self.now;
+        let mut queues = self.lock();
+        let mut records = Vec::new();
+        let mut blocked: Vec<String> = Vec::new();
+        for waiting in &mut queues.waiting {
+            let is_blocked = waiting
+                .group
+                .as_ref()
+                .is_some_and(|group| blocked.contains(group));
+            if waiting.visible > now || is_blocked || records.len() == 10 {
+                blocked.extend(waiting.group.clone());
+                continue;
+            }
+            waiting.received += 1;
+            waiting.visible = now + SignedDuration::from_secs(360);
+            let mut attributes = json!({"ApproximateReceiveCount": waiting.received.to_string()});
+            if let Some(group) = &waiting.group {
+                attributes["MessageGroupId"] = group.as_str().into();
+            }
+            records.push(json!({
+                "messageId": waiting.id, "receiptHandle": waiting.id, "body": waiting.body, "attributes": attributes,
+                "messageAttributes": {}, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:publish",
+                "awsRegion": "eu-west-1",
+            }));
+        }
+        serde_json::from_value(json!({"Records": records})).expect("an event")
+    }
+
+    /// Lets the publisher work on an event. Returns the ids that are to come again.
+    pub async fn publish(&self, event: &SqsEvent) -> Vec<String> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let response = self
+            .publisher
+            .publish(event, self.now, deadline)
+            .await
+            .expect("ids");
+        response
+            .batch_item_failures
+            .into_iter()
+            .map(|failure| failure.item_identifier)
+            .collect()
+    }
+
+    /// Ends a delivery as SQS does: what did not fail is deleted, what did is hidden for as long as was asked.
+    pub fn end(&mut self, event: &SqsEvent, failed: &[String]) {
+        let now = self.now;
+        let mut queues = self.lock();
+        let hidden = std::mem::take(&mut queues.hidden);
+        let delivered = |id: &String| {
+            event
+                .records
+                .iter()
+                .any(|record| record.message_id.as_ref() == Some(id))
+        };
+        queues
+            .waiting
+            .retain(|waiting| !delivered(&waiting.id) || failed.contains(&waiting.id));
+        for (receipt, seconds) in hidden {
+            if let Some(waiting) = queues
+                .waiting
+                .iter_mut()
+                .find(|waiting| waiting.id == receipt)
+            {
+                waiting.visible =
+                    now + SignedDuration::from_secs(i64::try_from(seconds).expect("seconds"));
+            }
+        }
+    }
+
+    /// Delivers what is visible, once.
+    pub async fn turn(&mut self) {
+        let event = self.delivery();
+        let failed = self.publish(&event).await;
+        self.end(&event, &failed);
+    }
+
+    /// Delivers and waits until the queue is empty.
+    pub async fn drain(&mut self) {
+        for _ in 0..10_000 {
+            if self.is_empty() {
+                return;
+            }
+            self.wait();
+            self.turn().await;
+        }
+        panic!(
+            "the queue does not get empty: {} messages wait",
+            self.lock().waiting.len()
+        );
+    }
+
+    /// The attributes `reason` of parked messages.
+    pub fn parked(&self) -> Vec<String> {
+        let queues = self.lock();
+        let reasons = queues
+            .sent
+            .iter()
+            .map(|entry| entry["MessageAttributes"]["reason"]["StringValue"].clone());
+        reasons
+            .filter_map(|reason| reason.as_str().map(str::to_owned))
+            .collect()
+    }
+
+    /// The results, as `CloudEvents`.
+    pub fn results(&self) -> Vec<Value> {
+        let queues = self.lock();
+        let bodies = queues
+            .sent
+            .iter()
+            .filter_map(|entry| serde_json::from_str(entry["MessageBody"].as_str()?).ok());
+        bodies
+            .filter(|event: &Value| event["specversion"] == "1.0")
+            .collect()
+    }
+
+    /// The statuses of requests with that method, 0 for lost answers.
+    pub fn statuses(&self, method: &str) -> Vec<u16> {
+        let api = self
+            .tenant
+            .protime
+            .requests()
+            .into_iter()
+            .filter(|request| request.authorized && request.method == method);
+        api.map(|request| request.status).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn answer(State(queues): State<Shared>, headers: HeaderMap, body: String) -> Json<Value> {
+    let call: Value = serde_json::from_str(&body).unwrap_or_default();
+    let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
+    let target = headers
+        .get("x-amz-target")
+        .and_then(|target| target.to_str().ok())
+        .unwrap_or_default();
+    if target.ends_with("ChangeMessageVisibility") {
+        let receipt = call["ReceiptHandle"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        queues.hidden.push((
+            receipt,
+            call["VisibilityTimeout"].as_u64().unwrap_or_default(),
+        ));
+        return Json(json!({}));
+    }
+    let entries = call["Entries"].as_array().cloned().unwrap_or_default();
+    let successful: Vec<Value> = entries
+        .iter()
+        .map(|entry| json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "x"}))
+        .collect();
+    queues.sent.extend(entries);
+    Json(json!({"Successful": successful, "Failed": []}))
+}

@@ -1,0 +1,336 @@
+//! Writes happen once, whatever is lost; an outage is waited out; order is kept where it matters.
+
+use std::collections::BTreeMap;
+
+use end_to_end::fake_queue::FakeQueue;
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+use simulator::{Action, Fault, Options};
+
+const CLOCKINGS: &str = "/connector/protimeapi/api/v1/clockings";
+
+async fn queue() -> FakeQueue {
+    FakeQueue::new(Options {
+        people: 20,
+        days: 3,
+        ..Options::default()
+    })
+    .await
+}
+
+fn today() -> String {
+    jiff::Timestamp::now().to_string()[..10].to_owned()
+}
+
+fn clocking(minutes: u32) -> Value {
+    json!({"method": "POST", "entity": "clockings",
+        "payload": {"person": {"id": 1}, "date": today(), "timeOfDayInMinutes": minutes, "kind": "InOut"}})
+}
+
+/// Only requests to write, so that look-ups pass.
+fn post_fault(times: u32, action: Action) -> Fault {
+    Fault {
+        method: Some("POST".to_owned()),
+        ..Fault::new(CLOCKINGS, times, action)
+    }
+}
+
+fn unavailable() -> Action {
+    Action::Answer {
+        status: 503,
+        headers: Vec::new(),
+        body: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_message_delivered_five_times_is_written_once() {
+    let mut queue = queue().await;
+    let mut request = clocking(601);
+    request["correlation"] = json!({"order": 1});
+    queue.send(&request);
+    let event = queue.delivery();
+    let (one, other) = tokio::join!(queue.publish(&event), queue.publish(&event));
+    assert!(
+        one.is_empty() || other.is_empty(),
+        "one of them has written"
+    );
+    for _ in 0..3 {
+        assert!(queue.publish(&event).await.is_empty());
+    }
+    assert_eq!(queue.statuses("POST"), [201]);
+    let results = queue.results();
+    assert!(results.len() >= 4);
+    assert!(
+        results
+            .iter()
+            .all(|result| result["id"] == results[0]["id"]
+                && result["type"] == "protime.published.v1")
+    );
+    let data = &results[0]["data"];
+    assert_eq!(
+        (&data["entity"], &data["status"], &data["correlation"]),
+        (&json!("clockings"), &json!(201), &json!({"order": 1}))
+    );
+    assert!(data["id"].as_str().unwrap().parse::<u64>().is_ok());
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_settled_by_a_look_up() {
+    for person in [
+        json!({"id": 1}),
+        json!({"externalReferences": {"@badge-number": "0000001"}}),
+    ] {
+        let mut queue = queue().await;
+        queue
+            .tenant
+            .protime
+            .add_fault(post_fault(1, Action::DropAfter));
+        let mut request = clocking(602);
+        request["payload"]["person"] = person;
+        queue.send(&request);
+        queue.drain().await;
+        assert_eq!(queue.statuses("POST"), [0], "no second write");
+        assert_eq!(queue.statuses("GET"), [200], "one look-up");
+        assert!(queue.parked().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_was_not_written_is_written_when_a_slow_write_would_have_shown() {
+    let mut queue = queue().await;
+    queue
+        .tenant
+        .protime
+        .add_fault(post_fault(1, Action::DropBefore));
+    queue.send(&clocking(603));
+    let started = queue.now;
+    queue.drain().await;
+    assert_eq!(queue.statuses("POST"), [0, 201]);
+    assert!(queue.now.duration_since(started) >= SignedDuration::from_secs(30));
+}
+
+#[tokio::test]
+async fn two_equal_clockings_with_lost_answers_never_become_three() {
+    let mut queue = queue().await;
+    queue
+        .tenant
+        .protime
+        .add_fault(post_fault(2, Action::DropAfter));
+    queue.send(&clocking(604));
+    queue.send(&clocking(604));
+    queue.drain().await;
+    assert_eq!(queue.statuses("POST"), [0, 0]);
+    assert!(
+        queue
+            .parked()
+            .iter()
+            .all(|reason| reason == "unknown-outcome"),
+        "{:?}",
+        queue.parked()
+    );
+}
+
+#[tokio::test]
+async fn the_same_key_with_another_payload_is_parked() {
+    let mut queue = queue().await;
+    for minutes in [605, 606] {
+        let mut request = clocking(minutes);
+        request["idempotencyKey"] = json!("key");
+        queue.send(&request);
+        queue.turn().await;
+    }
+    assert_eq!(queue.statuses("POST"), [201]);
+    assert_eq!(queue.parked(), ["invalid"]);
+    assert_eq!(queue.results()[1]["type"], "protime.rejected.v1");
+    assert_eq!(queue.results()[1]["data"]["reason"], "invalid");
+}
+
+#[tokio::test]
+async fn a_batch_of_ten_ends_each_as_it_should() {
+    let mut queue = queue().await;
+    for minutes in 610..618 {
+        queue.send(&clocking(minutes));
+    }
+    let mut refused = clocking(618);
+    refused["payload"]["person"] = json!({"id": 999});
+    queue.send(&refused);
+    queue.send(&clocking(619));
+    let mut lost = post_fault(1, Action::DropAfter);
+    lost.skip = 3;
+    queue.tenant.protime.add_fault(lost);
+    let mut outage = post_fault(1, unavailable());
+    outage.skip = 5;
+    queue.tenant.protime.add_fault(outage);
+    queue.turn().await;
+    let mut first = queue.statuses("POST");
+    first.sort_unstable();
+    assert_eq!(first, [0, 201, 201, 201, 201, 201, 201, 201, 400, 503]);
+    assert_eq!(queue.parked(), ["refused"]);
+    queue.drain().await;
+    let created = queue
+        .statuses("POST")
+        .iter()
+        .filter(|status| **status == 201)
+        .count();
+    assert_eq!(
+        (created, queue.parked().len()),
+        (8, 1),
+        "the lost one is settled, the deferred one written"
+    );
+}
+
+#[tokio::test]
+async fn five_hundred_messages_wait_out_ten_minutes() {
+    let mut queue = queue().await;
+    for minutes in 0..500 {
+        queue.send(&clocking(600 + minutes));
+    }
+    queue
+        .tenant
+        .protime
+        .add_fault(post_fault(100_000, unavailable()));
+    let ends = queue.now + SignedDuration::from_mins(10);
+    while queue.now < ends {
+        queue.wait();
+        queue.turn().await;
+    }
+    let during = queue.statuses("POST").len();
+    assert!(during < 100, "{during} calls during the outage");
+    queue.tenant.protime.clear_faults();
+    queue.drain().await;
+    let written = queue
+        .statuses("POST")
+        .iter()
+        .filter(|status| **status == 201)
+        .count();
+    assert_eq!((written, queue.parked().len()), (500, 0));
+    println!("{during} calls during ten minutes of outage");
+}
+
+#[tokio::test]
+async fn updates_of_a_group_end_with_the_last() {
+    let mut queue = queue().await;
+    for number in 0..200_u32 {
+        let id = number % 10 + 1;
+        let payload = json!({"person": {"id": 1}, "from": today(), "comments": number.to_string(),
+            "activityLevels": [{"level": 1, "activityDefinition": {"id": "00000000-0000-4000-8000-000000000001"}}]});
+        let request = json!({"method": "PUT", "entity": "assignments", "path": {"id": id}, "payload": payload});
+        queue.send_to_group(&request, Some(&id.to_string()));
+    }
+    for (skip, action) in [
+        (3, Action::DropAfter),
+        (17, unavailable()),
+        (40, Action::DropBefore),
+        (77, unavailable()),
+        (120, Action::DropAfter),
+    ] {
+        queue.tenant.protime.add_fault(Fault {
+            skip,
+            method: Some("PUT".to_owned()),
+            ..Fault::new("/assignments", 1, action)
+        });
+    }
+    queue.drain().await;
+    let mut last: BTreeMap<String, String> = BTreeMap::new();
+    for request in queue
+        .tenant
+        .protime
+        .requests()
+        .iter()
+        .filter(|request| request.method == "PUT" && request.status == 200)
+    {
+        let body: Value = serde_json::from_str(&request.body).unwrap();
+        last.insert(
+            request.target.clone(),
+            body["comments"].as_str().unwrap().to_owned(),
+        );
+    }
+    let expected: Vec<String> = (190..200).map(|number: u32| number.to_string()).collect();
+    let mut found: Vec<String> = last.into_values().collect();
+    found.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn an_uncertain_deletion_that_finds_nothing_is_done() {
+    let mut queue = queue().await;
+    queue.tenant.protime.add_fault(Fault {
+        method: Some("DELETE".to_owned()),
+        ..Fault::new("/assignments", 1, Action::DropAfter)
+    });
+    queue.send(&json!({"method": "DELETE", "entity": "assignments", "path": {"id": 3}}));
+    queue.drain().await;
+    assert_eq!(queue.statuses("DELETE"), [0, 400]);
+    assert!(queue.parked().is_empty());
+    queue.send(&json!({"method": "DELETE", "entity": "assignments", "path": {"id": 3}}));
+    queue.drain().await;
+    assert_eq!(queue.parked(), ["refused"], "a certain one is refused");
+}
+
+#[tokio::test]
+async fn a_message_that_kills_the_function_is_parked_after_three_attempts() {
+    let mut queue = queue().await;
+    queue.send(&clocking(640));
+    for attempt in 0..3 {
+        let event = queue.delivery();
+        // The secret, the record, then the token or, the client being known, the look-up.
+        queue.fuse.arm(if attempt == 0 { 3 } else { 2 }, false);
+        tokio::select! {
+            failed = queue.publish(&event) => panic!("{failed:?}"),
+            () = queue.fuse.blown() => {}
+        }
+        queue.fuse.arm(0, false);
+        queue.pass(SignedDuration::from_mins(7));
+    }
+    queue.drain().await;
+    assert_eq!(queue.parked(), ["crashed"]);
+    assert!(queue.statuses("POST").is_empty());
+}
+
+#[tokio::test]
+async fn a_publisher_stopped_at_any_request_writes_once_or_parks() {
+    let mut queue = queue().await;
+    queue.send(&clocking(700));
+    queue.fuse.arm(0, false);
+    queue.drain().await;
+    let requests = queue.fuse.count();
+    assert!(requests >= 5, "{requests}");
+    for at in 1..=requests {
+        for after in [false, true] {
+            let written = queue
+                .statuses("POST")
+                .iter()
+                .filter(|status| **status == 201)
+                .count();
+            queue.publisher.clients.forget(&queue.tenant.client).await;
+            queue.send(&clocking(701 + at * 2 + u32::from(after)));
+            let event = queue.delivery();
+            queue.fuse.arm(at, after);
+            let failed = tokio::select! {
+                failed = queue.publish(&event) => Some(failed),
+                () = queue.fuse.blown() => None,
+            };
+            queue.fuse.arm(0, false);
+            match failed {
+                Some(failed) => queue.end(&event, &failed),
+                // Nothing was said of it, so SQS delivers it again.
+                None => queue.pass(SignedDuration::from_mins(7)),
+            }
+            queue.drain().await;
+            let now_written = queue
+                .statuses("POST")
+                .iter()
+                .filter(|status| **status == 201)
+                .count();
+            assert_eq!(
+                now_written,
+                written + 1,
+                "stopped at {at}, after: {after}; parked {:?}",
+                queue.parked()
+            );
+        }
+    }
+    assert!(queue.parked().is_empty());
+    println!("stopped at each of {requests} requests, before and after");
+}

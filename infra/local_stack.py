@@ -205,24 +205,30 @@ class Stack:
         self.simulator = json.loads(line)["base_uri"]
         self.client("secretsmanager").create_secret(Name=SECRET, SecretString=line.strip())
 
-    def build(self) -> None:
-        options = ["--parameter-overrides", f"Architecture={architecture()}"]
+    def build(self, template: str = "template.yaml") -> None:
+        options = ["--template", template, "--parameter-overrides", f"Architecture={architecture()}"]
         advice = "If a crate cannot be downloaded, check the network and try again."
-        self.run(["sam", "build", "--build-dir", str(TOOLS / "sam-build"), *options], "sam-build", advice)
+        self.run(["sam", "build", "--build-dir", str(TOOLS / "sam-build" / template), *options], "sam-build", advice)
 
-    def deploy(self, parameters: dict[str, str]) -> None:
-        overrides = [f"{key}={value}" for key, value in ({"Architecture": architecture()} | parameters).items()]
-        bucket = f"deploy-{self.name.lower()}"
+    def deploy(self, parameters: dict[str, str], template: str = "template.yaml", suffix: str = "") -> None:
+        """Deploys a template that was built. Outputs of further stacks begin with the suffix: PublishQueueUrl of
+        `-outgoing` is OutgoingPublishQueueUrl."""
+        quoted = {key: '"' + value.replace('"', '\\"') + '"' for key, value in parameters.items()}
+        overrides = [f"{key}={value}" for key, value in ({"Architecture": architecture()} | quoted).items()]
+        name = self.name + suffix
+        bucket = f"deploy-{name.lower()}"
         self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        built = TOOLS / "sam-build" / template / "template.yaml"
         self.run(
-            ["sam", "deploy", "--template-file", str(TOOLS / "sam-build" / "template.yaml"), "--stack-name", self.name,
-             "--s3-bucket", bucket, "--no-resolve-s3", "--capabilities", "CAPABILITY_IAM", "--no-confirm-changeset",
-             "--region", REGION, "--parameter-overrides", *overrides],
-            "sam-deploy",
+            ["sam", "deploy", "--template-file", str(built), "--stack-name", name, "--s3-bucket", bucket,
+             "--no-resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
+             "--no-confirm-changeset", "--region", REGION, "--parameter-overrides", *overrides],
+            f"sam-deploy{suffix}",
             "This is the template's fault or local AWS's, not yours.",
         )
-        stack = self.client("cloudformation").describe_stacks(StackName=self.name)["Stacks"][0]
-        self.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        stack = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+        prefix = suffix.strip("-").capitalize()
+        self.outputs |= {prefix + output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def client(self, service: str):
         import boto3

@@ -4,10 +4,11 @@ The command finds the stack's outputs in its environment (PAGES_QUEUE_URL and so
 AWS, SIMULATOR_URL for the Protime simulator. Its exit code is this script's.
 """
 
+import json
 import subprocess
 import sys
 
-from local_stack import ROOT, Failure, Stack, main, prepare, say
+from local_stack import ROOT, Failure, Stack, main, prepare, say, step
 
 
 def run() -> int:
@@ -18,6 +19,19 @@ def run() -> int:
         say("The stack on local AWS:")
         parameters = {"LogLevel": "debug", "ScheduleState": "DISABLED", "SubscriberTimeout": "60"}
         prepare(stack, ["--people", "20", "--days", "400"], parameters)
+        # Local AWS does not transform nested templates, so this one is deployed as a stack of its own.
+        with step("Building and deploying a further outgoing connection"):
+            results = stack.client("sqs").create_queue(QueueName="end-to-end-results")["QueueUrl"]
+            transform = "{client, path: {id: .assignment}, payload: (. | del(.client, .assignment)), correlation: .assignment}"
+            outgoing = {
+                "Outgoing": json.dumps({"method": "PUT", "entity": "assignments", "transform": transform}),
+                "Fifo": "true",
+                "StateTable": stack.outputs["StateTableName"],
+                "ResultsQueue": results,
+            }
+            stack.build("infra/outgoing.yaml")
+            stack.deploy(outgoing, "infra/outgoing.yaml", "-outgoing")
+            stack.outputs["ResultsQueueUrl"] = results
         say(f"Running {' '.join(command)}")
         return subprocess.call(command, cwd=ROOT, env=stack.variables())
 

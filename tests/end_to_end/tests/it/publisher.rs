@@ -161,6 +161,56 @@ async fn assignments_are_created_updated_and_deleted() {
     }
 }
 
+#[tokio::test]
+async fn a_further_outgoing_connection_transforms_keeps_order_and_tells_results() {
+    let tenant = Tenant::new().await;
+    let queue = variable("OUTGOING_PUBLISH_QUEUE_URL");
+    let send = |comments: &str| {
+        let body = json!({
+            "client": tenant.client, "assignment": 5, "person": {"id": 1}, "from": "2026-02-02", "comments": comments,
+            "activityLevels": [{"level": 1, "activityDefinition": {"id": "00000000-0000-4000-8000-000000000001"}}],
+        });
+        let send = tenant
+            .stack
+            .sqs
+            .send_message()
+            .queue_url(&queue)
+            .message_body(body.to_string());
+        send.message_group_id("5").send()
+    };
+    for comments in ["first", "second", "third"] {
+        send(comments).await.unwrap();
+    }
+    let comments = || -> Vec<String> {
+        let puts = tenant
+            .protime
+            .requests()
+            .into_iter()
+            .filter(|request| request.method == "PUT");
+        puts.map(|request| {
+            serde_json::from_str::<Value>(&request.body).unwrap()["comments"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
+    };
+    eventually("three updates", || comments().len() >= 3).await;
+    assert_eq!(comments(), ["first", "second", "third"]);
+    let results = tenant
+        .stack
+        .receive(&variable("RESULTS_QUEUE_URL"), |found| found.len() >= 3)
+        .await;
+    for result in results {
+        let event: Value = serde_json::from_str(result.body().unwrap()).unwrap();
+        assert_eq!(event["type"], "protime.published.v1");
+        assert_eq!(
+            (&event["data"]["status"], &event["data"]["correlation"]),
+            (&json!(200), &json!(5))
+        );
+    }
+}
+
 trait Statuses {
     fn targets_with_status(&self) -> Vec<u16>;
 }

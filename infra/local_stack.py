@@ -208,7 +208,7 @@ class Stack:
     def build(self, template: str = "template.yaml") -> None:
         options = ["--template", template, "--parameter-overrides", f"Architecture={architecture()}"]
         advice = "If a crate cannot be downloaded, check the network and try again."
-        self.run(["sam", "build", "--build-dir", str(TOOLS / "sam-build" / template), *options], "sam-build", advice)
+        self.run(["sam", "build", "--build-dir", str(TOOLS / "built" / Path(template).stem), *options], "sam-build", advice)
 
     def deploy(self, parameters: dict[str, str], template: str = "template.yaml", suffix: str = "") -> None:
         """Deploys a template that was built. Outputs of further stacks begin with the suffix: PublishQueueUrl of
@@ -218,7 +218,7 @@ class Stack:
         name = self.name + suffix
         bucket = f"deploy-{name.lower()}"
         self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        built = TOOLS / "sam-build" / template / "template.yaml"
+        built = TOOLS / "built" / Path(template).stem / "template.yaml"
         self.run(
             ["sam", "deploy", "--template-file", str(built), "--stack-name", name, "--s3-bucket", bucket,
              "--no-resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",

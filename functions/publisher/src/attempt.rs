@@ -1,5 +1,7 @@
 //! One attempt at a write: begun in the records, settled by a look-up where an earlier one may have written, sent once.
 
+use std::time::Duration;
+
 use jiff::{SignedDuration, Timestamp};
 use protime::catalogue::AfterUncertain;
 use protime::{Client, Error, Method, Refusal, Request, Settings};
@@ -44,11 +46,14 @@ impl Attempt<'_> {
             }
             Begun::OtherPayload => {
                 let message = "the idempotency key was used with another payload; every write needs a key of its own";
-                return Ok(Verdict::Parked(Parking::new(Reason::Invalid, message)));
+                return Ok(Verdict::ParkedForeign(Parking::new(
+                    Reason::Invalid,
+                    message,
+                )));
             }
             Begun::Crashed => {
                 let message = "three attempts ended without a verdict; it is not known whether Protime wrote this";
-                return self.park(Parking::new(Reason::Crashed, message)).await;
+                return Ok(Verdict::Parked(Parking::new(Reason::Crashed, message)));
             }
             Begun::Uncertain(since) => Some(since),
             Begun::Fresh => None,
@@ -60,7 +65,7 @@ impl Attempt<'_> {
         match (uncertain, after_uncertain) {
             (None, _) | (Some(_), Some(AfterUncertain::Repeat)) => self.send(uncertain).await,
             (Some(since), Some(AfterUncertain::LookUp(rule))) => self.settle(since, rule).await,
-            (Some(_), _) => self.park_unknown("and this operation has no look-up").await,
+            (Some(_), _) => Ok(park_unknown("and this operation has no look-up")),
         }
     }
 
@@ -73,13 +78,14 @@ impl Attempt<'_> {
         let records = &self.publisher.records;
         let payload = self.request.payload.as_deref().unwrap_or_default();
         let scopes = &self.settings.scopes;
+        let deadline = self.deadline.min(Instant::now() + LOOK_UP_TIME);
         let found = look_up::look_up(
             self.client,
             &self.request.entity,
             rule,
             payload,
             scopes,
-            self.deadline,
+            deadline,
         )
         .await;
         let found = match found {
@@ -92,9 +98,9 @@ impl Attempt<'_> {
                 ));
             }
             Err(error) => {
-                return self
-                    .park_unknown(&format!("and it cannot be looked up: {error}"))
-                    .await;
+                return Ok(park_unknown(&format!(
+                    "and it cannot be looked up: {error}"
+                )));
             }
         };
         self.answered();
@@ -135,7 +141,7 @@ impl Attempt<'_> {
                     because: "a slow write may still show".to_owned(),
                 })
             }
-            _ => self.park_unknown("and several records equal it").await,
+            _ => Ok(park_unknown("and several records equal it")),
         }
     }
 
@@ -221,12 +227,11 @@ impl Attempt<'_> {
                 let message = refusal
                     .as_ref()
                     .map_or_else(|| error.to_string(), |refusal| refusal.message.clone());
-                self.park(Parking {
+                Ok(Verdict::Parked(Parking {
                     reason: Reason::Refused,
                     message,
                     refusal,
-                })
-                .await
+                }))
             }
         }
     }
@@ -260,18 +265,6 @@ impl Attempt<'_> {
         Ok(Verdict::Written(write))
     }
 
-    async fn park(&self, parking: Parking) -> Result<Verdict, RecordError> {
-        self.publisher.records.forget(self.id).await?;
-        Ok(Verdict::Parked(parking))
-    }
-
-    async fn park_unknown(&self, why: &str) -> Result<Verdict, RecordError> {
-        let message =
-            format!("it is not known whether Protime wrote this, {why}, so it was not sent again");
-        self.park(Parking::new(Reason::UnknownOutcome, &message))
-            .await
-    }
-
     /// Counts outages for the circuit breaker.
     fn outage_or(&self, error: &Error, verdict: Verdict) -> Verdict {
         let is_outage = match error.status() {
@@ -296,6 +289,15 @@ impl Attempt<'_> {
         format!("{}{}/{id}", self.settings.base_uri, self.request.entity)
     }
 }
+
+fn park_unknown(why: &str) -> Verdict {
+    let message =
+        format!("it is not known whether Protime wrote this, {why}, so it was not sent again");
+    Verdict::Parked(Parking::new(Reason::UnknownOutcome, &message))
+}
+
+/// A look-up gets this long, so that an outage does not hold up the batch.
+const LOOK_UP_TIME: Duration = Duration::from_secs(10);
 
 /// How long after an attempt a slow write would have shown.
 pub const SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(30);

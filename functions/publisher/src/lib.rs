@@ -85,7 +85,10 @@ impl From<MalformedEvent> for lambda_runtime::Diagnostic {
 enum Verdict {
     Written(DoneWrite),
     Acknowledged,
+    /// To be parked; then the write's record is forgotten, so that what comes under its key again is a new write.
     Parked(Parking),
+    /// To be parked without an attempt: if there is a record under its key, it is another write's.
+    ParkedForeign(Parking),
     Deferred {
         after: Option<Duration>,
         because: String,
@@ -169,6 +172,7 @@ impl Publisher {
     ) -> Option<Duration> {
         let message_id = delivery.id;
         let (subject, verdict) = self.process(delivery, now, deadline).await;
+        let forget = matches!(verdict, Verdict::Parked(_));
         let verdict = match verdict {
             Verdict::Deferred { because, .. } if delivery.age(now) > OLDEST => {
                 let message = format!("deferred for 13 days, lastly because: {because}");
@@ -196,7 +200,7 @@ impl Publisher {
                 );
                 (Ok(()), subject.published(&write))
             }
-            Verdict::Parked(parking) => {
+            Verdict::Parked(parking) | Verdict::ParkedForeign(parking) => {
                 // The explanation may quote the message, so it is on the parked message and not in the log.
                 let (reason, refusal) = (parking.reason.as_str(), parking.refusal.as_ref());
                 tracing::warn!(
@@ -220,6 +224,10 @@ impl Publisher {
         };
         if let Err(error) = ended {
             return Some(defer(delivery, None, &format!("parking failed: {error}")));
+        }
+        // Only now: a message that is neither parked nor remembered would be written blindly.
+        if forget && let Err(error) = self.records.forget(&subject.id).await {
+            tracing::warn!(messageId = message_id, %error, "the parked write is not forgotten; sent back, it is looked up first");
         }
         let Some(results) = &self.results else {
             return None;
@@ -248,7 +256,7 @@ impl Publisher {
             ..Subject::default()
         };
         let invalid = |error: InvalidRequest| {
-            Verdict::Parked(Parking::new(Reason::Invalid, &error.to_string()))
+            Verdict::ParkedForeign(Parking::new(Reason::Invalid, &error.to_string()))
         };
         let request = match PublishRequest::from_body(delivery.body, &self.outgoing) {
             Ok(Some(request)) => request,
@@ -314,7 +322,7 @@ impl Publisher {
         let message = error.to_string();
         match error {
             CredentialsError::NotFound { .. } if self.outgoing.client.is_none() => {
-                Verdict::Parked(Parking::new(Reason::Invalid, &message))
+                Verdict::ParkedForeign(Parking::new(Reason::Invalid, &message))
             }
             _ => Verdict::deferred(&message),
         }

@@ -1,11 +1,10 @@
 //! What is remembered of a write, so that it happens once: one `DynamoDB` item per idempotency key and scope.
 
-use std::collections::HashMap;
-
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use connector::dynamodb::{number, number_of, refused_item, string_of, text};
 use jiff::{SignedDuration, Timestamp};
 
 /// A write that is done is remembered for 30 days.
@@ -226,31 +225,5 @@ impl WriteRecords {
             table: self.table.clone(),
             reason: connector::aws::describe(error),
         }
-    }
-}
-
-fn text(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
-}
-
-fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
-fn number_of(item: &HashMap<String, AttributeValue>, name: &str) -> Option<i64> {
-    item.get(name)?.as_n().ok()?.parse().ok()
-}
-
-fn string_of<'a>(item: &'a HashMap<String, AttributeValue>, name: &str) -> Option<&'a str> {
-    item.get(name)?.as_s().ok().map(String::as_str)
-}
-
-/// The item that a condition did not hold for.
-fn refused_item(error: &SdkError<UpdateItemError>) -> Option<HashMap<String, AttributeValue>> {
-    match error.as_service_error()? {
-        UpdateItemError::ConditionalCheckFailedException(refused) => {
-            Some(refused.item().cloned().unwrap_or_default())
-        }
-        _ => None,
     }
 }

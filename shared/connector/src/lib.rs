@@ -16,6 +16,7 @@
 pub mod aws;
 pub mod connection;
 pub mod credentials;
+pub mod dynamodb;
 pub mod invocation;
 pub mod page_message;
 pub mod queue;

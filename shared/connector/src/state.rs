@@ -14,6 +14,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::aws;
+use crate::dynamodb::{number, number_of, refused_item, string_of, text};
 use crate::page_message::Counts;
 
 /// A delta lives so long after its last request, at Protime and therefore here (`reference/delta`).
@@ -328,7 +329,7 @@ impl StateTable {
         match update.send().await {
             Ok(_) => Ok(()),
             // Taken over meanwhile: the next run is told so.
-            Err(error) if is_refused(&error) => Ok(()),
+            Err(error) if refused_item(&error).is_some() => Ok(()),
             Err(error) => Err(self.unreachable(&error)),
         }
     }
@@ -361,7 +362,9 @@ impl StateTable {
     ) -> Result<(), StateError> {
         match update.send().await {
             Ok(_) => Ok(()),
-            Err(error) if is_refused(&error) => Err(StateError::LeaseLost(lease.incoming.clone())),
+            Err(error) if refused_item(&error).is_some() => {
+                Err(StateError::LeaseLost(lease.incoming.clone()))
+            }
             Err(error) => Err(self.unreachable(&error)),
         }
     }
@@ -375,39 +378,9 @@ impl StateTable {
 }
 
 fn owner(item: &HashMap<String, AttributeValue>) -> Option<String> {
-    item.get("owner")
-        .and_then(|owner| owner.as_s().ok())
-        .cloned()
+    string_of(item, "owner").map(str::to_owned)
 }
 
 fn connection_id(incoming: &str) -> String {
     format!("connection/{incoming}")
-}
-
-fn text(value: &str) -> AttributeValue {
-    AttributeValue::S(value.to_owned())
-}
-
-fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
-fn number_of(item: &HashMap<String, AttributeValue>, name: &str) -> Option<i64> {
-    item.get(name)?.as_n().ok()?.parse().ok()
-}
-
-fn is_refused(error: &SdkError<UpdateItemError>) -> bool {
-    error
-        .as_service_error()
-        .is_some_and(UpdateItemError::is_conditional_check_failed_exception)
-}
-
-/// The item that a condition did not hold for.
-fn refused_item(error: &SdkError<UpdateItemError>) -> Option<HashMap<String, AttributeValue>> {
-    match error.as_service_error()? {
-        UpdateItemError::ConditionalCheckFailedException(refused) => {
-            Some(refused.item().cloned().unwrap_or_default())
-        }
-        _ => None,
-    }
 }

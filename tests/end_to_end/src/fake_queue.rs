@@ -61,15 +61,7 @@ impl FakeQueue {
     /// An empty queue.
     pub async fn new(options: Options) -> Self {
         let fuse = Arc::new(Fuse::default());
-        let tenant = Tenant::with(options, &json!({})).await;
-        let base_uri = fuse
-            .proxy(&tenant.protime.base_uri())
-            .await
-            .expect("a proxy");
-        let token_url = format!("{base_uri}/tenants/acme/connect/token");
-        tenant
-            .store_secret_with(&json!({"base_uri": base_uri, "access_token_url": token_url}))
-            .await;
+        let tenant = Tenant::behind(&fuse, options).await;
 
         let queues = Shared::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")

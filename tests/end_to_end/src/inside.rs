@@ -36,15 +36,7 @@ impl Inside {
     /// A tenant as wanted, and the subscriber.
     pub async fn new(options: Options) -> Self {
         let fuse = Arc::new(Fuse::default());
-        let tenant = Tenant::with(options, &json!({})).await;
-        let base_uri = fuse
-            .proxy(&tenant.protime.base_uri())
-            .await
-            .expect("a proxy");
-        let token_url = format!("{base_uri}/tenants/acme/connect/token");
-        tenant
-            .store_secret_with(&json!({"base_uri": base_uri, "access_token_url": token_url}))
-            .await;
+        let tenant = Tenant::behind(&fuse, options).await;
         let prefix = tenant
             .pages
             .rsplit('/')

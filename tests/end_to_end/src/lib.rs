@@ -15,6 +15,7 @@ pub mod fuse;
 pub mod inside;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use aws_sdk_sqs::types::Message;
 use serde_json::{Value, json};
 use simulator::{Options, Simulator};
 use tokio::time::Instant;
+
+use crate::fuse::Fuse;
 
 /// How long anything may take that happens by itself.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -220,6 +223,20 @@ impl Tenant {
             .name(&tenant.client)
             .secret_string(text);
         create.send().await.expect("a secret can be created");
+        tenant
+    }
+
+    /// A Protime whose requests pass a fuse.
+    pub async fn behind(fuse: &Arc<Fuse>, options: Options) -> Self {
+        let tenant = Self::with(options, &json!({})).await;
+        let base_uri = fuse
+            .proxy(&tenant.protime.base_uri())
+            .await
+            .expect("a proxy");
+        let token_url = format!("{base_uri}/tenants/acme/connect/token");
+        tenant
+            .store_secret_with(&json!({"base_uri": base_uri, "access_token_url": token_url}))
+            .await;
         tenant
     }
 

@@ -334,3 +334,51 @@ async fn a_publisher_stopped_at_any_request_writes_once_or_parks() {
     assert!(queue.parked().is_empty());
     println!("stopped at each of {requests} requests, before and after");
 }
+
+#[tokio::test]
+async fn an_unknown_outcome_is_never_written_blindly_wherever_the_publisher_stops() {
+    let mut queue = queue().await;
+    // There is no look-up for this operation.
+    let request = |number: u32| {
+        json!({"method": "POST", "entity": "activity-definitions",
+            "path": {"structureVersionId": "v", "level": 1}, "payload": {"name": {"default": number.to_string()}}})
+    };
+    let lost = || Fault {
+        method: Some("POST".to_owned()),
+        ..Fault::new("/activity-definitions", 1, Action::DropAfter)
+    };
+    let mut messages = 0;
+    for at in 1..=4 {
+        for after in [false, true] {
+            messages += 1;
+            queue.tenant.protime.add_fault(lost());
+            queue.send(&request(messages));
+            queue.turn().await;
+            queue.wait();
+            let event = queue.delivery();
+            queue.fuse.arm(at, after);
+            let failed = tokio::select! {
+                failed = queue.publish(&event) => Some(failed),
+                () = queue.fuse.blown() => None,
+            };
+            queue.fuse.arm(0, false);
+            match failed {
+                Some(failed) => queue.end(&event, &failed),
+                None => queue.pass(SignedDuration::from_mins(7)),
+            }
+            queue.drain().await;
+            assert_eq!(
+                queue.statuses("POST").len(),
+                messages as usize,
+                "stopped at {at}, after: {after}"
+            );
+            assert!(queue.parked().len() >= messages as usize);
+        }
+    }
+    assert!(
+        queue
+            .parked()
+            .iter()
+            .all(|reason| reason == "unknown-outcome")
+    );
+}

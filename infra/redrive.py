@@ -76,7 +76,12 @@ def main() -> None:
             continue
         kept = {name: value for name, value in message.get("MessageAttributes", {}).items() if name in KEPT}
         kept = {name: {"DataType": "String", "StringValue": value["StringValue"]} for name, value in kept.items()}
-        sqs.send_message(QueueUrl=target, MessageBody=message["Body"], MessageAttributes=kept)
+        # Parked messages of a FIFO queue keep their group; the parked message's id is new, so nothing swallows it.
+        order = {}
+        if target.endswith(".fifo"):
+            order["MessageGroupId"] = message["Attributes"]["MessageGroupId"]
+            order["MessageDeduplicationId"] = message["MessageId"]
+        sqs.send_message(QueueUrl=target, MessageBody=message["Body"], MessageAttributes=kept, **order)
         sqs.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
         moved += 1
     for message in stay:

@@ -28,6 +28,7 @@ struct Waiting {
     id: String,
     group: Option<String>,
     body: String,
+    sent: Timestamp,
     visible: Timestamp,
     received: u32,
 }
@@ -132,6 +133,7 @@ impl FakeQueue {
             id,
             group: group.map(str::to_owned),
             body: body.to_string(),
+            sent: self.now,
             visible: self.now,
             received: 0,
         };
@@ -182,7 +184,10 @@ impl FakeQueue {
             }
             waiting.received += 1;
             waiting.visible = now + SignedDuration::from_secs(360);
-            let mut attributes = json!({"ApproximateReceiveCount": waiting.received.to_string()});
+            let mut attributes = json!({
+                "ApproximateReceiveCount": waiting.received.to_string(),
+                "SentTimestamp": waiting.sent.as_millisecond().to_string(),
+            });
             if let Some(group) = &waiting.group {
                 attributes["MessageGroupId"] = group.as_str().into();
             }

@@ -382,3 +382,20 @@ async fn an_unknown_outcome_is_never_written_blindly_wherever_the_publisher_stop
             .all(|reason| reason == "unknown-outcome")
     );
 }
+
+#[tokio::test]
+async fn a_message_is_parked_before_sqs_deletes_it() {
+    let mut queue = queue().await;
+    queue
+        .tenant
+        .protime
+        .add_fault(post_fault(100, unavailable()));
+    queue.send(&clocking(650));
+    queue.turn().await;
+    queue.pass(SignedDuration::from_hours(12 * 24));
+    queue.turn().await;
+    assert!(queue.parked().is_empty());
+    queue.pass(SignedDuration::from_hours(30));
+    queue.turn().await;
+    assert_eq!(queue.parked(), ["expired"]);
+}

@@ -218,17 +218,19 @@ async fn updates_of_a_group_end_with_the_last() {
         let request = json!({"method": "PUT", "entity": "assignments", "path": {"id": id}, "payload": payload});
         queue.send_to_group(&request, Some(&id.to_string()));
     }
-    for (skip, action) in [
-        (3, Action::DropAfter),
-        (17, unavailable()),
-        (40, Action::DropBefore),
-        (77, unavailable()),
-        (120, Action::DropAfter),
-    ] {
+    // Random, and the same every time.
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..25 {
+        let action = match random.u8(0..3) {
+            0 => Action::DropAfter,
+            1 => Action::DropBefore,
+            _ => unavailable(),
+        };
+        let fault = Fault::new("/assignments", 1, action);
         queue.tenant.protime.add_fault(Fault {
-            skip,
+            skip: random.u32(0..200),
             method: Some("PUT".to_owned()),
-            ..Fault::new("/assignments", 1, action)
+            ..fault
         });
     }
     queue.drain().await;

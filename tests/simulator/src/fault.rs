@@ -10,6 +10,9 @@ pub struct Fault {
     /// Only requests whose target (path and query) has this in it.
     #[serde(default)]
     pub target: String,
+    /// Only requests whose body has this in it.
+    #[serde(default)]
+    pub body: String,
     /// So many matching requests pass first.
     #[serde(default)]
     pub skip: u32,
@@ -71,6 +74,7 @@ impl Fault {
         Self {
             method: None,
             target: target.to_owned(),
+            body: String::new(),
             skip: 0,
             times,
             action,
@@ -79,7 +83,13 @@ impl Fault {
 }
 
 /// The action for this request, if a fault is due; counts it.
-pub(crate) fn due(faults: &mut Vec<Fault>, method: &str, target: &str) -> Option<Action> {
+pub(crate) fn due(
+    faults: &mut Vec<Fault>,
+    method: &str,
+    target: &str,
+    body: &[u8],
+) -> Option<Action> {
+    let body = String::from_utf8_lossy(body);
     let mut due = None;
     for fault in faults.iter_mut() {
         if fault
@@ -87,6 +97,7 @@ pub(crate) fn due(faults: &mut Vec<Fault>, method: &str, target: &str) -> Option
             .as_deref()
             .is_some_and(|wanted| wanted != method)
             || !target.contains(&fault.target)
+            || !body.contains(&fault.body)
         {
             continue;
         }

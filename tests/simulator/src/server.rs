@@ -91,7 +91,7 @@ async fn api(Shared(state): Shared<SharedState>, request: Request) -> Response {
 
     let (fault, latency, gzip) = {
         let mut state = lock(&state);
-        let fault = fault::due(&mut state.faults, &method, &target);
+        let fault = fault::due(&mut state.faults, &method, &target, &body);
         (
             fault,
             state.settings.latency_ms,

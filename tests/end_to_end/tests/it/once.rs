@@ -157,10 +157,10 @@ async fn a_batch_of_ten_ends_each_as_it_should() {
     queue.send(&refused);
     queue.send(&clocking(619));
     let mut lost = post_fault(1, Action::DropAfter);
-    lost.skip = 3;
+    lost.body = "\"timeOfDayInMinutes\":612".to_owned();
     queue.tenant.protime.add_fault(lost);
     let mut outage = post_fault(1, unavailable());
-    outage.skip = 5;
+    outage.body = "\"timeOfDayInMinutes\":615".to_owned();
     queue.tenant.protime.add_fault(outage);
     queue.turn().await;
     let mut first = queue.statuses("POST");

@@ -99,7 +99,7 @@ async fn what_may_succeed_later_is_tried_later() {
     };
     tenant
         .protime
-        .add_fault(Fault::new(CLOCKINGS, 2, unavailable));
+        .add_fault(Fault::new(CLOCKINGS, 6, unavailable));
     tenant
         .publish(json!({"method": "POST", "entity": "clockings", "payload": clocking(1, 510)}))
         .await;

@@ -36,6 +36,9 @@ pub use write_record::{Begun, DoneWrite, RecordError, WriteRecords};
 
 /// As many messages as an event of the publish queue holds.
 const CONCURRENCY: usize = 10;
+/// While Protime is out, a message waits no longer than the circuit breaker does for its first deliveries; after that
+/// longer and longer, so that an outage of days does not use up the queue's `maxReceiveCount`.
+const PAUSED_DELIVERIES: u32 = 20;
 const FIRST_DEFERRAL: Duration = Duration::from_secs(1);
 const LONGEST_DEFERRAL: Duration = Duration::from_mins(15);
 /// The longest that SQS can hide a message is 12 hours, counted from its delivery.
@@ -285,10 +288,11 @@ impl Publisher {
             tracing::warn!(messageId = delivery.id, "{warning}");
         }
         if let Some(pause) = self.breaker.pause(&request.client, now) {
-            let after = pause
-                .try_into()
-                .ok()
-                .map(|pause: Duration| pause.max(backoff(delivery.receive_count())));
+            let after = pause.try_into().ok().map(|pause: Duration| {
+                pause.max(backoff(
+                    delivery.receive_count().saturating_sub(PAUSED_DELIVERIES),
+                ))
+            });
             return (
                 subject,
                 Verdict::Deferred {

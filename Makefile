@@ -5,10 +5,12 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help demo test watch deploy bench check end-to-end
+.PHONY: help demo test watch deploy bench bench-short check end-to-end
 
 BUILD := .tools/build/bin
 IN_BUILD := PATH="$(CURDIR)/$(BUILD):$$PATH"
+# For this machine: the functions and their peers as released, and the benchmark.
+BENCH_BUILD = cargo lambda build --quiet --release -p subscriber -p publisher -p peers && cargo build --quiet --profile bench -p bench
 export SAM_CLI_TELEMETRY := 0
 
 help:
@@ -36,11 +38,25 @@ deploy: .tools/build/installed
 	$(IN_BUILD) sam build
 	$(IN_BUILD) sam deploy --guided
 
-bench: .tools/build/installed .tools/local-aws/installed
-	cargo build --quiet --release -p bench
-	$(BUILD)/python infra/run.py target/release/bench
+# The functions are measured as they are deployed, packaged for both architectures.
+bench: .tools/build/installed .tools/peers/installed
+	rustup target add aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu >/dev/null 2>&1 || echo 'Without rustup, the targets aarch64-unknown-linux-gnu and x86_64-unknown-linux-gnu must be installed already.'
+	echo 'Building the functions, their packages, the peers and the benchmark (some minutes the first time)'
+	$(IN_BUILD)
+	for architecture in arm64 x86_64; do
+	  cargo lambda build --quiet --release "--$${architecture/_/-}" -p subscriber -p publisher --output-format zip --lambda-dir target/packages/$$architecture
+	done
+	$(BENCH_BUILD)
+	target/release/bench
 
-test: check end-to-end
+# Whether the benchmark still works, not how fast anything is.
+bench-short: .tools/build/installed .tools/peers/installed
+	echo '== Benchmark, in short'
+	$(IN_BUILD)
+	$(BENCH_BUILD)
+	target/release/bench --short
+
+test: check bench-short end-to-end
 	echo 'All checks and tests passed.'
 
 # Everything that needs no local AWS.

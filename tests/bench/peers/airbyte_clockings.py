@@ -1,4 +1,4 @@
-"""airbyte-cdk's declarative source on clockings: `read`, its messages written to standard output."""
+"""airbyte-cdk's declarative source on clockings: `read`, its messages written to nowhere."""
 
 import json
 import os
@@ -73,5 +73,6 @@ for name, content in [
     paths[name] = os.path.join(directory, name + ".json")
     with open(paths[name], "w") as file:
         json.dump(content, file)
+os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 sys.argv[1:] = ["read", "--config", paths["config"], "--catalog", paths["catalog"]]
 run()

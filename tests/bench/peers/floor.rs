@@ -22,13 +22,15 @@ async fn main() -> anyhow::Result<()> {
         let request = http
             .get(&url)
             .bearer_auth(&token)
-            .header("user-agent", "floor");
+            .header("user-agent", "Bench/1.0 (Bench)");
         let mut response = request.send().await?.error_for_status()?;
         let start = waiting.len();
         while let Some(chunk) = response.chunk().await? {
             waiting.extend_from_slice(&chunk);
         }
-        next = next_link(&waiting[start..]).map(|link| format!("{origin}{link}"));
+        // Links are not percent-encoded: the plus signs of the token would arrive as spaces.
+        next = next_link(&waiting[start..])
+            .map(|link| format!("{origin}{}", link.replace('+', "%2B")));
         pages += 1;
         if pages % pages_per_call == 0 || next.is_none() {
             // The subscriber's calls are larger than the pages in them.

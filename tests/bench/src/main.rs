@@ -1,69 +1,161 @@
-//! Benchmarks. `make bench` deploys the stack on local AWS and runs them.
+//! Benchmarks: the release binaries beside their peers, as whole processes, against the simulator and stubs of AWS.
+//!
+//! `make bench` builds everything, runs them and writes RESULTS.md; `make bench-short` only tries whether they work.
 #![expect(
     clippy::print_stdout,
-    clippy::expect_used,
-    reason = "figures are printed, and a benchmark that fails says why"
+    clippy::print_stderr,
+    reason = "figures and progress are printed"
 )]
 
-use std::time::{Duration, Instant};
+mod aws;
+mod cost;
+mod data;
+mod fetch;
+mod function;
+mod machine;
+mod process;
+mod publish;
+mod report;
+mod runtime_api;
+mod size;
+mod start;
 
-use end_to_end::inside::Inside;
-use jiff::Timestamp;
-use serde_json::json;
-use simulator::Options;
-use subscriber::CHECKPOINT_INTERVAL;
+use std::fmt::Write as _;
+use std::time::Instant;
 
-const RUNS: usize = 5;
+use clap::{Parser, Subcommand, ValueEnum};
 
-/// How much faster twelve windows are read at the same time: 50 ms a page, the ideal is the concurrency itself.
-async fn windows() {
-    let now = Some("2026-01-31T12:00:00Z".parse().expect("a time"));
-    let options = Options {
-        people: 5,
-        days: 400,
-        now,
-        ..Options::default()
-    };
-    let mut inside = Inside::new(options).await;
-    inside.subscriber.checkpoint_interval = CHECKPOINT_INTERVAL;
-    inside.tenant.protime.configure(|settings| {
-        settings.latency_ms = 50;
-        settings.page_size = 25;
-    });
-    println!("12 windows of a month, 50 ms a page, median of {RUNS} runs");
-    let mut alone = Duration::ZERO;
-    for concurrency in [1, 4, 12] {
-        let connection = json!({
-            "incoming": format!("windows-{concurrency}"), "entity": "clockings", "window": "P1M", "concurrency": concurrency,
-            "query": {"filter": "date ge '2025-01-01' and date le '2025-12-31'"},
-        });
-        let mut times = Vec::new();
-        // The first run makes the pages.
-        for _ in 0..=RUNS {
-            let started = Instant::now();
-            let outcome = inside
-                .run_at(&connection, Timestamp::now(), Duration::from_mins(5))
-                .await
-                .expect("a run");
-            assert_eq!(outcome["records"], 365 * 5 * 2, "every record is there");
-            times.push(started.elapsed());
-            inside.tenant.stack.purge(&inside.tenant.pages).await;
-        }
-        times.remove(0);
-        times.sort();
-        let median = times[RUNS / 2];
-        if concurrency == 1 {
-            alone = median;
-        }
-        println!(
-            "  concurrency {concurrency:>2}: {:>6.0} ms, {:.1} times as fast as 1",
-            median.as_secs_f64() * 1e3,
-            alone.as_secs_f64() / median.as_secs_f64()
-        );
-    }
+use report::Table;
+
+/// Measures the functions beside their peers. `make bench` builds what it needs and writes tests/bench/RESULTS.md.
+#[derive(Parser)]
+struct Arguments {
+    /// Few records, each once: whether everything works, not how fast it is. Writes no file.
+    #[arg(long)]
+    short: bool,
+    /// Only these, to try a change. Writes no file.
+    #[arg(long)]
+    only: Vec<Section>,
+    #[command(subcommand)]
+    command: Option<Command>,
 }
 
-#[tokio::main]
-async fn main() {
-    windows().await;
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a command and prints what it took: how the benchmark starts the others.
+    #[command(hide = true)]
+    Measure {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Section {
+    Fetch,
+    Start,
+    Growth,
+    Latency,
+    Publish,
+    Size,
+}
+
+/// How much is measured.
+struct Scale {
+    runs: usize,
+    fetched: u64,
+    grown: [u64; 3],
+    latencies: [u64; 3],
+    published: u64,
+}
+
+const FULL: Scale = Scale {
+    runs: 5,
+    fetched: 200_000,
+    grown: [10_000, 100_000, 1_000_000],
+    latencies: [0, 20, 100],
+    published: 2_000,
+};
+
+const SHORT: Scale = Scale {
+    runs: 1,
+    fetched: 2_000,
+    grown: [400, 800, 1_200],
+    latencies: [0, 1, 2],
+    published: 20,
+};
+
+/// Tells whoever waits.
+fn progress(what: &str) {
+    eprintln!("{what}");
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if let Some(Command::Measure { command }) = &arguments.command {
+        return process::measure(command);
+    }
+    tokio::runtime::Runtime::new()?.block_on(benchmark(&arguments))
+}
+
+async fn benchmark(arguments: &Arguments) -> anyhow::Result<()> {
+    let started = Instant::now();
+    let scale = if arguments.short { SHORT } else { FULL };
+    let wanted = |section| arguments.only.is_empty() || arguments.only.contains(&section);
+    let mut targets = Vec::new();
+    let mut tables: Vec<Table> = Vec::new();
+    let (mut fetched, mut published) = (None, None);
+    if wanted(Section::Fetch) {
+        let (table, figures) = fetch::fetch(&scale, &mut targets).await?;
+        tables.push(table);
+        fetched = Some(figures);
+    }
+    if wanted(Section::Start) {
+        tables.push(start::start(&scale, &mut targets).await?);
+    }
+    if wanted(Section::Growth) {
+        tables.push(fetch::growth(&scale, &mut targets).await?);
+    }
+    if wanted(Section::Latency) {
+        tables.push(fetch::latency(&scale, &mut targets).await?);
+    }
+    if wanted(Section::Publish) {
+        let (table, figures) = publish::publish(&scale).await?;
+        tables.push(table);
+        published = Some(figures);
+    }
+    // The short form has no packages to look at.
+    if wanted(Section::Size) && !arguments.short {
+        tables.push(size::size(&mut targets)?);
+    }
+    if let (Some(fetched), Some(published)) = (&fetched, &published) {
+        tables.push(cost::cost(fetched, published));
+    }
+
+    let mut report = String::new();
+    if !arguments.short {
+        let mut promised = Table::new(
+            "Targets",
+            "Ratios are between medians of this session; \"a / b\" is how many times as much (or as good) a is.",
+            &["figure", "target", "measured", "reached"],
+        );
+        for target in &targets {
+            promised.row(target.cells());
+        }
+        writeln!(report, "{promised}")?;
+    }
+    for table in &tables {
+        writeln!(report, "{table}")?;
+    }
+    println!("{report}");
+    if arguments.only.is_empty() && !arguments.short {
+        let head = machine::describe(scale.runs, started.elapsed()).await?;
+        let path = function::root().join("tests/bench/RESULTS.md");
+        std::fs::write(&path, format!("{head}\n{}\n", report.trim_end()))?;
+        println!(
+            "Written to tests/bench/RESULTS.md, after {} s.",
+            started.elapsed().as_secs()
+        );
+    }
+    Ok(())
 }

@@ -1,0 +1,97 @@
+//! What AWS would charge, estimated from the figures and its public prices.
+
+use crate::fetch::{Fetched, count};
+use crate::publish::Published;
+use crate::report::{Medians, Table};
+
+/// On-demand prices in USD of US East (N. Virginia), as published in November 2026; Europe's differ by a few percent.
+mod price {
+    /// Lambda, arm64.
+    pub(super) const GB_SECOND: f64 = 0.000_013_333_4;
+    pub(super) const INVOCATION: f64 = 0.20e-6;
+    /// A request to a standard queue, of up to 64 KiB.
+    pub(super) const SQS_REQUEST: f64 = 0.40e-6;
+    /// A write of up to 1 KB, `DynamoDB` on demand.
+    pub(super) const STATE_WRITE: f64 = 0.625e-6;
+}
+
+/// As in template.yaml.
+const MEMORY_MB: f64 = 256.0;
+/// Lambda gives a whole processor at this much memory, and less in proportion.
+const MEMORY_OF_A_PROCESSOR_MB: f64 = 1769.0;
+/// How long Protime is assumed to take for a page, in seconds; it publishes no figure.
+const PAGE: f64 = 0.1;
+/// As long as a write takes in the benchmark.
+const WRITE: f64 = 0.02;
+const INVOCATION_SECONDS: f64 = 900.0;
+
+fn lambda(seconds: f64, invocations: f64) -> f64 {
+    seconds * MEMORY_MB / 1024.0 * price::GB_SECOND + invocations * price::INVOCATION
+}
+
+fn on_lambda(cpu: f64) -> f64 {
+    cpu * MEMORY_OF_A_PROCESSOR_MB / MEMORY_MB
+}
+
+struct Cost {
+    lambda: f64,
+    sqs: f64,
+    state: f64,
+}
+
+fn fetch(fetched: &Fetched, medians: Medians, state_writes: u64) -> Cost {
+    let per_million = 1e6 / count(fetched.records);
+    let seconds = on_lambda(medians.cpu) + count(fetched.received.messages) * PAGE;
+    let seconds = seconds * per_million;
+    Cost {
+        lambda: lambda(seconds, (seconds / INVOCATION_SECONDS).ceil()),
+        sqs: count(fetched.received.billed) * per_million * price::SQS_REQUEST,
+        state: count(state_writes) * per_million * price::STATE_WRITE,
+    }
+}
+
+fn publish(published: &Published, medians: Medians, state_writes: u64) -> Cost {
+    let per_million = 1e6 / count(published.writes);
+    let batches = count(published.writes) / 10.0;
+    let seconds = on_lambda(medians.cpu) + batches * WRITE;
+    Cost {
+        lambda: lambda(seconds * per_million, batches * per_million),
+        // Lambda receives and deletes each batch; what producers send is theirs.
+        sqs: 2.0 * batches * per_million * price::SQS_REQUEST,
+        state: count(state_writes) * per_million * price::STATE_WRITE,
+    }
+}
+
+pub(crate) fn cost(fetched: &Fetched, published: &Published) -> Table {
+    let mut table = Table::new(
+        "Cost",
+        "An estimate in USD per million, from the CPU seconds above and AWS's on-demand prices in US East (N. Virginia) of \
+         November 2026: Lambda arm64 with 256 MB, which gives 0.145 of a processor; 100 ms per page and 20 ms per write \
+         of waiting; SQS in requests of 64 KiB; DynamoDB on demand. The processor of this machine stands for Lambda's. \
+         The Python function keeps no checkpoints.",
+        &["function", "Lambda", "SQS", "state table", "together"],
+    );
+    let rows = [
+        (
+            "records fetched, subscriber",
+            fetch(fetched, fetched.ours, fetched.received.state_writes),
+        ),
+        (
+            "records fetched, Python function",
+            fetch(fetched, fetched.python, 0),
+        ),
+        (
+            "writes, publisher",
+            publish(published, published.ours, published.state_writes[0]),
+        ),
+        (
+            "writes, Python function",
+            publish(published, published.python, published.state_writes[1]),
+        ),
+    ];
+    for (name, Cost { lambda, sqs, state }) in rows {
+        let dollars = [lambda, sqs, state, lambda + sqs + state].map(|cost| format!("${cost:.3}"));
+        table.row([vec![name.to_owned()], dollars.to_vec()].concat());
+    }
+    table
+}

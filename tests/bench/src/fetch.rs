@@ -1,0 +1,348 @@
+//! Clockings to SQS, and how much of it grows with their number.
+
+use std::collections::HashMap;
+
+use anyhow::ensure;
+use serde_json::{Value, json};
+use simulator::{Options, Settings};
+
+use crate::Scale;
+use crate::aws::Received;
+use crate::data::{Data, FILTER, event};
+use crate::function::{Function, Program, bootstrap, ensure_all, python, root, shown, work};
+use crate::process::{Running, Usage};
+use crate::progress;
+use crate::report::{Medians, Promise, Table, Target, grouped, seconds, times};
+
+/// What the costs are computed from.
+pub(crate) struct Fetched {
+    pub(crate) records: u64,
+    pub(crate) ours: Medians,
+    pub(crate) python: Medians,
+    pub(crate) received: Received,
+}
+
+/// Runs a subscriber over everything once.
+pub(crate) async fn run(program: Program, data: &Data) -> anyhow::Result<(Usage, Received)> {
+    let mut function = Function::start(program, &data.aws).await?;
+    function.invoke(event(&json!({}))).await?;
+    let usage = function.stop().await?;
+    let received = data.aws.take()?;
+    ensure_all(program.name(), received.records, data.records)?;
+    Ok((usage, received))
+}
+
+/// Runs a program that is no function.
+async fn run_program(
+    name: &str,
+    command: &[String],
+    environment: &[(&str, String)],
+) -> anyhow::Result<Usage> {
+    let environment: HashMap<String, String> = environment
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), value.clone()))
+        .collect();
+    let log = work()?.join(format!("{name}.log"));
+    Running::start(command, &environment, &log)
+        .await?
+        .end()
+        .await
+}
+
+/// Downloads the same bytes and sends as many as the subscriber did.
+async fn run_floor(data: &Data, subscriber: &Received, pages: u64) -> anyhow::Result<Usage> {
+    let pages_per_call = pages.div_ceil(subscriber.calls);
+    let calls = pages.div_ceil(pages_per_call);
+    let base_uri = data.protime.base_uri();
+    let filter: String = url::form_urlencoded::byte_serialize(FILTER.as_bytes()).collect();
+    let environment = [
+        (
+            "FIRST_PAGE",
+            format!("{base_uri}/connector/protimeapi/api/v1/clockings?filter={filter}"),
+        ),
+        ("ACCESS_TOKEN", data.token().await?),
+        ("SINK", format!("{}/floor", data.aws.endpoint)),
+        ("PAGES_PER_CALL", pages_per_call.to_string()),
+        ("BYTES_PER_CALL", (subscriber.bytes / calls).to_string()),
+    ];
+    let usage = run_program("floor", &[shown(&bootstrap("floor"))], &environment).await?;
+    let received = data.aws.take()?;
+    ensure_all("calls of the floor", received.calls, calls)?;
+    Ok(usage)
+}
+
+/// dlt and airbyte-cdk work in a directory of their own, emptied before.
+async fn run_peer(
+    name: &str,
+    script: &str,
+    arguments: &[&str],
+    data: &Data,
+) -> anyhow::Result<Usage> {
+    let directory = work()?.join(name);
+    let _ = std::fs::remove_dir_all(&directory);
+    std::fs::create_dir_all(&directory)?;
+    let directory = shown(&directory);
+    let script = shown(&root().join("tests/bench/peers").join(script));
+    let mut command = vec![python(), script];
+    command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
+    command.push(directory.clone());
+    let environment = [
+        ("SECRET", data.protime.secret_json()),
+        ("FILTER", FILTER.to_owned()),
+        ("RECORDS", data.records.to_string()),
+        ("HOME", directory.clone()),
+        ("DLT_DATA_DIR", directory),
+        ("RUNTIME__DLTHUB_TELEMETRY", "false".to_owned()),
+        (
+            "NORMALIZE__DATA_WRITER__DISABLE_COMPRESSION",
+            "true".to_owned(),
+        ),
+    ];
+    run_program(name, &command, &environment).await
+}
+
+/// The subscriber beside its peers.
+pub(crate) async fn fetch(
+    scale: &Scale,
+    targets: &mut Vec<Target>,
+) -> anyhow::Result<(Table, Fetched)> {
+    let data = Data::clockings(scale.fetched).await?;
+    let pages = data.records.div_ceil(500);
+    // The first run makes the pages.
+    let (_, received) = run(Program::Subscriber, &data).await?;
+    let names = [
+        "subscriber",
+        "floor: the same bytes, no JSON",
+        "Python function, httpx and boto3",
+        "dlt rest_api, extract only",
+        "dlt rest_api, load to JSON lines",
+        "airbyte-cdk declarative source",
+    ];
+    let mut usages: [Vec<Usage>; 6] = Default::default();
+    for number in 1..=scale.runs {
+        progress(&format!("fetch: run {number} of {}", scale.runs));
+        let (usage, ours) = run(Program::Subscriber, &data).await?;
+        usages[0].push(usage);
+        usages[1].push(run_floor(&data, &received, pages).await?);
+        let (usage, theirs) = run(Program::PythonSubscriber, &data).await?;
+        ensure!(
+            ours.pages == theirs.pages,
+            "the Python function sends other pages than the subscriber"
+        );
+        usages[2].push(usage);
+        usages[3].push(run_peer("dlt-extract", "dlt_clockings.py", &["extract"], &data).await?);
+        usages[4].push(run_peer("dlt-load", "dlt_clockings.py", &["load"], &data).await?);
+        usages[5].push(run_peer("airbyte", "airbyte_clockings.py", &[], &data).await?);
+    }
+    let medians = usages.map(|usages| Medians::of(&usages));
+    let ours = medians[0];
+    let records = count(data.records);
+    let mut table = Table::new(
+        "Fetch",
+        format!(
+            "{} clockings in {pages} pages of 500. The subscriber sent {} bytes in {} calls of SQS.",
+            grouped(records),
+            grouped(count(received.bytes)),
+            received.calls
+        ),
+        &[
+            "program",
+            "wall",
+            "CPU",
+            "peak memory",
+            "records per CPU second",
+            "CPU / subscriber",
+        ],
+    );
+    for (name, medians) in names.iter().zip(&medians) {
+        table.row([
+            (*name).to_owned(),
+            seconds(medians.wall),
+            seconds(medians.cpu),
+            format!("{:.1} MiB", medians.peak),
+            grouped(records / medians.cpu),
+            format!("{:.2}x", medians.cpu / ours.cpu),
+        ]);
+    }
+    let against = |index: usize| medians[index].cpu / ours.cpu;
+    targets.extend([
+        Target::new(
+            "records per CPU second / dlt extract only",
+            Promise::AtLeastTimes(10.0),
+            against(3),
+        ),
+        Target::new(
+            "records per CPU second / dlt full load",
+            Promise::AtLeastTimes(30.0),
+            against(4),
+        ),
+        Target::new(
+            "records per CPU second / airbyte-cdk",
+            Promise::AtLeastTimes(20.0),
+            against(5),
+        ),
+        Target::new(
+            "records per CPU second / Python function",
+            Promise::AtLeastTimes(5.0),
+            against(2),
+        ),
+        Target::new("CPU / floor", Promise::AtMostTimes(1.5), 1.0 / against(1)),
+    ]);
+    let fetched = Fetched {
+        records: data.records,
+        ours,
+        python: medians[2],
+        received,
+    };
+    Ok((table, fetched))
+}
+
+/// The subscriber on more and more records.
+pub(crate) async fn growth(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::Result<Table> {
+    let mut table = Table::new(
+        "Growth",
+        "The subscriber, pages of 500.",
+        &[
+            "records",
+            "wall",
+            "CPU",
+            "wall per record",
+            "CPU per record",
+            "peak memory",
+        ],
+    );
+    let mut peaks = Vec::new();
+    for records in scale.grown {
+        let data = Data::clockings(records).await?;
+        run(Program::Subscriber, &data).await?;
+        let mut usages = Vec::new();
+        for number in 1..=scale.runs {
+            progress(&format!(
+                "growth: {records} records, run {number} of {}",
+                scale.runs
+            ));
+            usages.push(run(Program::Subscriber, &data).await?.0);
+        }
+        let Medians { wall, cpu, peak } = Medians::of(&usages);
+        peaks.push(peak);
+        let records = count(records);
+        table.row([
+            grouped(records),
+            seconds(wall),
+            seconds(cpu),
+            format!("{:.2} µs", wall / records * 1e6),
+            format!("{:.2} µs", cpu / records * 1e6),
+            format!("{peak:.1} MiB"),
+        ]);
+    }
+    if let (Some(first), Some(last)) = (peaks.first(), peaks.last()) {
+        targets.extend([
+            Target::new(
+                "peak memory, 1,000,000 records",
+                Promise::Under(48.0, "MiB"),
+                *last,
+            ),
+            Target::new(
+                "peak memory, 1,000,000 / 10,000 records",
+                Promise::AtMostTimes(1.1),
+                last / first,
+            ),
+        ]);
+    }
+    Ok(table)
+}
+
+/// How close windows read at the same time come to the ideal.
+pub(crate) async fn latency(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::Result<Table> {
+    const WINDOWS: u64 = 32;
+    let mut table = Table::new(
+        "Latency",
+        "32 windows of 5 pages, one warm function. The ideal is the latency of the pages alone.",
+        &[
+            "latency",
+            "concurrency",
+            "wall",
+            "ideal",
+            "wall / ideal",
+            "speed / concurrency 1",
+        ],
+    );
+    let data = Data::new(Options {
+        people: 25,
+        days: 320,
+        remember_requests: 0,
+        settings: Settings {
+            page_size: 100,
+            ..Settings::default()
+        },
+        ..Options::default()
+    })
+    .await?;
+    for latency_ms in scale.latencies {
+        data.protime
+            .configure(|settings| settings.latency_ms = latency_ms);
+        let mut function = Function::start(Program::Subscriber, &data.aws).await?;
+        let mut walls = [const { Vec::new() }; 3];
+        for number in 0..=scale.runs {
+            progress(&format!(
+                "latency: {latency_ms} ms, run {number} of {}",
+                scale.runs
+            ));
+            for (concurrency, walls) in [1, 4, 16].into_iter().zip(&mut walls) {
+                let event = json!({
+                    "concurrency": concurrency, "window": "P10D",
+                    "query": {"filter": "date ge '2025-03-18' and date le '2026-01-31'"},
+                });
+                let (took, _) = function.invoke(self::event(&event)).await?;
+                let received = data.aws.take()?;
+                ensure_all("windows", received.records, data.records)?;
+                ensure_all("pages of the windows", received.messages, WINDOWS * 5)?;
+                // The first run makes the pages.
+                if number > 0 || scale.runs == 0 {
+                    walls.push(took.as_secs_f64());
+                }
+            }
+        }
+        function.stop().await?;
+        let walls = walls.map(crate::report::median);
+        for (concurrency, wall) in [1_u64, 4, 16].into_iter().zip(walls) {
+            let ideal = count(WINDOWS.div_ceil(concurrency) * 5 * latency_ms) / 1e3;
+            table.row([
+                format!("{latency_ms} ms"),
+                concurrency.to_string(),
+                seconds(wall),
+                seconds(ideal),
+                if latency_ms == 0 {
+                    "-".to_owned()
+                } else {
+                    format!("{:.2}x", wall / ideal)
+                },
+                times(walls[0] / wall),
+            ]);
+        }
+        if latency_ms == 100 {
+            let figure = "32 windows at 100 ms, concurrency 16 / 1";
+            targets.push(Target::new(
+                figure,
+                Promise::AtLeastTimes(12.0),
+                walls[0] / walls[2],
+            ));
+        }
+    }
+    Ok(table)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are small")]
+pub(crate) fn count(number: u64) -> f64 {
+    number as f64
+}
+
+/// The payload of a write, different for every number.
+pub(crate) fn clocking(number: u64) -> Value {
+    json!({
+        "person": {"id": number % 25 + 1},
+        "date": format!("2026-01-{:02}", number / 25 / 1440 + 1),
+        "timeOfDayInMinutes": number / 25 % 1440,
+        "kind": "InOut",
+    })
+}

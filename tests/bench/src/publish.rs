@@ -1,0 +1,123 @@
+//! Publish requests to Protime.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use simulator::{Options, Settings};
+
+use crate::Scale;
+use crate::data::Data;
+use crate::fetch::{clocking, count};
+use crate::function::{Function, Program, ensure_all};
+use crate::progress;
+use crate::report::{Medians, Table, seconds};
+
+const BATCH: u64 = 10;
+const LATENCY_MS: u64 = 20;
+
+/// What the costs are computed from.
+pub(crate) struct Published {
+    pub(crate) writes: u64,
+    pub(crate) ours: Medians,
+    pub(crate) python: Medians,
+    pub(crate) state_writes: [u64; 2],
+}
+
+/// A batch of publish requests, as Lambda polls them from SQS.
+fn batch(first: u64) -> String {
+    let records: Vec<Value> = (first..first + BATCH)
+        .map(|number| {
+            let body = json!({
+                "client": "protime/bench", "method": "POST", "entity": "clockings", "payload": clocking(number),
+            });
+            json!({
+                "messageId": format!("00000000-0000-0000-0000-{number:012}"),
+                "receiptHandle": "bench",
+                "body": body.to_string(),
+                "attributes": {"ApproximateReceiveCount": "1"},
+                "messageAttributes": {},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:eu-west-1:000000000000:publish",
+                "awsRegion": "eu-west-1",
+            })
+        })
+        .collect();
+    json!({"Records": records}).to_string()
+}
+
+pub(crate) async fn publish(scale: &Scale) -> anyhow::Result<(Table, Published)> {
+    let data = Data::new(Options {
+        people: 25,
+        remember_requests: 1_000_000,
+        settings: Settings {
+            latency_ms: LATENCY_MS,
+            ..Settings::default()
+        },
+        ..Options::default()
+    })
+    .await?;
+    let programs = [Program::Publisher, Program::PythonPublisher];
+    let mut usages = programs.map(|_| Vec::new());
+    let mut batches = programs.map(|_| Vec::new());
+    let mut state_writes = [0; 2];
+    let mut next = 0;
+    for number in 1..=scale.runs {
+        progress(&format!("publish: run {number} of {}", scale.runs));
+        for (index, program) in programs.into_iter().enumerate() {
+            let mut function = Function::start(program, &data.aws).await?;
+            let mut batch_time = Duration::ZERO;
+            for _ in 0..scale.published / BATCH {
+                let (took, answer) = function.invoke(batch(next)).await?;
+                let answer: Value = serde_json::from_str(&answer)?;
+                anyhow::ensure!(
+                    answer == json!({"batchItemFailures": []}),
+                    "{} failed: {answer}",
+                    program.name()
+                );
+                batch_time += took;
+                next += BATCH;
+            }
+            usages[index].push(function.stop().await?);
+            batches[index].push(batch_time.as_secs_f64() * count(BATCH) / count(scale.published));
+            state_writes[index] = data.aws.take()?.state_writes;
+        }
+    }
+    let requests = data.protime.requests();
+    let written = requests
+        .iter()
+        .filter(|request| request.method == "POST" && request.status == 201);
+    ensure_all("writes", u64::try_from(written.count())?, next)?;
+    let medians = usages.map(|usages| Medians::of(&usages));
+    let mut table = Table::new(
+        "Publish",
+        format!(
+            "{} publish requests in batches of {BATCH}, {LATENCY_MS} ms per write. Each is noted in the state table before and after it, by the publisher also what it created.",
+            scale.published
+        ),
+        &[
+            "program",
+            "wall",
+            "CPU",
+            "peak memory",
+            "a batch",
+            "CPU per write",
+        ],
+    );
+    for ((program, medians), batch) in programs.iter().zip(&medians).zip(batches) {
+        table.row([
+            program.name().to_owned(),
+            seconds(medians.wall),
+            seconds(medians.cpu),
+            format!("{:.1} MiB", medians.peak),
+            format!("{:.1} ms", crate::report::median(batch) * 1e3),
+            format!("{:.0} µs", medians.cpu / count(scale.published) * 1e6),
+        ]);
+    }
+    let published = Published {
+        writes: scale.published,
+        ours: medians[0],
+        python: medians[1],
+        state_writes,
+    };
+    Ok((table, published))
+}

@@ -91,7 +91,7 @@ impl Parking {
         Message {
             id: message_id.to_owned(),
             group: message_id.to_owned(),
-            body: body.to_owned(),
+            body: body.to_owned().into(),
             attributes: attributes.list,
         }
     }

@@ -150,7 +150,7 @@ impl PublishRequest {
 
     /// What tells payloads apart.
     pub fn payload_hash(&self) -> String {
-        connector::hash(self.payload.as_deref().unwrap_or_default())
+        connector::hash(self.payload.as_deref())
     }
 
     /// The id of the write's record: its scope, and the key within.
@@ -164,7 +164,7 @@ impl PublishRequest {
         } = self;
         format!(
             "write/{}/{key}",
-            connector::hash(format!("{client}\n{method}\n{entity}\n{path:?}").as_bytes())
+            connector::hash([format!("{client}\n{method}\n{entity}\n{path:?}")])
         )
     }
 

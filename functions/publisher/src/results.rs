@@ -109,7 +109,7 @@ impl Subject {
         Message {
             group: self.idempotency_key.clone(),
             id,
-            body,
+            body: body.into(),
             attributes: vec![("type", kind.to_owned())],
         }
     }

@@ -224,7 +224,7 @@ impl IncomingConnection {
             self.queue,
             self.window.map(|window| window.to_string()),
         ]);
-        crate::hash(parts.to_string().as_bytes())
+        crate::hash([parts.to_string()])
     }
 
     /// Whether a transformer may change the request from run to run.

@@ -24,11 +24,15 @@ pub mod state;
 pub mod telemetry;
 pub mod transformer;
 
-/// The first 16 hex digits of SHA-256: enough to tell things apart that nobody forges.
-pub fn hash(bytes: &[u8]) -> String {
+/// The first 16 hex digits of SHA-256 of all pieces together: enough to tell things apart that nobody forges.
+pub fn hash(pieces: impl IntoIterator<Item: AsRef<[u8]>>) -> String {
     use sha2::Digest;
-    let digest = sha2::Sha256::digest(bytes);
+    let mut digest = sha2::Sha256::new();
+    for piece in pieces {
+        digest.update(piece);
+    }
     digest
+        .finalize()
         .iter()
         .take(8)
         .fold(String::with_capacity(16), |mut hex, byte| {

@@ -1,5 +1,6 @@
 //! Page messages: `CloudEvents` 1.0 in JSON, as consumers of the pages queue get them.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use jiff::Timestamp;
@@ -7,13 +8,15 @@ use protime::Page;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::queue::{MESSAGE_LIMIT, Message};
+use crate::queue::{Body, MESSAGE_LIMIT, Message};
 
 const PAGE: &str = "protime.page.v1";
 const RUN_COMPLETED: &str = "protime.run-completed.v1";
 const RESYNC: &str = "protime.resync.v1";
-/// Holds the place of the hash, which is known when the records are in place.
+/// Holds the place of a hash.
 const HASH_PLACE: &str = "0000000000000000";
+/// The characters of JSON strings that XML 1.0 lacks, and their escapes.
+const NO_XML: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
 
 /// What all messages of a run have in common.
 #[derive(Debug, Clone)]
@@ -76,11 +79,18 @@ impl RunHeader {
         number: u64,
         time: Timestamp,
     ) -> Parts<'a> {
+        // SQS takes the characters of XML 1.0 only. Of those outside it, valid JSON can hold just two unescaped,
+        // and in strings only, where a JSON escape means the same.
+        let page = match page.escaped(&NO_XML) {
+            Some(escaped) => Cow::Owned(escaped),
+            None => Cow::Borrowed(page),
+        };
         Parts {
             header: self,
-            records: page.records().collect(),
+            sizes: page.records().map(str::len).collect(),
+            page,
             chain,
-            page: number,
+            number,
             time,
             next: 0,
             part: 0,
@@ -123,7 +133,7 @@ impl RunHeader {
         )
     }
 
-    fn message(&self, kind: &'static str, id: String, body: String) -> Message {
+    fn message(&self, kind: &'static str, id: String, body: impl Into<Body>) -> Message {
         let attributes = vec![
             ("type", kind.to_owned()),
             ("entity", self.entity.clone()),
@@ -132,7 +142,7 @@ impl RunHeader {
         Message {
             id,
             group: self.incoming.clone(),
-            body,
+            body: body.into(),
             attributes,
         }
     }
@@ -141,101 +151,85 @@ impl RunHeader {
 /// The messages of one page.
 pub struct Parts<'a> {
     header: &'a RunHeader,
-    records: Vec<&'a str>,
+    page: Cow<'a, Page>,
+    /// Of its records.
+    sizes: Vec<usize>,
     chain: u32,
-    page: u64,
+    number: u64,
     time: Timestamp,
     next: usize,
     part: u32,
+}
+
+impl Parts<'_> {
+    /// A message's id, and its body up to the records.
+    fn opening(&self, hash: &str) -> (String, String) {
+        let Self {
+            header,
+            chain,
+            number,
+            part,
+            ..
+        } = self;
+        let id = format!("{}/{chain}/{number}/{part}/{hash}", header.run);
+        let mut opening = header.opening(PAGE, &id, self.time);
+        let _ = write!(
+            opening,
+            r#","chain":{chain},"page":{number},"part":{part},"data":{{"value":"#
+        );
+        (id, opening)
+    }
 }
 
 impl Iterator for Parts<'_> {
     type Item = Result<Message, OversizedRecord>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.next == self.records.len() {
-            return None;
-        }
-        let Self {
-            header,
-            chain,
-            page,
-            part,
-            ..
-        } = *self;
-        let prefix = format!("{}/{chain}/{page}/{part}/", header.run);
-        let id = format!("{prefix}{HASH_PLACE}");
-        let mut body = header.opening(PAGE, &id, self.time);
-        let _ = write!(
-            body,
-            r#","chain":{chain},"page":{page},"part":{part},"data":{{"value":["#
-        );
-
-        let empty = header.message(PAGE, id, body);
-        let available = MESSAGE_LIMIT.saturating_sub(empty.size() + "]}}".len());
-        let Message { mut body, .. } = empty;
-        let value = body.len() - "[".len();
-        let mut filled = 0;
         let first = self.next;
-        while let Some(record) = self.records.get(self.next) {
-            let separator = usize::from(self.next > first);
-            let escaped = xml_legal(record);
-            let record = escaped.as_deref().unwrap_or(record);
-            if filled + separator + record.len() > available {
-                break;
-            }
-            if separator == 1 {
-                body.push(',');
-            } else {
-                // One allocation for nearly every page: the rest of it, or of what fits.
-                let rest: usize = self.records[first..]
-                    .iter()
-                    .map(|record| record.len() + 1)
-                    .sum();
-                body.reserve(rest.min(available) + "]}}".len());
-            }
-            body.push_str(record);
-            filled += separator + record.len();
-            self.next += 1;
-        }
-        if self.next == first {
-            let record = self.records[first];
-            self.next = self.records.len();
+        let size = self.sizes.get(first)?;
+        // All hashes are of one length.
+        let (id, opening) = self.opening(HASH_PLACE);
+        let frame = self.header.message(PAGE, id, opening).size() + "[]}}".len();
+        let available = MESSAGE_LIMIT.saturating_sub(frame);
+        if *size > available {
+            self.next = self.sizes.len();
+            let record = self.page.records().nth(first).unwrap_or_default();
             return Some(Err(OversizedRecord {
-                page,
+                page: self.number,
                 index: first,
                 id: record_id(record),
-                size: record.len(),
+                size: *size,
             }));
         }
-        body.push(']');
-        let hash = crate::hash(&body.as_bytes()[value..]);
-        body.push_str("}}");
-        // The id's place in the body: the first one, as nothing but the type stands before it.
-        let quoted_prefix = quoted(&prefix);
-        let quoted_prefix = &quoted_prefix[..quoted_prefix.len() - 1];
-        if let Some(found) = body.find(quoted_prefix) {
-            let place = found + quoted_prefix.len();
-            body.replace_range(place..place + HASH_PLACE.len(), &hash);
+        let mut filled = *size;
+        self.next += 1;
+        while let Some(size) = self.sizes.get(self.next)
+            && filled + ",".len() + size <= available
+        {
+            filled += ",".len() + size;
+            self.next += 1;
         }
-        self.part += 1;
-        Some(Ok(header.message(PAGE, format!("{prefix}{hash}"), body)))
-    }
-}
 
-/// SQS takes the characters of XML 1.0 only. Of those outside it, valid JSON can hold just two unescaped, and
-/// in strings only, where a JSON escape means the same.
-fn xml_legal(text: &str) -> Option<String> {
-    let suspect = text.as_bytes().contains(&0xEF) && text.contains(['\u{FFFE}', '\u{FFFF}']);
-    suspect.then(|| {
-        text.replace('\u{FFFE}', "\\ufffe")
-            .replace('\u{FFFF}', "\\uffff")
-    })
+        let mut value = Body::default();
+        value.push("[");
+        for piece in self.page.list(first..self.next) {
+            value.push(piece);
+        }
+        value.push("]");
+        let (id, opening) = self.opening(&crate::hash(value.pieces()));
+        let mut body = Body::from(opening);
+        body.append(value);
+        body.push("}}");
+        self.part += 1;
+        Some(Ok(self.header.message(PAGE, id, body)))
+    }
 }
 
 fn quoted(text: &str) -> String {
     let json = serde_json::Value::from(text).to_string();
-    xml_legal(&json).unwrap_or(json)
+    NO_XML.iter().fold(json, |json, (character, escape)| {
+        json.replace(*character, escape)
+    })
 }
 
 /// The id of a record, or of the record inside a change of a delta.

@@ -1,15 +1,17 @@
 //! Sending to SQS: in batches by count and size, failed entries again, nothing lost quietly.
 
-use std::fmt::Write;
+mod content;
+
+use std::fmt::{self, Write};
 use std::time::Duration;
 
-use aws_sdk_sqs::types::{
-    BatchResultErrorEntry, MessageAttributeValue, SendMessageBatchRequestEntry,
-};
+use aws_sdk_sqs::types::BatchResultErrorEntry;
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
 
 use crate::aws;
+use content::{Content, content};
 
 /// The most that one message, and one batch, may hold: 1 MiB, attributes included.
 pub const MESSAGE_LIMIT: usize = 1_048_576;
@@ -26,7 +28,7 @@ pub struct Message {
     /// What is kept in order on FIFO queues.
     pub group: String,
     /// The body.
-    pub body: String,
+    pub body: Body,
     /// String attributes, by name.
     pub attributes: Vec<(&'static str, String)>,
 }
@@ -40,6 +42,61 @@ impl Message {
                 .iter()
                 .map(|(name, value)| attribute_size(name, value))
                 .sum::<usize>()
+    }
+}
+
+/// The body of a message, in pieces, so that what Protime sent is passed on without being copied.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Body {
+    /// UTF-8, if put together.
+    pieces: Vec<Bytes>,
+}
+
+impl Body {
+    /// Appends text.
+    pub fn push(&mut self, text: impl Into<Bytes>) {
+        self.pieces.push(text.into());
+    }
+
+    /// Its size in bytes.
+    pub fn len(&self) -> usize {
+        self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Appends all of another.
+    pub fn append(&mut self, mut other: Self) {
+        self.pieces.append(&mut other.pieces);
+    }
+
+    /// What it consists of.
+    pub(crate) fn pieces(&self) -> &[Bytes] {
+        &self.pieces
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Self {
+            pieces: vec![text.into()],
+        }
+    }
+}
+
+impl fmt::Display for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.pieces.concat()))
+    }
+}
+
+/// Bodies hold personal data.
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.len())
     }
 }
 
@@ -191,17 +248,13 @@ impl Queue {
             queue: self.url.clone(),
             reason,
         };
-        let entries = batch
-            .iter()
-            .enumerate()
-            .map(|(index, message)| self.entry(index, message))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| failed(error.to_string()))?;
         let call = self
             .sqs
             .send_message_batch()
             .queue_url(&self.url)
-            .set_entries(Some(entries));
+            .set_entries(Some(Vec::new()))
+            .customize()
+            .interceptor(Content(content(&self.url, self.is_fifo(), batch)));
         match call.send().await {
             Ok(answer) => Ok(Attempt::Answered(answer.failed)),
             Err(error) => {
@@ -213,29 +266,6 @@ impl Queue {
                 }
             }
         }
-    }
-
-    fn entry(
-        &self,
-        index: usize,
-        message: &Message,
-    ) -> Result<SendMessageBatchRequestEntry, aws_sdk_sqs::error::BuildError> {
-        let mut entry = SendMessageBatchRequestEntry::builder()
-            .id(index.to_string())
-            .message_body(&message.body);
-        for (name, value) in &message.attributes {
-            let value = MessageAttributeValue::builder()
-                .data_type("String")
-                .string_value(value)
-                .build()?;
-            entry = entry.message_attributes(*name, value);
-        }
-        if self.is_fifo() {
-            entry = entry
-                .message_group_id(&message.group)
-                .message_deduplication_id(deduplication_id(&message.id));
-        }
-        entry.build()
     }
 
     fn entry_error(&self, batch: &[Message], entry: &BatchResultErrorEntry) -> QueueError {

@@ -77,7 +77,7 @@ fn message(number: usize, size: usize) -> Message {
     Message {
         id: format!("id-{number}"),
         group: "clockings".to_owned(),
-        body: "x".repeat(size),
+        body: "x".repeat(size).into(),
         attributes: vec![("type", "t".to_owned())],
     }
 }

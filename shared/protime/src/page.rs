@@ -1,5 +1,6 @@
 //! One response of Protime, its records left as the bytes they came in.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
@@ -63,6 +64,48 @@ impl Page {
             // The ranges come from text slices of this very body, so they are valid UTF-8.
             std::str::from_utf8(&self.body[range.clone()]).unwrap_or_default()
         })
+    }
+
+    /// Those of these records that there are as JSON, separated by commas, in pieces of the response body.
+    pub fn list(&self, records: Range<usize>) -> Vec<Bytes> {
+        const COMMA: Bytes = Bytes::from_static(b",");
+        let mut pieces = Vec::new();
+        let mut records = self.records.get(records).into_iter().flatten().cloned();
+        let Some(mut piece) = records.next() else {
+            return pieces;
+        };
+        for record in records {
+            // Nearly all pages are one piece: between their records is a comma and no more.
+            if record.start == piece.end + 1 {
+                piece.end = record.end;
+            } else {
+                pieces.extend([self.body.slice(piece), COMMA]);
+                piece = record;
+            }
+        }
+        pieces.push(self.body.slice(piece));
+        pieces
+    }
+
+    /// The page with characters written as JSON escapes; none if it has none of them.
+    ///
+    /// They must be characters that JSON has in strings only.
+    pub fn escaped(&self, escapes: &[(char, &str)]) -> Option<Self> {
+        if self.body.is_ascii() {
+            return None;
+        }
+        let text = std::str::from_utf8(&self.body).ok()?;
+        let escaped = escapes.iter().fold(Cow::Borrowed(text), |text, (character, escape)| {
+            if text.contains(*character) {
+                Cow::Owned(text.replace(*character, escape))
+            } else {
+                text
+            }
+        });
+        match escaped {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(escaped) => Self::parse(escaped.into()).ok(),
+        }
     }
 
     /// The size of the decoded response body.

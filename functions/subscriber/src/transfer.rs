@@ -13,13 +13,15 @@ use jiff::Timestamp;
 use protime::filter::Filter;
 use protime::{Client, Page};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::Error;
 
 /// Messages between those who fetch and the one who sends: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
+/// How long a message waits for others that share its call. A page of Protime takes longer to come.
+const LINGER: Duration = Duration::from_millis(5);
 
 /// A run's transfer.
 pub(crate) struct Transfer<'a> {
@@ -276,7 +278,7 @@ impl Transfer<'_> {
         items.send(item).await.map_err(|_| Error::SendingStopped)
     }
 
-    /// Sends messages in batches of what is there at the time, so that a slow source is passed on at once and a
+    /// Sends messages in batches of what comes within a moment, so that a slow source is passed on at once and a
     /// fast one fills the batches. Returns how many pages were accepted.
     async fn send(
         &self,
@@ -287,6 +289,12 @@ impl Transfer<'_> {
         let mut accepted = 0;
         let mut stored = Instant::now();
         let mut changed = false;
+        // A FIFO queue takes one message a call.
+        let linger = if self.queue.is_fifo() {
+            Duration::ZERO
+        } else {
+            LINGER
+        };
         loop {
             if waiting.is_empty() {
                 match items.recv().await {
@@ -296,9 +304,10 @@ impl Transfer<'_> {
             }
             // No more than a call can carry, so that large messages do not pile up.
             let mut size = 0;
+            let until = Instant::now() + linger;
             while size < MESSAGE_LIMIT
                 && waiting.len() < 2 * MESSAGES_UNDERWAY
-                && let Ok(item) = items.try_recv()
+                && let Ok(Some(item)) = timeout_at(until, items.recv()).await
             {
                 if let Item::Message(message) = &item {
                     size += message.size();

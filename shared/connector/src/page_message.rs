@@ -87,7 +87,7 @@ impl RunHeader {
         };
         Parts {
             header: self,
-            sizes: page.records().map(str::len).collect(),
+            sizes: page.record_sizes().collect(),
             page,
             chain,
             number,

@@ -66,6 +66,11 @@ impl Page {
         })
     }
 
+    /// The sizes of the records, in bytes.
+    pub fn record_sizes(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.records.iter().map(Range::len)
+    }
+
     /// Those of these records that there are as JSON, separated by commas, in pieces of the response body.
     pub fn list(&self, records: Range<usize>) -> Vec<Bytes> {
         const COMMA: Bytes = Bytes::from_static(b",");

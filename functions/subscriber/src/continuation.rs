@@ -35,7 +35,7 @@ impl Continuation {
             generation,
             run: connection.run.clone(),
             scheduled: connection.scheduled,
-            event: RawValue::from_string(event.to_owned()).map_err(Error::Continuation)?.into(),
+            event: RawValue::from_string(event.to_owned()).map_err(Error::Continuation)?,
         })
     }
 
@@ -43,7 +43,9 @@ impl Continuation {
         Ok(Message {
             id: format!("{}/{}", self.run, self.generation),
             group: self.incoming.clone(),
-            body: serde_json::to_string(&self).map_err(Error::Continuation)?.into(),
+            body: serde_json::to_string(&self)
+                .map_err(Error::Continuation)?
+                .into(),
             attributes: Vec::new(),
         })
     }

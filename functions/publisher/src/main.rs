@@ -1,7 +1,6 @@
 //! The publisher's Lambda function: everything it needs is made here, once per environment.
 
 use anyhow::Context as _;
-use aws_config::BehaviorVersion;
 use aws_lambda_events::sqs::SqsEvent;
 use connector::credentials::HttpClients;
 use connector::invocation;
@@ -25,25 +24,25 @@ async fn main() -> anyhow::Result<()> {
         ),
         Err(_) => SETTLE_AFTER,
     };
-    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .load()
-        .await;
-    let sqs = aws_sdk_sqs::Client::new(&aws);
-    let secrets = aws_sdk_secretsmanager::Client::new(&aws);
+    let http = protime::http_client()?;
+    let aws = connector::aws_http::config(http.clone()).load().await;
     let results = std::env::var("RESULTS_QUEUE_URL")
         .ok()
         .filter(|url| !url.is_empty());
-    let publisher = Publisher {
-        clients: HttpClients::new(secrets, protime::http_client().context("the HTTP client")?),
-        dead_letters: Queue::new(sqs.clone(), dead_letters),
-        results: results.map(|url| Queue::new(sqs.clone(), url)),
-        records: WriteRecords::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
-        sqs,
-        publish_queue,
-        outgoing,
-        breaker: Breaker::default(),
-        settle_after,
-    };
+    let publisher = connector::early::make(move || {
+        let sqs = aws_sdk_sqs::Client::new(&aws);
+        Publisher {
+            clients: HttpClients::new(aws_sdk_secretsmanager::Client::new(&aws), http),
+            dead_letters: Queue::new(sqs.clone(), dead_letters),
+            results: results.map(|url| Queue::new(sqs.clone(), url)),
+            records: WriteRecords::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
+            sqs,
+            publish_queue,
+            outgoing,
+            breaker: Breaker::default(),
+            settle_after,
+        }
+    });
     let publisher = &publisher;
     let handler = service_fn(|event: LambdaEvent<SqsEvent>| async move {
         let deadline = invocation::deadline(invocation::time_left(event.context.deadline));

@@ -1,7 +1,6 @@
 //! The subscriber's Lambda function: everything it needs is made here, once per environment.
 
 use anyhow::Context as _;
-use aws_config::BehaviorVersion;
 use connector::credentials::HttpClients;
 use connector::queue::Queue;
 use connector::state::StateTable;
@@ -15,19 +14,19 @@ async fn main() -> anyhow::Result<()> {
     let pages_queue = variable("PAGES_QUEUE_URL", "the pages queue's URL")?;
     let continuations = variable("CONTINUATION_QUEUE_URL", "the continuation queue's URL")?;
     let state_table = variable("STATE_TABLE", "the state table's name")?;
-    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .load()
-        .await;
-    let secrets = aws_sdk_secretsmanager::Client::new(&aws);
-    let sqs = aws_sdk_sqs::Client::new(&aws);
-    let subscriber = Subscriber {
-        clients: HttpClients::new(secrets, protime::http_client().context("the HTTP client")?),
-        continuations: Queue::new(sqs.clone(), continuations),
-        sqs,
-        pages_queue,
-        state: StateTable::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
-        checkpoint_interval: CHECKPOINT_INTERVAL,
-    };
+    let http = protime::http_client()?;
+    let aws = connector::aws_http::config(http.clone()).load().await;
+    let subscriber = connector::early::make(move || {
+        let sqs = aws_sdk_sqs::Client::new(&aws);
+        Subscriber {
+            clients: HttpClients::new(aws_sdk_secretsmanager::Client::new(&aws), http),
+            continuations: Queue::new(sqs.clone(), continuations),
+            sqs,
+            pages_queue,
+            state: StateTable::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
+            checkpoint_interval: CHECKPOINT_INTERVAL,
+        }
+    });
     let subscriber = &subscriber;
     let handler = service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
         let invocation = Invocation::from_context(&event.context);

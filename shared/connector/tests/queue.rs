@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_sqs::config::{Credentials, Region};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router};
@@ -60,14 +60,14 @@ async fn stubbed(name: &str, stub: Stub) -> (Queue, Shared) {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(answer).with_state(stub.clone());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let config = aws_sdk_sqs::Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
+    let aws = connector::aws_http::config(protime::http_client().unwrap())
         .region(Region::new("eu-west-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "test"))
         .endpoint_url(&endpoint)
-        .build();
+        .load()
+        .await;
     let queue = Queue::new(
-        aws_sdk_sqs::Client::from_conf(config),
+        aws_sdk_sqs::Client::new(&aws),
         format!("{endpoint}/000000000000/{name}"),
     );
     (queue, stub)

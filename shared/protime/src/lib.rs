@@ -51,7 +51,7 @@ pub use query::{PathParameters, Query};
 pub use request::{Request, RequestError};
 pub use settings::{Settings, SettingsError};
 pub use split::halves;
-pub use transport::http_client;
+pub use transport::{ClientError, http_client};
 
 /// What every path of the API begins with (`reference/general-specs`).
 pub const API_PATH: &str = "/connector/protimeapi/api/v1";

@@ -99,17 +99,15 @@ impl Page {
         if self.body.is_ascii() {
             return None;
         }
-        let text = std::str::from_utf8(&self.body).ok()?;
-        let escaped = escapes.iter().fold(Cow::Borrowed(text), |text, (character, escape)| {
+        let mut text = Cow::Borrowed(std::str::from_utf8(&self.body).ok()?);
+        for (character, escape) in escapes {
             if text.contains(*character) {
-                Cow::Owned(text.replace(*character, escape))
-            } else {
-                text
+                text = Cow::Owned(text.replace(*character, escape));
             }
-        });
-        match escaped {
+        }
+        match text {
             Cow::Borrowed(_) => None,
-            Cow::Owned(escaped) => Self::parse(escaped.into()).ok(),
+            Cow::Owned(text) => Self::parse(text.into()).ok(),
         }
     }
 

@@ -1,11 +1,16 @@
 //! One HTTP exchange: sent, measured, logged where asked for, its body read to the end.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use url::Url;
+use webpki_roots::TLS_SERVER_ROOTS;
 
 use crate::catalogue::Method;
 use crate::retry;
@@ -13,17 +18,65 @@ use crate::retry;
 /// Bodies up to this size are read into memory reserved at once; longer ones grow as they come.
 const RESERVE_AT_MOST: u64 = 64 * 1024 * 1024;
 
-/// The HTTP client that a process needs once, for tokens and API calls of all tenants.
+/// The HTTP client that a process needs once, for all that it asks of anybody.
 ///
-/// It follows no redirects, so that no token travels anywhere but where it was sent.
-pub fn http_client() -> Result<reqwest::Client, reqwest::Error> {
+/// It follows no redirects, so that no token travels anywhere but where it was sent. It trusts the authorities in the
+/// file that the environment variable `SSL_CERT_FILE` names, else those that Mozilla trusted when this was built:
+/// reading the system's takes longer than all else that a function does before its first event.
+pub fn http_client() -> Result<reqwest::Client, ClientError> {
+    let roots = match std::env::var_os("SSL_CERT_FILE") {
+        Some(path) => authorities(Path::new(&path))?,
+        None => RootCertStore {
+            roots: TLS_SERVER_ROOTS.to_vec(),
+        },
+    };
+    // The one provider of cryptography that is linked is found by itself.
+    let mut tls = rustls::ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(5))
         .read_timeout(Duration::from_mins(1))
         // Below the idle timeouts of common gateways, so that a connection is not found dead when used.
         .pool_idle_timeout(Duration::from_secs(50))
         .build()
+        .map_err(ClientError::Other)
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, ClientError> {
+    let unusable = |reason: String| ClientError::Authorities {
+        path: path.display().to_string(),
+        reason,
+    };
+    let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
+        .and_then(Iterator::collect)
+        .map_err(|error| unusable(error.to_string()))?;
+    let mut roots = RootCertStore::empty();
+    match roots.add_parsable_certificates(certificates) {
+        (0, _) => Err(unusable("no certificate in it can be used".to_owned())),
+        _ => Ok(roots),
+    }
+}
+
+/// An HTTP client that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of authorities cannot be used.
+    #[error(
+        "environment variable SSL_CERT_FILE: {path}: {reason}; it needs a file of certificates in PEM"
+    )]
+    Authorities {
+        /// Its path.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// For another reason.
+    #[error("the HTTP client cannot be made: {0}")]
+    Other(reqwest::Error),
 }
 
 /// What came back.
@@ -148,6 +201,24 @@ impl From<Method> for reqwest::Method {
             Method::Post => Self::POST,
             Method::Put => Self::PUT,
             Method::Delete => Self::DELETE,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_authorities_is_named() {
+        for (path, reason) in [
+            ("no/such/file.pem", "No such file"),
+            ("Cargo.toml", "no certificate in it can be used"),
+        ] {
+            let error = authorities(Path::new(path)).unwrap_err().to_string();
+            assert!(error.contains("SSL_CERT_FILE"), "{error}");
+            assert!(error.contains(path), "{error}");
+            assert!(error.contains(reason), "{error}");
         }
     }
 }

@@ -6,7 +6,6 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_lambda_events::sqs::SqsEvent;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -77,14 +76,8 @@ impl FakeQueue {
             .await
             .expect("a proxy");
         let queue_origin = fuse.proxy(&origin).await.expect("a proxy");
-        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .endpoint_url(proxied)
-            .load()
-            .await;
-        let fake = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .endpoint_url(&queue_origin)
-            .load()
-            .await;
+        let aws = crate::aws().endpoint_url(proxied).load().await;
+        let fake = crate::aws().endpoint_url(&queue_origin).load().await;
         let sqs = aws_sdk_sqs::Client::new(&fake);
         let publisher = Publisher {
             clients: HttpClients::new(

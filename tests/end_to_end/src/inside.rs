@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_sdk_sqs::types::Message;
 use connector::credentials::HttpClients;
 use connector::queue::Queue;
@@ -55,17 +54,12 @@ impl Inside {
             .queue_url
             .expect("its URL");
 
-        let direct = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .load()
-            .await;
+        let direct = crate::aws().load().await;
         let proxied = fuse
             .proxy(&variable("AWS_ENDPOINT_URL"))
             .await
             .expect("a proxy");
-        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
-            .endpoint_url(proxied)
-            .load()
-            .await;
+        let aws = crate::aws().endpoint_url(proxied).load().await;
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let http = protime::http_client().expect("an HTTP client");
         let subscriber = Subscriber {

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, ConfigLoader};
 use aws_sdk_sqs::types::Message;
 use serde_json::{Value, json};
 use simulator::{Options, Simulator};
@@ -67,10 +67,16 @@ pub fn variable(name: &str) -> String {
         .unwrap_or_else(|_| panic!("{name} is not set; run these tests with `make end-to-end`"))
 }
 
+/// Local AWS, as the functions reach it.
+pub fn aws() -> ConfigLoader {
+    connector::aws_http::config(protime::http_client().expect("an HTTP client"))
+}
+
 impl Stack {
     /// The stack that the environment names.
     pub async fn of_environment() -> Self {
         variable("AWS_ENDPOINT_URL");
+        // Invocations may outlast what the functions wait for.
         let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .load()
             .await;

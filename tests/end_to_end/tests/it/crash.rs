@@ -185,9 +185,7 @@ async fn two_runs_at_once_one_works_and_one_is_skipped() {
 #[tokio::test]
 async fn without_state_protime_is_not_asked() {
     let mut inside = Inside::new(Options::default()).await;
-    let aws = aws_config::defaults(aws_config::BehaviorVersion::v2026_01_12())
-        .load()
-        .await;
+    let aws = end_to_end::aws().load().await;
     inside.subscriber.state =
         connector::state::StateTable::new(aws_sdk_dynamodb::Client::new(&aws), "no-such-table");
     let error = inside

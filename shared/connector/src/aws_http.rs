@@ -1,0 +1,73 @@
+//! The AWS SDK over the HTTP client that also asks Protime: one TLS stack to link, to start and to trust.
+
+use aws_config::environment::{
+    EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
+};
+use aws_sdk_sqs::config::{BehaviorVersion, HttpClient, RuntimeComponents};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use aws_smithy_types::retry::ErrorKind;
+use http::HeaderValue;
+use http::header::ACCEPT_ENCODING;
+
+/// The configuration of all SDK clients, to be loaded. Region and credentials come from where Lambda puts them, the environment;
+/// looking elsewhere as well would take as long as all else that a function does before its first event.
+pub fn config(http: reqwest::Client) -> aws_config::ConfigLoader {
+    aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .region(EnvironmentVariableRegionProvider::new())
+        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+        .http_client(Http(http))
+}
+
+#[derive(Debug, Clone)]
+struct Http(reqwest::Client);
+
+impl HttpClient for Http {
+    fn http_connector(
+        &self,
+        _: &HttpConnectorSettings,
+        _: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Http {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let http = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let mut request = request
+                .try_into_http1x()
+                .map_err(|error| ConnectorError::user(error.into()))?
+                .map(reqwest::Body::wrap);
+            // The SDK checks sizes and checksums of answers as they were sent.
+            request
+                .headers_mut()
+                .entry(ACCEPT_ENCODING)
+                .or_insert(HeaderValue::from_static("identity"));
+            let request = reqwest::Request::try_from(request)
+                .map_err(|error| ConnectorError::user(error.into()))?;
+            let response = http.execute(request).await.map_err(failed)?;
+            let response: http::Response<reqwest::Body> = response.into();
+            HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                .map_err(|error| ConnectorError::other(error.into(), None))
+        })
+    }
+}
+
+/// The SDK tries again after what may pass.
+fn failed(error: reqwest::Error) -> ConnectorError {
+    if error.is_timeout() {
+        ConnectorError::timeout(error.into())
+    } else if error.is_builder() {
+        ConnectorError::user(error.into())
+    } else if error.is_connect() {
+        ConnectorError::io(error.into())
+    } else {
+        ConnectorError::other(error.into(), Some(ErrorKind::TransientError))
+    }
+}

@@ -143,6 +143,9 @@ async fn benchmark(arguments: &Arguments) -> anyhow::Result<()> {
             promised.row(target.cells());
         }
         writeln!(report, "{promised}")?;
+        for excuse in targets.iter().filter_map(report::Target::excuse) {
+            writeln!(report, "{excuse}")?;
+        }
     }
     for table in &tables {
         writeln!(report, "{table}")?;

@@ -66,6 +66,8 @@ pub(crate) struct Target {
     figure: &'static str,
     promised: Promise,
     measured: f64,
+    /// Why it is not reached, and what was tried.
+    obstacle: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
@@ -83,29 +85,45 @@ impl Target {
             figure,
             promised,
             measured,
+            obstacle: None,
         }
+    }
+
+    /// For a figure that is out of reach.
+    pub(crate) fn because(self, obstacle: &'static str) -> Self {
+        Self {
+            obstacle: Some(obstacle),
+            ..self
+        }
+    }
+
+    fn reached(&self) -> bool {
+        match self.promised {
+            Promise::AtLeastTimes(times) => self.measured >= times,
+            Promise::AtMostTimes(times) => self.measured <= times,
+            Promise::Under(limit, _) => self.measured < limit,
+        }
+    }
+
+    /// What to say of it if it is not reached.
+    pub(crate) fn excuse(&self) -> Option<String> {
+        let obstacle = self.obstacle.filter(|_| !self.reached())?;
+        Some(format!("**{}**: {obstacle}\n", self.figure))
     }
 
     pub(crate) fn cells(&self) -> [String; 4] {
         let measured = self.measured;
-        let (promised, measured, reached) = match self.promised {
-            Promise::AtLeastTimes(times) => (
-                format!("at least {times}x"),
-                format!("{measured:.1}x"),
-                measured >= times,
-            ),
-            Promise::AtMostTimes(times) => (
-                format!("at most {times}x"),
-                format!("{measured:.2}x"),
-                measured <= times,
-            ),
+        let (promised, measured) = match self.promised {
+            Promise::AtLeastTimes(times) => {
+                (format!("at least {times}x"), format!("{measured:.1}x"))
+            }
+            Promise::AtMostTimes(times) => (format!("at most {times}x"), format!("{measured:.2}x")),
             Promise::Under(limit, unit) => (
                 format!("under {limit} {unit}"),
                 format!("{measured:.1} {unit}"),
-                measured < limit,
             ),
         };
-        let reached = if reached { "yes" } else { "NO" };
+        let reached = if self.reached() { "yes" } else { "NO" };
         [
             self.figure.to_owned(),
             promised,

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use protime::filter::Filter;
 use protime::{Client, Page};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -20,6 +20,8 @@ use crate::Error;
 
 /// Messages between those who fetch and the one who sends: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
+/// What all messages on their way to SQS may take: a call under way and the next.
+const BYTES_UNDERWAY: usize = 2 * MESSAGE_LIMIT;
 /// How long a message waits for others that share its call. A page of Protime takes longer to come.
 const LINGER: Duration = Duration::from_millis(5);
 
@@ -50,8 +52,9 @@ pub(crate) struct Transferred {
 }
 
 /// What the fetching side passes on, in the order of each chain.
-enum Item {
-    Message(Message),
+enum Item<'a> {
+    /// With its share of [`BYTES_UNDERWAY`].
+    Message(Message, SemaphorePermit<'a>),
     /// All messages of a page were passed on before.
     PageEnd {
         chain: usize,
@@ -61,15 +64,41 @@ enum Item {
         delta_link: Option<String>,
     },
     /// The chain begins again, from this URL.
-    Restart {
-        chain: usize,
-        first: String,
-    },
+    Restart { chain: usize, first: String },
     /// A further chain, numbered after all others.
-    NewChain {
-        chain: usize,
-        first: String,
-    },
+    NewChain { chain: usize, first: String },
+}
+
+impl Item<'_> {
+    /// What it takes of a call to SQS.
+    fn size(&self) -> usize {
+        match self {
+            Self::Message(message, _) => message.size(),
+            _ => 0,
+        }
+    }
+}
+
+/// Where the fetching side leaves what it has.
+struct Outlet<'a> {
+    items: mpsc::Sender<Item<'a>>,
+    room: &'a Semaphore,
+}
+
+impl<'a> Outlet<'a> {
+    /// Waits until there is room for it.
+    async fn pass_on_message(&self, message: Message) -> Result<(), Error> {
+        let size = u32::try_from(message.size().min(BYTES_UNDERWAY)).unwrap_or(u32::MAX);
+        let room = self.room.acquire_many(size).await;
+        let room = room.map_err(|_| Error::SendingStopped)?;
+        self.pass_on(Item::Message(message, room)).await
+    }
+
+    /// Fails if the sending side has given up; its own error is the one that is reported.
+    async fn pass_on(&self, item: Item<'a>) -> Result<(), Error> {
+        let sent = self.items.send(item).await;
+        sent.map_err(|_| Error::SendingStopped)
+    }
 }
 
 /// Why no more is fetched.
@@ -90,12 +119,14 @@ impl Transfer<'_> {
             .flat_map(|checkpoint| checkpoint.chains.clone())
             .collect();
         let count = AtomicU32::new(u32::try_from(chains.len()).unwrap_or(u32::MAX));
-        let (sender, receiver) = mpsc::channel(MESSAGES_UNDERWAY);
+        let room = Semaphore::new(BYTES_UNDERWAY);
+        let (items, receiver) = mpsc::channel(MESSAGES_UNDERWAY);
+        let outlet = Outlet { items, room: &room };
         let fetch = async {
-            let sender = sender;
+            let outlet = outlet;
             stream::iter(chains.into_iter().enumerate())
                 .filter(|(_, chain)| std::future::ready(chain.next.is_some()))
-                .map(|(number, chain)| self.fetch(number, chain, &count, &sender))
+                .map(|(number, chain)| self.fetch(number, chain, &count, &outlet))
                 .buffer_unordered(self.concurrency)
                 .try_fold(Stopped::AtTheEnd, |all, chain| {
                     std::future::ready(Ok(match (all, chain) {
@@ -120,11 +151,11 @@ impl Transfer<'_> {
         number: usize,
         chain: Chain,
         count: &AtomicU32,
-        items: &mpsc::Sender<Item>,
+        outlet: &Outlet<'_>,
     ) -> Result<Stopped, Error> {
         let mut waiting = VecDeque::from([(number, chain)]);
         while let Some((number, mut chain)) = waiting.pop_front() {
-            let error = match self.fetch_chain(number, &mut chain, items).await {
+            let error = match self.fetch_chain(number, &mut chain, outlet).await {
                 Ok(Stopped::AtTheEnd) => continue,
                 Ok(out_of_time) => return Ok(out_of_time),
                 Err(error) => error,
@@ -141,22 +172,18 @@ impl Transfer<'_> {
                         "the continuation is too long; the list is halved and begun again"
                     );
                     let new = count.fetch_add(1, Ordering::Relaxed) as usize;
-                    self.pass_on(
-                        items,
-                        Item::NewChain {
+                    outlet
+                        .pass_on(Item::NewChain {
                             chain: new,
                             first: second.clone(),
-                        },
-                    )
-                    .await?;
-                    self.pass_on(
-                        items,
-                        Item::Restart {
+                        })
+                        .await?;
+                    outlet
+                        .pass_on(Item::Restart {
                             chain: number,
                             first: first.clone(),
-                        },
-                    )
-                    .await?;
+                        })
+                        .await?;
                     waiting.push_back((
                         number,
                         Chain {
@@ -170,14 +197,12 @@ impl Transfer<'_> {
                 Some(400 | 404 | 410) if continued && !chain.restarted => {
                     tracing::warn!(chain = number, %error, "the continuation is refused; the chain begins again");
                     let first = chain.first;
-                    self.pass_on(
-                        items,
-                        Item::Restart {
+                    outlet
+                        .pass_on(Item::Restart {
                             chain: number,
                             first: first.clone(),
-                        },
-                    )
-                    .await?;
+                        })
+                        .await?;
                     waiting.push_back((
                         number,
                         Chain {
@@ -196,7 +221,7 @@ impl Transfer<'_> {
         &self,
         number: usize,
         chain: &mut Chain,
-        items: &mpsc::Sender<Item>,
+        outlet: &Outlet<'_>,
     ) -> Result<Stopped, Error> {
         let Some(next) = &chain.next else {
             return Ok(Stopped::AtTheEnd);
@@ -216,7 +241,7 @@ impl Transfer<'_> {
                 Err(error) => return Err(error.into()),
             };
             let messages = self
-                .pass_on_messages(&page, chain_number, chain.page, items)
+                .pass_on_messages(&page, chain_number, chain.page, outlet)
                 .await?;
             let next = pages
                 .position()
@@ -238,17 +263,15 @@ impl Transfer<'_> {
             let bytes = page.bytes() as u64;
             let delta_link = page.delta_link.clone();
             let ends = next.is_none();
-            self.pass_on(
-                items,
-                Item::PageEnd {
+            outlet
+                .pass_on(Item::PageEnd {
                     chain: number,
                     next,
                     counts,
                     bytes,
                     delta_link,
-                },
-            )
-            .await?;
+                })
+                .await?;
             if ends {
                 return Ok(Stopped::AtTheEnd);
             }
@@ -260,32 +283,27 @@ impl Transfer<'_> {
         page: &Page,
         chain: u32,
         number: u64,
-        items: &mpsc::Sender<Item>,
+        outlet: &Outlet<'_>,
     ) -> Result<u64, Error> {
         let mut count = 0;
         for message in self
             .header
             .page_messages(page, chain, number, Timestamp::now())
         {
-            self.pass_on(items, Item::Message(message?)).await?;
+            outlet.pass_on_message(message?).await?;
             count += 1;
         }
         Ok(count)
-    }
-
-    /// Fails if the sending side has given up; its own error is the one that is reported.
-    async fn pass_on(&self, items: &mpsc::Sender<Item>, item: Item) -> Result<(), Error> {
-        items.send(item).await.map_err(|_| Error::SendingStopped)
     }
 
     /// Sends messages in batches of what comes within a moment, so that a slow source is passed on at once and a
     /// fast one fills the batches. Returns how many pages were accepted.
     async fn send(
         &self,
-        mut items: mpsc::Receiver<Item>,
+        mut items: mpsc::Receiver<Item<'_>>,
         state: &mut ConnectionState,
     ) -> Result<u64, Error> {
-        let mut waiting: VecDeque<Item> = VecDeque::new();
+        let mut waiting: VecDeque<Item<'_>> = VecDeque::new();
         let mut accepted = 0;
         let mut stored = Instant::now();
         let mut changed = false;
@@ -303,33 +321,34 @@ impl Transfer<'_> {
                 }
             }
             // No more than a call can carry, so that large messages do not pile up.
-            let mut size = 0;
+            let mut size: usize = waiting.iter().map(Item::size).sum();
             let until = Instant::now() + linger;
             while size < MESSAGE_LIMIT
                 && waiting.len() < 2 * MESSAGES_UNDERWAY
                 && let Ok(Some(item)) = timeout_at(until, items.recv()).await
             {
-                if let Item::Message(message) = &item {
-                    size += message.size();
-                }
+                size += item.size();
                 waiting.push_back(item);
             }
             let mut batch = self.queue.batch();
             let mut reached = Vec::new();
+            let mut taken = Vec::new();
             while let Some(item) = waiting.pop_front() {
                 match item {
-                    Item::Message(message) => {
-                        if let Err(message) = batch.push(message) {
-                            waiting.push_front(Item::Message(message));
+                    Item::Message(message, room) => match batch.push(message) {
+                        Ok(()) => taken.push(room),
+                        Err(message) => {
+                            waiting.push_front(Item::Message(message, room));
                             break;
                         }
-                    }
+                    },
                     other => reached.push(other),
                 }
             }
             if !batch.is_empty() {
                 self.queue.send(batch, self.deadline).await?;
             }
+            drop(taken);
             for item in reached {
                 accepted += u64::from(matches!(item, Item::PageEnd { .. }));
                 changed = true;
@@ -346,13 +365,13 @@ impl Transfer<'_> {
 }
 
 /// Moves the checkpoint to where everything before `item` is accepted.
-fn apply(item: Item, state: &mut ConnectionState) {
+fn apply(item: Item<'_>, state: &mut ConnectionState) {
     let Some(checkpoint) = &mut state.checkpoint else {
         return;
     };
     let chains = &mut checkpoint.chains;
     match item {
-        Item::Message(_) => {}
+        Item::Message(..) => {}
         Item::PageEnd {
             chain,
             next,

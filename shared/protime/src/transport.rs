@@ -17,6 +17,9 @@ use crate::retry;
 
 /// Bodies up to this size are read into memory reserved at once; longer ones grow as they come.
 const RESERVE_AT_MOST: u64 = 64 * 1024 * 1024;
+/// Memory for bodies comes in multiples of this, so that what one page leaves behind fits the next, and a long run needs
+/// no more memory than a short one.
+const RESERVE_IN: u64 = 64 * 1024;
 
 /// The HTTP client that a process needs once, for all that it asks of anybody.
 ///
@@ -147,7 +150,8 @@ async fn receive(http: &reqwest::Client, request: reqwest::Request) -> Result<An
         body: Bytes::new(),
     };
     let expected = response.content_length().unwrap_or(0).min(RESERVE_AT_MOST);
-    let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    let mut body =
+        Vec::with_capacity(usize::try_from(expected.next_multiple_of(RESERVE_IN)).unwrap_or(0));
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
         body.extend_from_slice(&chunk);
     }

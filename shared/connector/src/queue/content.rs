@@ -38,7 +38,9 @@ impl Intercept for Content {
 pub(super) fn content(queue_url: &str, fifo: bool, batch: &[Message]) -> Bytes {
     let size: usize = batch.iter().map(Message::size).sum();
     // JSON bodies grow by a fourth, for the quotes in them.
-    let mut json = Vec::with_capacity(size + size / 3 + 512 * (batch.len() + 1));
+    let expected = size + size / 3 + 512 * (batch.len() + 1);
+    // As with the pages, what one call leaves behind fits the next.
+    let mut json = Vec::with_capacity(expected.next_multiple_of(256 * 1024));
     json.extend_from_slice(br#"{"QueueUrl":"#);
     string(&mut json, queue_url);
     json.extend_from_slice(br#","Entries":["#);

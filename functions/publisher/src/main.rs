@@ -1,5 +1,7 @@
 //! The publisher's Lambda function: everything it needs is made here, once per environment.
 
+use std::sync::LazyLock;
+
 use anyhow::Context as _;
 use aws_lambda_events::sqs::SqsEvent;
 use connector::credentials::HttpClients;
@@ -29,7 +31,9 @@ async fn main() -> anyhow::Result<()> {
     let results = std::env::var("RESULTS_QUEUE_URL")
         .ok()
         .filter(|url| !url.is_empty());
-    let publisher = connector::early::make(move || {
+    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it
+    // is made; Lambda need not wait for that to hand out the first event.
+    let publisher = LazyLock::new(move || {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         Publisher {
             clients: HttpClients::new(aws_sdk_secretsmanager::Client::new(&aws), http),

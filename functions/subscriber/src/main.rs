@@ -1,5 +1,7 @@
 //! The subscriber's Lambda function: everything it needs is made here, once per environment.
 
+use std::sync::LazyLock;
+
 use anyhow::Context as _;
 use connector::credentials::HttpClients;
 use connector::queue::Queue;
@@ -16,7 +18,9 @@ async fn main() -> anyhow::Result<()> {
     let state_table = variable("STATE_TABLE", "the state table's name")?;
     let http = protime::http_client()?;
     let aws = connector::aws_http::config(http.clone()).load().await;
-    let subscriber = connector::early::make(move || {
+    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it
+    // is made; Lambda need not wait for that to hand out the first event.
+    let subscriber = LazyLock::new(move || {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         Subscriber {
             clients: HttpClients::new(aws_sdk_secretsmanager::Client::new(&aws), http),

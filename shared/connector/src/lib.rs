@@ -18,7 +18,6 @@ pub mod aws_http;
 pub mod connection;
 pub mod credentials;
 pub mod dynamodb;
-pub mod early;
 pub mod invocation;
 pub mod page_message;
 pub mod queue;

@@ -90,7 +90,7 @@ pub(crate) fn cost(fetched: &Fetched, published: &Published) -> Table {
         ),
     ];
     for (name, Cost { lambda, sqs, state }) in rows {
-        let dollars = [lambda, sqs, state, lambda + sqs + state].map(|cost| format!("${cost:.3}"));
+        let dollars = [lambda, sqs, state, lambda + sqs + state].map(|cost| format!("${cost:.4}"));
         table.row([vec![name.to_owned()], dollars.to_vec()].concat());
     }
     table

@@ -15,7 +15,7 @@ use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
 
 /// The configuration of all SDK clients, to be loaded. Region and credentials come from where Lambda puts them, the environment;
-/// looking elsewhere as well would take as long as all else that a function does before its first event.
+/// looking elsewhere as well would take nearly as long as all else that a function does before its first event.
 pub fn config(http: reqwest::Client) -> aws_config::ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())

@@ -19,8 +19,9 @@ pub(crate) fn size(targets: &mut Vec<Target>) -> anyhow::Result<Table> {
             let path = root().join(format!(
                 "target/packages/{architecture}/{function}/bootstrap.zip"
             ));
-            let file = std::fs::metadata(&path)
-                .with_context(|| format!("{}: not there", path.display()))?;
+            let file = std::fs::metadata(&path).with_context(|| {
+                format!("{}: not there; `make bench` packages it", path.display())
+            })?;
             let megabytes = count(file.len()) / 1e6;
             largest = largest.max(megabytes);
             cells.push(format!("{megabytes:.2} MB"));

@@ -14,8 +14,11 @@ use aws_smithy_types::retry::ErrorKind;
 use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
 
-/// The configuration of all SDK clients, to be loaded. Region and credentials come from where Lambda puts them, the environment;
-/// looking elsewhere as well would take nearly as long as all else that a function does before its first event.
+/// The configuration of all SDK clients, to be loaded.
+///
+/// Region and credentials come from where Lambda puts them, the environment; looking elsewhere as well would take
+/// nearly as long as all else that a function does before its first event. The HTTP client's own time limits hold; the
+/// SDK's settings for them are not looked at.
 pub fn config(http: reqwest::Client) -> aws_config::ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())

@@ -12,10 +12,10 @@ def shortened(text: str, length: int) -> str:
 
 
 def fire_schedule_now(stack: Stack) -> None:
-    """A one-off copy of the deployed schedule, due in a few seconds."""
+    """A one-off copy of the deployed connection's schedule, due in a few seconds."""
     scheduler = stack.client("scheduler")
-    name = scheduler.list_schedules()["Schedules"][0]["Name"]
-    deployed = scheduler.get_schedule(Name=name)
+    schedules = [scheduler.get_schedule(Name=entry["Name"]) for entry in scheduler.list_schedules()["Schedules"]]
+    deployed = next(schedule for schedule in schedules if "incoming" in json.loads(schedule["Target"]["Input"]))
     due = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
     target = {key: deployed["Target"][key] for key in ("Arn", "RoleArn", "Input")}
     scheduler.create_schedule(

@@ -11,7 +11,7 @@ use crate::look_up::{self, LookUpError};
 use crate::parking::{Parking, Reason};
 use crate::publish_request::PublishRequest;
 use crate::write_record::{Begun, DoneWrite, RecordError};
-use crate::{Publisher, Verdict};
+use crate::{Deferral, Kind, Publisher, Verdict};
 
 /// A 409 on an update is a conflict that may pass; after so many deliveries it is a refusal.
 const CONFLICT_DELIVERIES: u32 = 5;
@@ -40,9 +40,10 @@ impl Attempt<'_> {
             .begin(self.id, &self.request.payload_hash(), self.now, until)
             .await?
         {
-            Begun::Done(write) => return Ok(Verdict::Written(write)),
+            Begun::Done(write) => return Ok(Verdict::WrittenBefore(write)),
             Begun::Elsewhere => {
-                return Ok(Verdict::deferred("another invocation is at this write"));
+                let because = "another invocation is at this write";
+                return Ok(Verdict::deferred(Kind::Elsewhere, because));
             }
             Begun::OtherPayload => {
                 let message = "the idempotency key was used with another payload; every write needs a key of its own";
@@ -92,10 +93,9 @@ impl Attempt<'_> {
             Ok(found) => found,
             Err(LookUpError::Protime(error)) => {
                 records.defer(self.id, Some(since)).await?;
-                return Ok(self.outage_or(
-                    &error,
-                    Verdict::deferred(&format!("looking the record up failed: {error}")),
-                ));
+                let because = format!("looking the record up failed: {error}");
+                let deferral = Deferral::new(Kind::of(&error), because);
+                return Ok(self.outage_or(&error, deferral));
             }
             Err(error) => {
                 return Ok(park_unknown(&format!(
@@ -118,17 +118,17 @@ impl Attempt<'_> {
                 let path = &self.resolved.path;
                 let location = Some(format!("{}{path}/{id}", protime::API_PATH));
                 // The lost answer was that of a creation.
-                self.done(DoneWrite {
+                let write = DoneWrite {
                     status: 201,
                     location,
-                })
-                .await
+                };
+                self.done(&write).await?;
+                Ok(Verdict::Settled(write))
             }
             [_] => {
                 records.defer(self.id, Some(since)).await?;
-                Ok(Verdict::deferred(
-                    "another write has just claimed the record that was found",
-                ))
+                let because = "another write has just claimed the record that was found";
+                Ok(Verdict::deferred(Kind::Elsewhere, because))
             }
             [] if self.now.duration_since(since) >= self.publisher.settle_after => {
                 self.send(None).await
@@ -136,10 +136,8 @@ impl Attempt<'_> {
             [] => {
                 records.defer(self.id, Some(since)).await?;
                 let wait = self.publisher.settle_after - self.now.duration_since(since);
-                Ok(Verdict::Deferred {
-                    after: wait.try_into().ok(),
-                    because: "a slow write may still show".to_owned(),
-                })
+                let deferral = Deferral::new(Kind::Settling, "a slow write may still show");
+                Ok(Verdict::Deferred(deferral.after(wait.try_into().ok())))
             }
             _ => Ok(park_unknown("and several records equal it")),
         }
@@ -154,12 +152,12 @@ impl Attempt<'_> {
         {
             Ok(written) => {
                 self.answered();
-                return self
-                    .done(DoneWrite {
-                        status: written.status,
-                        location: written.location,
-                    })
-                    .await;
+                let write = DoneWrite {
+                    status: written.status,
+                    location: written.location,
+                };
+                self.done(&write).await?;
+                return Ok(Verdict::Written(write));
             }
             Err(error) => error,
         };
@@ -181,45 +179,27 @@ impl Attempt<'_> {
             || matches!(status, Some(500 | 502 | 504));
         if may_have_written {
             records.defer(self.id, Some(self.now)).await?;
-            let because = status.map_or_else(
-                || error.to_string(),
-                |status| format!("Protime answered {status}"),
-            );
-            return Ok(self.outage_or(
-                &error,
-                Verdict::Deferred {
-                    after: None,
-                    because,
-                },
-            ));
+            return Ok(self.outage_or(&error, Deferral::of(&error)));
         }
         match status {
             Some(429 | 500..) | None => {
                 records.defer(self.id, uncertain).await?;
-                let because = status.map_or_else(
-                    || error.to_string(),
-                    |status| format!("Protime answered {status}"),
-                );
-                Ok(self.outage_or(
-                    &error,
-                    Verdict::Deferred {
-                        after: error.retry_after(),
-                        because,
-                    },
-                ))
+                let deferral = Deferral::of(&error).after(error.retry_after());
+                Ok(self.outage_or(&error, deferral))
             }
             Some(409)
                 if self.request.method == Method::Put && self.deliveries <= CONFLICT_DELIVERIES =>
             {
                 records.defer(self.id, uncertain).await?;
-                Ok(Verdict::deferred("Protime answered 409"))
+                Ok(Verdict::deferred(Kind::Conflict, "Protime answered 409"))
             }
             Some(status) if uncertain.is_some() && self.is_gone_after_delete(status).await => {
-                self.done(DoneWrite {
+                let write = DoneWrite {
                     status,
                     location: None,
-                })
-                .await
+                };
+                self.done(&write).await?;
+                Ok(Verdict::Settled(write))
             }
             Some(_) => {
                 self.answered();
@@ -251,7 +231,7 @@ impl Attempt<'_> {
     }
 
     /// A creation's record is claimed first, so that it never settles another message.
-    async fn done(&self, write: DoneWrite) -> Result<Verdict, RecordError> {
+    async fn done(&self, write: &DoneWrite) -> Result<(), RecordError> {
         let records = &self.publisher.records;
         if self.request.method == Method::Post
             && let Some(id) = write
@@ -261,12 +241,11 @@ impl Attempt<'_> {
         {
             records.claim(&self.claimed(id), self.id, self.now).await?;
         }
-        records.done(self.id, &write).await?;
-        Ok(Verdict::Written(write))
+        records.done(self.id, write).await
     }
 
     /// Counts outages for the circuit breaker.
-    fn outage_or(&self, error: &Error, verdict: Verdict) -> Verdict {
+    fn outage_or(&self, error: &Error, deferral: Deferral) -> Verdict {
         let is_outage = match error.status() {
             Some(status) => status >= 500,
             None => error.is_retryable() || matches!(error, Error::Deadline { .. }),
@@ -278,7 +257,7 @@ impl Attempt<'_> {
         } else if error.status().is_some() {
             self.answered();
         }
-        verdict
+        Verdict::Deferred(deferral)
     }
 
     fn answered(&self) {

@@ -5,11 +5,13 @@
 
 mod attempt;
 mod breaker;
+mod deferral;
 mod delivery;
 mod look_up;
 mod outgoing;
 mod parking;
 mod publish_request;
+mod report;
 mod results;
 mod write_record;
 
@@ -18,17 +20,21 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use connector::credentials::{CredentialsError, HttpClients};
+use connector::metrics::Metrics;
 use connector::queue::{Message, Queue};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use attempt::Attempt;
+use deferral::Deferral;
 use delivery::Delivery;
+use report::{Ended, Tally};
 use results::Subject;
 
 pub use attempt::SETTLE_AFTER;
 pub use breaker::Breaker;
+pub use deferral::Kind;
 pub use outgoing::{OutgoingConnection, OutgoingError};
 pub use parking::{Parking, Reason};
 pub use publish_request::{InvalidRequest, PublishRequest};
@@ -39,10 +45,6 @@ const CONCURRENCY: usize = 10;
 /// While Protime is out, a message waits no longer than the circuit breaker does for its first deliveries; after that
 /// longer and longer, so that an outage of days does not use up the queue's `maxReceiveCount`.
 const PAUSED_DELIVERIES: u32 = 20;
-const FIRST_DEFERRAL: Duration = Duration::from_secs(1);
-const LONGEST_DEFERRAL: Duration = Duration::from_mins(15);
-/// The longest that SQS can hide a message is 12 hours, counted from its delivery.
-const LONGEST_VISIBILITY: Duration = Duration::from_hours(11);
 /// SQS deletes a message after 14 days, so one this old is parked.
 const OLDEST: SignedDuration = SignedDuration::from_hours(13 * 24);
 
@@ -60,10 +62,12 @@ pub struct Publisher {
     pub results: Option<Queue>,
     /// What is remembered of writes.
     pub records: WriteRecords,
-    /// What messages may leave out.
-    pub outgoing: OutgoingConnection,
+    /// What messages may leave out. While it is wrong, every message is deferred.
+    pub outgoing: Result<OutgoingConnection, OutgoingError>,
     /// Spares a Protime that is out.
     pub breaker: Breaker,
+    /// Where metrics are written.
+    pub metrics: Metrics,
     /// How long after an attempt a slow write would have shown; [`SETTLE_AFTER`] but for settings.
     pub settle_after: SignedDuration,
 }
@@ -87,23 +91,21 @@ impl From<MalformedEvent> for lambda_runtime::Diagnostic {
 /// How a message ended.
 enum Verdict {
     Written(DoneWrite),
+    /// An earlier attempt whose answer was lost has written, as a look-up shows.
+    Settled(DoneWrite),
+    /// It was written before; SQS or its producer has sent it again.
+    WrittenBefore(DoneWrite),
     Acknowledged,
     /// To be parked; then the write's record is forgotten, so that what comes under its key again is a new write.
     Parked(Parking),
     /// To be parked without an attempt: if there is a record under its key, it is another write's.
     ParkedForeign(Parking),
-    Deferred {
-        after: Option<Duration>,
-        because: String,
-    },
+    Deferred(Deferral),
 }
 
 impl Verdict {
-    fn deferred(because: &str) -> Self {
-        Self::Deferred {
-            after: None,
-            because: because.to_owned(),
-        }
+    fn deferred(kind: Kind, because: impl Into<String>) -> Self {
+        Self::Deferred(Deferral::new(kind, because))
     }
 }
 
@@ -123,7 +125,8 @@ impl Publisher {
             .iter()
             .map(Delivery::new)
             .collect::<Option<Vec<_>>>()
-            .ok_or(MalformedEvent)?;
+            .ok_or(MalformedEvent)
+            .inspect_err(|error| tracing::error!(%error, "the event cannot be used"))?;
         let mut groups: Vec<Vec<Delivery<'_>>> = Vec::new();
         let mut group_of: HashMap<&str, usize> = HashMap::new();
         for delivery in deliveries {
@@ -136,8 +139,9 @@ impl Publisher {
             }
             groups[place].push(delivery);
         }
+        let tally = Tally::default();
         let mut outcomes = futures_util::stream::iter(&groups)
-            .map(|group| self.settle_group(group, now, deadline))
+            .map(|group| self.settle_group(group, now, deadline, &tally))
             .buffer_unordered(CONCURRENCY);
         let mut response = SqsBatchResponse::default();
         while let Some(deferred) = outcomes.next().await {
@@ -145,6 +149,8 @@ impl Publisher {
                 response.add_failure(id);
             }
         }
+        drop(outcomes);
+        self.report(tally);
         Ok(response)
     }
 
@@ -154,9 +160,13 @@ impl Publisher {
         group: &[Delivery<'a>],
         now: Timestamp,
         deadline: Instant,
+        tally: &Tally,
     ) -> Vec<&'a str> {
         for (index, delivery) in group.iter().enumerate() {
-            if let Some(delay) = self.settle(delivery, now, deadline).await {
+            if let Some(deferral) = self.settle(delivery, now, deadline, tally).await {
+                let delay = deferral.delay(delivery.receive_count());
+                deferral.log(delivery.id, delay);
+                tally.deferred(&deferral);
                 for waiting in &group[index..] {
                     self.hide(waiting, delay).await;
                 }
@@ -166,25 +176,28 @@ impl Publisher {
         Vec::new()
     }
 
-    /// Ends the message, or tells how long it has to wait.
+    /// Ends the message, or tells why it has to wait.
     async fn settle(
         &self,
         delivery: &Delivery<'_>,
         now: Timestamp,
         deadline: Instant,
-    ) -> Option<Duration> {
+        tally: &Tally,
+    ) -> Option<Deferral> {
         let message_id = delivery.id;
         let (subject, verdict) = self.process(delivery, now, deadline).await;
         let forget = matches!(verdict, Verdict::Parked(_));
         let verdict = match verdict {
-            Verdict::Deferred { because, .. } if delivery.age(now) > OLDEST => {
+            Verdict::Deferred(deferral) if delivery.age(now) > OLDEST => {
+                let because = deferral.because;
                 let message = format!("deferred for 13 days, lastly because: {because}");
                 Verdict::Parked(Parking::new(Reason::Expired, &message))
             }
             verdict => verdict,
         };
+        let counted = Ended::of(&verdict);
         let (ended, result) = match verdict {
-            Verdict::Deferred { after, because } => return Some(defer(delivery, after, &because)),
+            Verdict::Deferred(deferral) => return Some(deferral),
             Verdict::Acknowledged => {
                 tracing::info!(
                     messageId = message_id,
@@ -192,7 +205,18 @@ impl Publisher {
                 );
                 return None;
             }
-            Verdict::Written(write) => {
+            Verdict::WrittenBefore(write) => {
+                tracing::info!(
+                    messageId = message_id,
+                    method = subject.method,
+                    entity = subject.entity,
+                    status = write.status,
+                    location = write.location,
+                    "written before; this delivery writes nothing"
+                );
+                (Ok(()), subject.published(&write))
+            }
+            Verdict::Written(write) | Verdict::Settled(write) => {
                 tracing::info!(
                     messageId = message_id,
                     method = subject.method,
@@ -226,7 +250,11 @@ impl Publisher {
             }
         };
         if let Err(error) = ended {
-            return Some(defer(delivery, None, &format!("parking failed: {error}")));
+            let because = format!("parking failed: {error}");
+            return Some(Deferral::new(Kind::DeadLetterQueue, because));
+        }
+        if let Some(counted) = counted {
+            tally.ended(counted, delivery.age(now));
         }
         // Only now: a message that is neither parked nor remembered would be written blindly.
         if forget && let Err(error) = self.records.forget(&subject.id).await {
@@ -237,10 +265,9 @@ impl Publisher {
         };
         match results.send(result, deadline).await {
             Ok(()) => None,
-            Err(error) => Some(defer(
-                delivery,
-                None,
-                &format!("sending the result failed: {error}"),
+            Err(error) => Some(Deferral::new(
+                Kind::ResultsQueue,
+                format!("sending the result failed: {error}"),
             )),
         }
     }
@@ -261,7 +288,16 @@ impl Publisher {
         let invalid = |error: InvalidRequest| {
             Verdict::ParkedForeign(Parking::new(Reason::Invalid, &error.to_string()))
         };
-        let request = match PublishRequest::from_body(delivery.body, &self.outgoing) {
+        let outgoing = match &self.outgoing {
+            Ok(outgoing) => outgoing,
+            Err(error) => {
+                return (
+                    subject,
+                    Verdict::deferred(Kind::InvalidOutgoing, error.to_string()),
+                );
+            }
+        };
+        let request = match PublishRequest::from_body(delivery.body, outgoing) {
             Ok(Some(request)) => request,
             Ok(None) => return (subject, Verdict::Acknowledged),
             Err(error) => return (subject, invalid(error)),
@@ -277,7 +313,7 @@ impl Publisher {
 
         let client = match self.clients.get(&request.client).await {
             Ok(client) => client,
-            Err(error) => return (subject, self.without_client(&error)),
+            Err(error) => return (subject, without_client(outgoing, &error)),
         };
         let settings = client.settings().await;
         let resolved = match request.resolve(&settings.scopes) {
@@ -289,17 +325,13 @@ impl Publisher {
         }
         if let Some(pause) = self.breaker.pause(&request.client, now) {
             let after = pause.try_into().ok().map(|pause: Duration| {
-                pause.max(backoff(
+                pause.max(deferral::backoff(
                     delivery.receive_count().saturating_sub(PAUSED_DELIVERIES),
                 ))
             });
-            return (
-                subject,
-                Verdict::Deferred {
-                    after,
-                    because: "Protime is out; it is asked again shortly".to_owned(),
-                },
-            );
+            let because = "Protime is out; it is asked again shortly";
+            let deferral = Deferral::new(Kind::ProtimeUnavailable, because).after(after);
+            return (subject, Verdict::Deferred(deferral));
         }
         let attempt = Attempt {
             publisher: self,
@@ -316,20 +348,8 @@ impl Publisher {
         // Without state nothing more is written; what was written is settled by a look-up.
         (
             subject,
-            verdict.unwrap_or_else(|error| Verdict::deferred(&error.to_string())),
+            verdict.unwrap_or_else(|error| Verdict::deferred(Kind::State, error.to_string())),
         )
-    }
-
-    /// A client that the message names may be a mistake of the producer; one that the function is deployed with is the
-    /// operator's to mend, and the messages wait for it.
-    fn without_client(&self, error: &CredentialsError) -> Verdict {
-        let message = error.to_string();
-        match error {
-            CredentialsError::NotFound { .. } if self.outgoing.client.is_none() => {
-                Verdict::ParkedForeign(Parking::new(Reason::Invalid, &message))
-            }
-            _ => Verdict::deferred(&message),
-        }
     }
 
     /// Makes a message visible again after a while.
@@ -352,24 +372,14 @@ impl Publisher {
     }
 }
 
-/// How long a message waits: what Protime asked for, else longer with every delivery. In whole seconds, rounded up, so
-/// that none comes back at once.
-fn defer(delivery: &Delivery<'_>, after: Option<Duration>, because: &str) -> Duration {
-    let delay = after
-        .unwrap_or_else(|| backoff(delivery.receive_count()))
-        .min(LONGEST_VISIBILITY);
-    let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0 || delay.is_zero());
-    tracing::warn!(
-        messageId = delivery.id,
-        delaySeconds = seconds,
-        because,
-        "deferred"
-    );
-    Duration::from_secs(seconds)
-}
-
-/// One second doubling to fifteen minutes, with full jitter.
-fn backoff(receive_count: u32) -> Duration {
-    let doubled = FIRST_DEFERRAL.saturating_mul(1 << receive_count.saturating_sub(1).min(16));
-    doubled.min(LONGEST_DEFERRAL).mul_f64(fastrand::f64())
+/// A client that the message names may be a mistake of the producer; one that the function is deployed with is the
+/// operator's to mend, and the messages wait for it.
+fn without_client(outgoing: &OutgoingConnection, error: &CredentialsError) -> Verdict {
+    let message = error.to_string();
+    match error {
+        CredentialsError::NotFound { .. } if outgoing.client.is_none() => {
+            Verdict::ParkedForeign(Parking::new(Reason::Invalid, &message))
+        }
+        _ => Verdict::deferred(Kind::Credentials, message),
+    }
 }

@@ -93,6 +93,7 @@ impl Parking {
             group: message_id.to_owned(),
             body: body.to_owned().into(),
             attributes: attributes.list,
+            delay_seconds: 0,
         }
     }
 }

@@ -111,6 +111,7 @@ impl Subject {
             id,
             body: body.into(),
             attributes: vec![("type", kind.to_owned())],
+            delay_seconds: 0,
         }
     }
 }

@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
-use connector::dynamodb::{number, number_of, refused_item, string_of, text};
+use connector::store::item::{number, number_of, refused_item, string_of, text};
 use jiff::{SignedDuration, Timestamp};
 
 /// A write that is done is remembered for 30 days.

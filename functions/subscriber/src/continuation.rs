@@ -1,115 +1,218 @@
-//! Continuations: messages by which a run goes on in a further invocation.
+//! Continuations: messages by which a run goes on, or a run that is due begins, in a further invocation.
+//!
+//! A continuation never begins any run but the one that it names. A stale one is always acknowledged: what is left undone
+//! is found by the watch.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use connector::connection::IncomingConnection;
-use connector::queue::Message;
-use connector::state::Acquired;
+use connector::queue::{LONGEST_DELIVERY_DELAY, Message};
+use connector::store::{Acquired, Attempt, Ending, Leased};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::report::Identity;
+use crate::run::Run;
 use crate::{Error, Invocation, Subscriber};
 
 /// After a failure, a continuation comes again after this, times the number of its deliveries.
 const RETRY_SECONDS: i32 = 60;
 
 /// What a continuation says.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Continuation {
-    incoming: String,
-    /// In which hand-over it was sent: in a later one it is stale.
-    generation: u64,
-    run: String,
-    scheduled: Timestamp,
-    event: Box<RawValue>,
+    pub(crate) incoming: String,
+    pub(crate) run: String,
+    /// In which generation it was sent: in a later one it is stale.
+    pub(crate) generation: u64,
+    /// Continuations of earlier releases carry the event of the run, which is in its checkpoint now.
+    #[serde(default, skip_serializing)]
+    event: Option<Box<RawValue>>,
 }
 
 impl Continuation {
-    pub(crate) fn new(
-        connection: &IncomingConnection,
-        event: &str,
-        generation: u64,
-    ) -> Result<Self, Error> {
-        Ok(Self {
-            incoming: connection.incoming.clone(),
+    pub(crate) fn new(incoming: &str, run: &str, generation: u64) -> Self {
+        Self {
+            incoming: incoming.to_owned(),
+            run: run.to_owned(),
             generation,
-            run: connection.run.clone(),
-            scheduled: connection.scheduled,
-            event: RawValue::from_string(event.to_owned()).map_err(Error::Continuation)?,
-        })
+            event: None,
+        }
     }
 
-    pub(crate) fn into_message(self) -> Result<Message, Error> {
+    fn message(&self, delay_seconds: u32) -> Result<Message, Error> {
         Ok(Message {
             id: format!("{}/{}", self.run, self.generation),
             group: self.incoming.clone(),
-            body: serde_json::to_string(&self)
+            body: serde_json::to_string(self)
                 .map_err(Error::Continuation)?
                 .into(),
             attributes: Vec::new(),
+            delay_seconds,
         })
+    }
+
+    /// The connection of the run that it names, with the event that began the run or is to begin it; none if there is no
+    /// such run.
+    fn connection(&self, leased: &Leased) -> Result<Option<(IncomingConnection, String)>, Error> {
+        let begun = leased.state.checkpoint.as_ref();
+        let begun = begun.filter(|checkpoint| checkpoint.run == self.run);
+        let due = leased.due.iter().find(|due| due.run == self.run);
+        let (event, scheduled) = match (begun, due) {
+            (Some(checkpoint), _) => {
+                let carried = self.event.as_ref().map(|event| event.get().to_owned());
+                (checkpoint.event.clone().or(carried), checkpoint.scheduled)
+            }
+            (None, Some(due)) => (Some(due.event.clone()), due.scheduled),
+            (None, None) => (None, Timestamp::MIN),
+        };
+        let Some(event) = event else {
+            return Ok(None);
+        };
+        let mut connection = IncomingConnection::from_event(&event, &self.run, scheduled)?;
+        connection.run.clone_from(&self.run);
+        connection.scheduled = scheduled;
+        Ok(Some((connection, event)))
     }
 }
 
 impl Subscriber {
-    /// Goes on with the runs that the messages name. Those that have to wait are delivered again later.
+    /// Goes on with the runs that the messages name.
     pub async fn continue_runs(
         &self,
         event: &SqsEvent,
         invocation: &Invocation,
     ) -> Result<SqsBatchResponse, Error> {
-        let mut response = SqsBatchResponse::default();
         for message in &event.records {
-            match self.continue_run(message, invocation).await {
-                Ok(None) => {}
-                Ok(Some(seconds)) => {
-                    self.delay(message, seconds).await;
-                    response.add_failure(message.message_id.clone().unwrap_or_default());
-                }
-                Err(error) => {
-                    self.delay(message, RETRY_SECONDS * deliveries(message))
-                        .await;
-                    return Err(error);
-                }
+            if let Err(error) = self.continue_run(message, invocation).await {
+                self.delay(message, RETRY_SECONDS * deliveries(message))
+                    .await;
+                return Err(error);
             }
         }
-        Ok(response)
+        Ok(SqsBatchResponse::default())
     }
 
-    /// Goes on with a run; some seconds to wait if another has the lease.
     async fn continue_run(
         &self,
         message: &SqsMessage,
         invocation: &Invocation,
-    ) -> Result<Option<i32>, Error> {
+    ) -> Result<(), Error> {
         let body = message.body.as_deref().unwrap_or_default();
-        let continuation: Continuation = serde_json::from_str(body).map_err(Error::Continuation)?;
+        let continuation: Continuation = serde_json::from_str(body)
+            .map_err(Error::Continuation)
+            .inspect_err(|error| self.report_failure(&Identity::default(), error))?;
+        let named = Identity {
+            incoming: Some(continuation.incoming.clone()),
+            run: Some(continuation.run.clone()),
+            ..Identity::default()
+        };
+        let leased = self
+            .lease_for(&continuation, invocation)
+            .await
+            .inspect_err(|error| self.report_failure(&named, error))?;
+        let Some(leased) = leased else {
+            return Ok(());
+        };
+        match continuation.connection(&leased) {
+            Ok(Some((connection, event))) => {
+                let run = Run::new(self, &connection, &event, invocation, *leased);
+                self.execute(run).await?;
+                Ok(())
+            }
+            Ok(None) => {
+                self.give_back(&leased, invocation).await;
+                acknowledge(&continuation, "the run that it names is over");
+                Ok(())
+            }
+            Err(error) => {
+                self.give_back(&leased, invocation).await;
+                self.report_failure(&named, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// The lease, if the run can go on now. If it has to wait, the continuation is sent again to come later, or left to
+    /// the watch.
+    async fn lease_for(
+        &self,
+        continuation: &Continuation,
+        invocation: &Invocation,
+    ) -> Result<Option<Box<Leased>>, Error> {
         let Continuation {
-            generation,
+            incoming,
             run,
-            scheduled,
-            event,
+            generation,
             ..
         } = continuation;
-        let connection = IncomingConnection::from_event(event.get(), &run, scheduled)?;
-        match self
-            .run_leased(&connection, event.get(), invocation, Some(generation))
-            .await?
-        {
-            Ok(_) => Ok(None),
-            Err(Acquired::Busy(until)) => {
-                let seconds = until.duration_since(invocation.now).as_secs() + 1;
-                Ok(Some(i32::try_from(seconds).unwrap_or(RETRY_SECONDS).max(1)))
-            }
-            Err(_) => {
-                tracing::info!(
-                    incoming = connection.incoming,
-                    run,
-                    generation,
-                    "a stale continuation is acknowledged"
+        let attempt = Attempt::new(&invocation.request_id, run);
+        let now = invocation.clock.now();
+        let acquired = self
+            .state
+            .acquire(incoming, &attempt, now, invocation.ends, Some(*generation))
+            .await?;
+        let until = match acquired {
+            Acquired::Leased(leased) => match leased.not_before {
+                Some(until) if until > now => {
+                    self.give_back(&leased, invocation).await;
+                    until
+                }
+                _ => return Ok(Some(leased)),
+            },
+            Acquired::Busy { until, .. } => until,
+            Acquired::Paused(_) => {
+                acknowledge(
+                    continuation,
+                    "the connection is paused; the watch goes on with the run afterwards",
                 );
-                Ok(None)
+                return Ok(None);
             }
+            Acquired::Stale => {
+                acknowledge(continuation, "the run has gone on without it, or has ended");
+                return Ok(None);
+            }
+        };
+        self.send_continuation(continuation, until, invocation)
+            .await?;
+        Ok(None)
+    }
+
+    /// Sends a continuation that is delivered at `until`; a wait that is too long for SQS is left to the watch.
+    pub(crate) async fn send_continuation(
+        &self,
+        continuation: &Continuation,
+        until: Timestamp,
+        invocation: &Invocation,
+    ) -> Result<(), Error> {
+        let wait = until.duration_since(invocation.clock.now());
+        let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
+        let delay = u32::try_from(seconds.max(0)).unwrap_or(u32::MAX);
+        if delay > LONGEST_DELIVERY_DELAY {
+            tracing::info!(
+                incoming = continuation.incoming,
+                run = continuation.run,
+                until = %until,
+                "the run waits; the watch goes on with it afterwards"
+            );
+            return Ok(());
+        }
+        self.continuations
+            .send(continuation.message(delay)?, invocation.deadline)
+            .await?;
+        Ok(())
+    }
+
+    /// Gives back a lease that was taken in vain.
+    async fn give_back(&self, leased: &Leased, invocation: &Invocation) {
+        let ending = Ending {
+            now: invocation.clock.now(),
+            not_before: leased.not_before,
+            progressed: false,
+        };
+        let released = self.state.release(&leased.lease, None, ending, None).await;
+        if let Err(error) = released {
+            tracing::warn!(%error, "the lease is not released; it ends by itself");
         }
     }
 
@@ -129,6 +232,16 @@ impl Subscriber {
             );
         }
     }
+}
+
+fn acknowledge(continuation: &Continuation, because: &str) {
+    tracing::info!(
+        incoming = continuation.incoming,
+        run = continuation.run,
+        generation = continuation.generation,
+        because,
+        "a continuation is acknowledged"
+    );
 }
 
 fn deliveries(message: &SqsMessage) -> i32 {

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use connector::clock::Clock;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -12,8 +13,8 @@ const MOST_RESERVE: Duration = Duration::from_mins(1);
 pub struct Invocation {
     /// The request id.
     pub request_id: String,
-    /// When it started.
-    pub now: Timestamp,
+    /// What tells the time.
+    pub clock: Clock,
     /// When Lambda ends it, and with it the lease.
     pub ends: Timestamp,
     /// When no further page is asked for, so that the run can be handed over.
@@ -24,18 +25,18 @@ pub struct Invocation {
 
 impl Invocation {
     /// Reads Lambda's context.
-    pub fn from_context(context: &lambda_runtime::Context) -> Self {
+    pub fn from_context(context: &lambda_runtime::Context, clock: &Clock) -> Self {
         let left = connector::invocation::time_left(context.deadline);
-        Self::new(&context.request_id, Timestamp::now(), left)
+        Self::new(&context.request_id, clock, left)
     }
 
-    /// An invocation that starts `now` and has so much time.
-    pub fn new(request_id: &str, now: Timestamp, left: Duration) -> Self {
+    /// An invocation that starts now and has so much time.
+    pub fn new(request_id: &str, clock: &Clock, left: Duration) -> Self {
         let reserve = (left / 10).clamp(LEAST_RESERVE, MOST_RESERVE);
-        let ends = now.saturating_add(left).unwrap_or(Timestamp::MAX);
+        let ends = clock.now().saturating_add(left).unwrap_or(Timestamp::MAX);
         Self {
             request_id: request_id.to_owned(),
-            now,
+            clock: clock.clone(),
             ends,
             fetch_until: Instant::now() + left.saturating_sub(reserve),
             deadline: connector::invocation::deadline(left),

@@ -1,24 +1,38 @@
 //! The subscriber: one invocation reads one incoming connection, page by page, and sends the pages to SQS.
+//!
+//! An event is an incoming connection ([`Subscriber::run`]), a continuation of a run as SQS delivers it
+//! ([`Subscriber::continue_runs`]), or `{"watch": true}` ([`Subscriber::watch`]).
 
 mod continuation;
 mod error;
 mod invocation;
+mod outcome;
 mod plan;
+mod report;
 mod run;
+mod start;
 mod transfer;
+mod watch;
 
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
 use connector::credentials::HttpClients;
+use connector::metrics::Metrics;
 use connector::queue::Queue;
-use connector::state::StateTable;
+use connector::store::StateTable;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-pub use error::{Diagnosis, Error};
+use report::Identity;
+
+pub use error::{Diagnosis, Error, Kind};
 pub use invocation::Invocation;
-pub use run::{CHECKPOINT_INTERVAL, Outcome, Status};
+pub use outcome::{Outcome, Status};
+pub use run::CHECKPOINT_INTERVAL;
+pub use watch::{ConnectionReport, Report};
 
 /// What all invocations of an environment share.
 pub struct Subscriber {
@@ -32,21 +46,45 @@ pub struct Subscriber {
     pub state: StateTable,
     /// By which runs that outlast an invocation go on.
     pub continuations: Queue,
+    /// Where metrics are written.
+    pub metrics: Metrics,
     /// How often the checkpoint is stored while pages come in; [`CHECKPOINT_INTERVAL`] but for tests.
     pub checkpoint_interval: Duration,
 }
 
+/// What tells the sorts of events apart: no incoming connection has fields of these names.
+#[derive(Deserialize)]
+struct Sort {
+    watch: Option<bool>,
+    #[serde(rename = "Records")]
+    records: Option<Vec<IgnoredAny>>,
+}
+
 impl Subscriber {
-    /// Handles an incoming connection, or continuations of runs as SQS delivers them.
+    /// Handles an event of any sort.
     pub async fn handle(&self, event: &RawValue, invocation: &Invocation) -> Result<Value, Error> {
         let text = event.get();
-        // No incoming connection has a field of that name.
-        let answer = match serde_json::from_str::<SqsEvent>(text) {
-            Ok(continuations) => {
-                serde_json::to_value(self.continue_runs(&continuations, invocation).await?)
-            }
-            Err(_) => serde_json::to_value(self.run(text, invocation).await?),
+        let answer = match serde_json::from_str(text) {
+            Ok(Sort {
+                watch: Some(true), ..
+            }) => serde_json::to_value(self.watch(invocation).await?),
+            Ok(Sort {
+                records: Some(records),
+                ..
+            }) => match serde_json::from_str::<SqsEvent>(text) {
+                Ok(event) if !records.is_empty() => {
+                    serde_json::to_value(self.continue_runs(&event, invocation).await?)
+                }
+                _ => return Err(self.unknown_event()),
+            },
+            Ok(Sort { watch: Some(_), .. }) => return Err(self.unknown_event()),
+            _ => serde_json::to_value(self.run(text, invocation).await?),
         };
         answer.map_err(Error::Continuation)
+    }
+
+    fn unknown_event(&self) -> Error {
+        self.report_failure(&Identity::default(), &Error::UnknownEvent);
+        Error::UnknownEvent
     }
 }

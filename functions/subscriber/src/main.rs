@@ -3,9 +3,11 @@
 use std::sync::LazyLock;
 
 use anyhow::Context as _;
+use connector::clock::Clock;
 use connector::credentials::HttpClients;
+use connector::metrics::Metrics;
 use connector::queue::Queue;
-use connector::state::StateTable;
+use connector::store::StateTable;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use subscriber::{CHECKPOINT_INTERVAL, Diagnosis, Invocation, Subscriber};
@@ -16,24 +18,29 @@ async fn main() -> anyhow::Result<()> {
     let pages_queue = variable("PAGES_QUEUE_URL", "the pages queue's URL")?;
     let continuations = variable("CONTINUATION_QUEUE_URL", "the continuation queue's URL")?;
     let state_table = variable("STATE_TABLE", "the state table's name")?;
+    let namespace = connector::telemetry::namespace();
     let http = protime::http_client()?;
     let aws = connector::aws_http::config(http.clone()).load().await;
+    let clock = Clock::default();
+    let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
     // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it
     // is made; Lambda need not wait for that to hand out the first event.
     let subscriber = LazyLock::new(move || {
         let sqs = aws_sdk_sqs::Client::new(&aws);
+        let secrets = aws_sdk_secretsmanager::Client::new(&aws);
         Subscriber {
-            clients: HttpClients::new(aws_sdk_secretsmanager::Client::new(&aws), http),
+            clients: HttpClients::new(secrets, http, metrics.observer()),
             continuations: Queue::new(sqs.clone(), continuations),
             sqs,
             pages_queue,
             state: StateTable::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
+            metrics,
             checkpoint_interval: CHECKPOINT_INTERVAL,
         }
     });
-    let subscriber = &subscriber;
+    let (subscriber, clock) = (&subscriber, &clock);
     let handler = service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
-        let invocation = Invocation::from_context(&event.context);
+        let invocation = Invocation::from_context(&event.context, clock);
         subscriber
             .handle(&event.payload, &invocation)
             .await

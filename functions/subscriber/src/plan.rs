@@ -1,7 +1,7 @@
 //! What a new run asks Protime for.
 
 use connector::connection::{IncomingConnection, Sync};
-use connector::state::{Chain, Checkpoint, ConnectionState, DeltaClaim, StateTable};
+use connector::store::{Chain, Checkpoint, ConnectionState, DeltaClaim, StateTable};
 use jiff::Timestamp;
 use jiff::civil::date;
 use protime::catalogue::FieldType;
@@ -214,6 +214,8 @@ fn checkpoint(
         fingerprint: connection.fingerprint(),
         run: connection.run.clone(),
         scheduled: connection.scheduled,
+        started: None,
+        event: None,
         sync: sync.to_owned(),
         source: source.unwrap_or_default(),
         chains,

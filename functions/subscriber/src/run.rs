@@ -1,447 +1,508 @@
-//! Runs: an unfinished one is finished first, then the new one is run; one that outlasts the invocation is handed over.
+//! A run under a lease, step by step: an unfinished one is finished first, then the new one is run.
+//!
+//! ```text
+//!                 plan                  transfer                 announce_completion
+//!   leased ──────────────────▶ begun ─────────────▶ all sent ─────────────────────────▶ announced
+//!     ▲ │                      ▲   │                                                       │
+//!     │ └── resume ────────────┘   │ hand_over (time is up)                                │ record_completion
+//!     │                            │ or fail (keeps the checkpoint)                        ▼
+//!     └──────────── waiting ◀──────┘                                                   completed
+//!        by continuation, the watch,
+//!        Lambda's retry or the next schedule; an error that ends the run drops its checkpoint
+//! ```
+//!
+//! A run is *begun* as long as its checkpoint is stored. Messages are sent after the write that makes them true. What dies
+//! in between is found by the watch.
 
 use std::time::Duration;
 
 use connector::connection::IncomingConnection;
-use connector::page_message::{Counts, RunHeader};
+use connector::page_message::RunHeader;
 use connector::queue::Queue;
-use connector::state::{Acquired, Chain, Checkpoint, ConnectionState, Delta, LastRun, Lease};
+use connector::store::{
+    Checkpoint, ConnectionState, Delta, Due, Ending, Failure, History, LastRun, Lease, Leased,
+    Remembered, RunRecord, RunStatus, StateError,
+};
 use jiff::Timestamp;
 use protime::Client;
-use serde::Serialize;
 
 use crate::continuation::Continuation;
+use crate::outcome::counts;
 use crate::plan;
-use crate::transfer::{Stopped, Transfer, Transferred};
-use crate::{Error, Invocation, Subscriber};
+use crate::report::Tally;
+use crate::transfer::{Stopped, Transfer};
+use crate::{Error, Invocation, Outcome, Status, Subscriber};
 
-/// What the invocation returns.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Outcome {
-    /// The connection's name.
-    pub incoming: String,
-    /// The run's id.
-    pub run: String,
-    /// How it ended.
-    pub status: Status,
-    /// What the whole run has done.
-    #[serde(flatten)]
-    pub counts: Counts,
-    /// Decoded bytes of Protime's responses.
-    pub bytes: u64,
-    /// Why a run was skipped.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-}
+/// The checkpoint is stored at most so often while pages come in.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+/// More characters of an error's message are not kept in the history.
+const LONGEST_MESSAGE: usize = 1_000;
 
-/// How an invocation that did not fail ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// The last page is in the queue.
-    Completed,
-    /// Time was up; a further invocation goes on.
-    Continued,
-    /// Another run of the connection is under way.
-    Skipped,
-}
-
-/// What a run works with.
-struct Run<'a> {
+/// A run under a lease. It owns all that is known of its connection.
+pub(crate) struct Run<'a> {
     subscriber: &'a Subscriber,
-    connection: &'a IncomingConnection,
-    /// The event, which a continuation carries on.
+    pub(crate) connection: &'a IncomingConnection,
+    /// The connection's event, which the checkpoint keeps.
     event: &'a str,
     invocation: &'a Invocation,
-    client: &'a Client,
-    lease: &'a Lease,
     queue: Queue,
-    /// Whether anything was transferred in this invocation.
-    progressed: bool,
+    lease: Lease,
+    state: ConnectionState,
+    due: Vec<Due>,
+    history: History,
+    /// Whether the lease is given back.
+    is_free: bool,
+    pub(crate) tally: Tally,
 }
 
-impl Subscriber {
-    /// Runs the incoming connection in `event`.
-    pub async fn run(&self, event: &str, invocation: &Invocation) -> Result<Outcome, Error> {
-        let connection =
-            IncomingConnection::from_event(event, &invocation.request_id, invocation.now)?;
-        match self
-            .run_leased(&connection, event, invocation, None)
-            .await?
-        {
-            Ok(outcome) => Ok(outcome),
-            Err(Acquired::Busy(until)) => {
-                let reason = format!(
-                    "another run of this connection is under way, until {until:.0} at the latest"
-                );
-                tracing::warn!(
-                    incoming = connection.incoming,
-                    run = connection.run,
-                    reason,
-                    "run skipped"
-                );
-                Ok(outcome(
-                    &connection.incoming,
-                    &connection.run,
-                    Status::Skipped,
-                    &[],
-                    Some(reason),
-                ))
-            }
-            // Only continuations name a generation that can be stale.
-            Err(_) => Ok(outcome(
-                &connection.incoming,
-                &connection.run,
-                Status::Skipped,
-                &[],
-                None,
-            )),
-        }
-    }
-
-    /// Runs a connection if its lease can be had.
-    pub(crate) async fn run_leased(
-        &self,
-        connection: &IncomingConnection,
-        event: &str,
-        invocation: &Invocation,
-        generation: Option<u64>,
-    ) -> Result<Result<Outcome, Acquired>, Error> {
-        tracing::info!(
-            incoming = connection.incoming,
-            run = connection.run,
-            entity = connection.entity,
-            "run started"
-        );
-        let Invocation {
-            request_id,
-            now,
-            ends,
-            ..
-        } = invocation;
-        let (lease, mut state) = match self
-            .state
-            .acquire(&connection.incoming, request_id, *now, *ends, generation)
-            .await?
-        {
-            Acquired::Leased(lease, state) => (lease, *state),
-            other => return Ok(Err(other)),
-        };
-        let result = self
-            .with_lease(connection, event, invocation, &lease, &mut state)
-            .await;
-        if let Err(error) = &result {
-            if error.ends_run() {
-                state.checkpoint = None;
-            }
-            if let Err(error) = self.state.release(&lease, &state).await {
-                tracing::warn!(%error, "the lease is not released; it ends by itself");
-            }
-            if matches!(error, Error::Protime(protime::Error::BaseUriChanged)) {
-                self.clients.forget(&connection.client).await;
-            }
-        }
-        result.map(Ok)
-    }
-
-    async fn with_lease(
-        &self,
-        connection: &IncomingConnection,
-        event: &str,
-        invocation: &Invocation,
-        lease: &Lease,
-        state: &mut ConnectionState,
-    ) -> Result<Outcome, Error> {
-        let client = self.clients.get(&connection.client).await?;
-        let queue = Queue::new(
-            self.sqs.clone(),
-            connection.queue.as_deref().unwrap_or(&self.pages_queue),
-        );
-        let mut run = Run {
-            subscriber: self,
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        subscriber: &'a Subscriber,
+        connection: &'a IncomingConnection,
+        event: &'a str,
+        invocation: &'a Invocation,
+        leased: Leased,
+    ) -> Self {
+        let queue = connection
+            .queue
+            .as_deref()
+            .unwrap_or(&subscriber.pages_queue);
+        Self {
+            subscriber,
             connection,
             event,
             invocation,
-            client: &client,
-            lease,
-            queue,
-            progressed: false,
-        };
-        run.all(state).await
-    }
-}
-
-impl Run<'_> {
-    async fn all(&mut self, state: &mut ConnectionState) -> Result<Outcome, Error> {
-        let connection = self.connection;
-        if state
-            .checkpoint
-            .take_if(|checkpoint| checkpoint.fingerprint != connection.fingerprint())
-            .is_some()
-        {
-            tracing::warn!(
-                incoming = connection.incoming,
-                "an unfinished run of an earlier version of the connection is dropped"
-            );
+            queue: Queue::new(subscriber.sqs.clone(), queue),
+            lease: leased.lease,
+            state: leased.state,
+            due: leased.due,
+            history: History::default(),
+            is_free: false,
+            tally: Tally::default(),
         }
-        loop {
-            let checkpoint = match state.checkpoint.clone() {
-                Some(checkpoint) => checkpoint,
-                None => self.begin(state).await?,
-            };
-            let is_last = checkpoint.run == connection.run;
-            if !is_last {
-                tracing::info!(
-                    incoming = connection.incoming,
-                    run = checkpoint.run,
-                    "finishing an unfinished run first"
-                );
+    }
+
+    /// Runs to the end, or as far as there is time. The lease is given back whatever happens.
+    pub(crate) async fn execute(&mut self) -> Result<Outcome, Error> {
+        let result = self.steps().await;
+        if let Err(error) = &result {
+            if !self.is_free && !matches!(error, Error::State(StateError::LeaseLost(_))) {
+                self.fail(error).await;
             }
-            let outcome = self.finish(checkpoint, state, is_last).await?;
-            if is_last || outcome.status == Status::Continued {
+            if matches!(error, Error::Protime(protime::Error::BaseUriChanged)) {
+                self.subscriber
+                    .clients
+                    .forget(&self.connection.client)
+                    .await;
+            }
+        }
+        result
+    }
+
+    async fn steps(&mut self) -> Result<Outcome, Error> {
+        let incoming = &self.connection.incoming;
+        self.history = self.subscriber.state.history(incoming).await?;
+        let client = self.subscriber.clients.get(&self.connection.client).await?;
+        self.drop_other_version();
+        loop {
+            if self.state.checkpoint.is_none() {
+                if let Some(reason) = self.done_before()? {
+                    self.free(None).await?;
+                    return Ok(Outcome::skipped(self.connection, reason));
+                }
+                self.plan(&client).await?;
+            } else if !self.is_own() {
+                self.resume();
+            }
+            let is_own = self.is_own();
+            let outcome = self.finish(&client).await?;
+            if is_own || outcome.status == Status::Continued {
                 return Ok(outcome);
             }
         }
     }
 
-    /// Plans the run and remembers it before anything is sent.
-    async fn begin(&self, state: &mut ConnectionState) -> Result<Checkpoint, Error> {
-        let settings = self.client.settings().await;
+    /// Whether the checkpoint is that of the run that was asked for, rather than an earlier one's.
+    fn is_own(&self) -> bool {
+        let checkpoint = self.state.checkpoint.as_ref();
+        checkpoint.is_none_or(|checkpoint| checkpoint.run == self.connection.run)
+    }
+
+    /// An unfinished run is only continued by a connection that reads the same.
+    fn drop_other_version(&mut self) {
+        let fingerprint = self.connection.fingerprint();
+        let dropped = self
+            .state
+            .checkpoint
+            .take_if(|checkpoint| checkpoint.fingerprint != fingerprint);
+        if let Some(checkpoint) = dropped {
+            tracing::warn!(
+                incoming = self.connection.incoming,
+                run = checkpoint.run,
+                "an unfinished run of an earlier version of the connection is dropped"
+            );
+        }
+    }
+
+    /// Why the run need not be run: it was.
+    fn done_before(&self) -> Result<Option<String>, Error> {
+        let connection = self.connection;
+        let completed = self
+            .history
+            .run(&connection.run)
+            .filter(|record| record.status == RunStatus::Completed);
+        match completed {
+            None => Ok(None),
+            Some(_) if connection.takeover => Ok(None),
+            Some(record) if record.fingerprint != connection.fingerprint() => {
+                Err(Error::RunOfAnother {
+                    incoming: connection.incoming.clone(),
+                    run: connection.run.clone(),
+                })
+            }
+            Some(_) => Ok(Some("this run has completed before".to_owned())),
+        }
+    }
+
+    /// Works out what to ask Protime for, and remembers it before anything is sent.
+    async fn plan(&mut self, client: &Client) -> Result<(), Error> {
+        let settings = client.settings().await;
+        let now = self.invocation.clock.now();
         let table = &self.subscriber.state;
-        let checkpoint = plan::plan(
-            self.connection,
-            &settings,
-            state,
-            table,
-            self.invocation.now,
-        )
-        .await?;
-        state.checkpoint = Some(checkpoint.clone());
-        table.save(self.lease, state).await?;
-        Ok(checkpoint)
+        let planned = plan::plan(self.connection, &settings, &mut self.state, table, now).await?;
+        let checkpoint = Checkpoint {
+            started: Some(now),
+            event: Some(self.event.to_owned()),
+            ..planned
+        };
+        self.history.fresh = self.connection.fresh;
+        self.record(&checkpoint, RunStatus::Started, None).await?;
+        self.state.checkpoint = Some(checkpoint);
+        let due = self.due_place();
+        table.begin(&mut self.lease, &self.state, due).await?;
+        Ok(())
+    }
+
+    fn due_place(&self) -> Option<usize> {
+        self.due
+            .iter()
+            .position(|due| due.run == self.connection.run)
+    }
+
+    fn resume(&self) {
+        let run = self
+            .state
+            .checkpoint
+            .as_ref()
+            .map(|checkpoint| &checkpoint.run);
+        tracing::info!(
+            incoming = self.connection.incoming,
+            run,
+            "finishing an unfinished run first"
+        );
     }
 
     /// Transfers what is left of a run and ends it, or hands it over.
-    async fn finish(
-        &mut self,
-        mut checkpoint: Checkpoint,
-        state: &mut ConnectionState,
-        is_last: bool,
-    ) -> Result<Outcome, Error> {
-        let mut header = self.header(&checkpoint);
-        let mut transferred = self.transfer(&header, state).await;
-        if checkpoint.sync == "delta"
-            && transferred
-                .as_ref()
-                .is_err_and(|error| error.protime_status() == Some(410))
-        {
-            tracing::warn!(
-                incoming = self.connection.incoming,
-                "the delta has expired; everything is loaded anew"
-            );
-            self.queue
-                .send(
-                    header.resync_message(Timestamp::now()),
-                    self.invocation.deadline,
-                )
-                .await?;
-            let settings = self.client.settings().await;
-            let initial = plan::initial(self.connection, &settings, state)?;
-            checkpoint = Checkpoint {
-                sync: initial.sync,
-                chains: initial.chains,
-                ..checkpoint
-            };
-            state.delta = None;
-            state.checkpoint = Some(checkpoint.clone());
-            self.subscriber.state.save(self.lease, state).await?;
-            header = self.header(&checkpoint);
-            transferred = self.transfer(&header, state).await;
+    async fn finish(&mut self, client: &Client) -> Result<Outcome, Error> {
+        let before = self.tally.counts.pages;
+        let mut stopped = self.transfer(client).await;
+        if stopped.as_ref().is_err_and(|error| self.has_expired(error)) {
+            self.load_anew(client).await?;
+            stopped = self.transfer(client).await;
         }
-        let Transferred { pages, stopped } = transferred?;
-        self.progressed |= pages > 0;
-        if let Stopped::OutOfTime(reason) = stopped {
-            return self.hand_over(&checkpoint, state, reason).await;
+        match stopped? {
+            Stopped::AtTheEnd => {
+                let outcome = self.announce_completion().await?;
+                self.record_completion(client).await?;
+                Ok(outcome)
+            }
+            // Another round would come as far.
+            Stopped::OutOfTime(reason) if self.tally.counts.pages == before => {
+                Err(reason.map_or(Error::NoProgress, Error::Protime))
+            }
+            Stopped::OutOfTime(reason) => self.hand_over(reason).await,
         }
-        self.complete(&header, &checkpoint, state, is_last).await
     }
 
-    async fn transfer(
-        &self,
-        header: &RunHeader,
-        state: &mut ConnectionState,
-    ) -> Result<Transferred, Error> {
+    async fn transfer(&mut self, client: &Client) -> Result<Stopped, Error> {
+        let Some(checkpoint) = &self.state.checkpoint else {
+            return Ok(Stopped::AtTheEnd);
+        };
         let transfer = Transfer {
-            client: self.client,
-            header,
+            client,
+            header: &header(self.connection, checkpoint),
             queue: &self.queue,
             table: &self.subscriber.state,
-            lease: self.lease,
+            lease: &self.lease,
             pagination: self.connection.pagination,
             concurrency: self.connection.concurrency,
             checkpoint_interval: self.subscriber.checkpoint_interval,
+            clock: &self.invocation.clock,
             fetch_until: self.invocation.fetch_until,
             deadline: self.invocation.deadline,
         };
-        transfer.run(state).await
+        transfer.run(&mut self.state, &mut self.tally).await
     }
 
-    /// Lets a further invocation go on. The checkpoint is stored and the lease freed by one write, and only then
-    /// is the message sent; if that fails, the next scheduled run goes on.
-    async fn hand_over(
-        &self,
-        checkpoint: &Checkpoint,
-        state: &ConnectionState,
-        reason: Option<protime::Error>,
-    ) -> Result<Outcome, Error> {
-        if !self.progressed {
-            return Err(reason.map_or(Error::NoProgress, Error::Protime));
-        }
-        let generation = self.subscriber.state.hand_over(self.lease, state).await?;
-        let continuation = Continuation::new(self.connection, self.event, generation)?;
-        self.subscriber
-            .continuations
-            .send(continuation.into_message()?, self.invocation.deadline)
-            .await?;
-        let chains = state
-            .checkpoint
-            .as_ref()
-            .map_or(&[][..], |checkpoint| &checkpoint.chains);
-        tracing::info!(
+    /// Whether Protime has forgotten the delta that is polled.
+    fn has_expired(&self, error: &Error) -> bool {
+        let checkpoint = self.state.checkpoint.as_ref();
+        checkpoint.is_some_and(|checkpoint| checkpoint.sync == "delta")
+            && error.protime_status() == Some(410)
+    }
+
+    /// Begins the load that takes the place of an expired delta, and tells consumers to forget what they have.
+    async fn load_anew(&mut self, client: &Client) -> Result<(), Error> {
+        tracing::warn!(
             incoming = self.connection.incoming,
+            "the delta has expired; everything is loaded anew"
+        );
+        let settings = client.settings().await;
+        let initial = plan::initial(self.connection, &settings, &self.state)?;
+        let Some(checkpoint) = &mut self.state.checkpoint else {
+            return Ok(());
+        };
+        let now = self.invocation.clock.now();
+        let resync = header(self.connection, checkpoint).resync_message(now);
+        self.queue.send(resync, self.invocation.deadline).await?;
+        checkpoint.sync = initial.sync;
+        checkpoint.chains = initial.chains;
+        self.state.delta = None;
+        self.subscriber.state.save(&self.lease, &self.state).await?;
+        Ok(())
+    }
+
+    /// Lets a further invocation go on.
+    async fn hand_over(&mut self, reason: Option<protime::Error>) -> Result<Outcome, Error> {
+        let wait = reason.as_ref().and_then(protime::Error::retry_after);
+        // The run that was asked for follows the unfinished one.
+        if !self.is_own() {
+            let remembered = self
+                .subscriber
+                .remember(self.connection, self.event, self.invocation)
+                .await?;
+            if remembered == Remembered::TooMany {
+                return Err(Error::TooManyDue(self.connection.incoming.clone()));
+            }
+        }
+        let until = self.free(wait).await?;
+        let incoming = &self.connection.incoming;
+        let Some(checkpoint) = &self.state.checkpoint else {
+            return Err(Error::NoProgress);
+        };
+        let generation = self.lease.generation();
+        let continuation = Continuation::new(incoming, &checkpoint.run, generation);
+        self.subscriber
+            .send_continuation(&continuation, until, self.invocation)
+            .await?;
+        tracing::info!(
+            incoming,
             run = checkpoint.run,
             generation,
             "run handed over"
         );
-        Ok(outcome(
+        Ok(Outcome::of(checkpoint, incoming, Status::Continued))
+    }
+
+    /// Stores the state, and gives the lease back with a new generation. Returns when the next attempt may be made.
+    async fn free(&mut self, wait: Option<Duration>) -> Result<Timestamp, Error> {
+        let now = self.invocation.clock.now();
+        let not_before = not_before(now, wait);
+        let ending = Ending {
+            now,
+            not_before,
+            progressed: true,
+        };
+        let table = &self.subscriber.state;
+        table
+            .hand_over(&mut self.lease, &self.state, ending)
+            .await?;
+        self.is_free = true;
+        Ok(not_before.unwrap_or(now))
+    }
+
+    /// Tells consumers that the run is complete. Its checkpoint is stored before, so that whoever has to tell it again
+    /// tells the same counts.
+    async fn announce_completion(&mut self) -> Result<Outcome, Error> {
+        let Some(checkpoint) = &self.state.checkpoint else {
+            return Err(Error::NoProgress);
+        };
+        if checkpoint.sync != "full" && delta_link(checkpoint).is_none() {
+            return Err(Error::NoDeltaLink);
+        }
+        self.subscriber.state.save(&self.lease, &self.state).await?;
+        let now = self.invocation.clock.now();
+        let completed =
+            header(self.connection, checkpoint).completed_message(counts(checkpoint), now);
+        self.queue.send(completed, self.invocation.deadline).await?;
+        Ok(Outcome::of(
+            checkpoint,
             &self.connection.incoming,
-            &checkpoint.run,
-            Status::Continued,
-            chains,
-            None,
+            Status::Completed,
         ))
     }
 
-    /// Tells consumers that the run is complete, then forgets its checkpoint: in this order, so that the event is
-    /// sent at least once.
-    async fn complete(
-        &self,
-        header: &RunHeader,
-        checkpoint: &Checkpoint,
-        state: &mut ConnectionState,
-        is_last: bool,
-    ) -> Result<Outcome, Error> {
-        let chains = state
-            .checkpoint
-            .take()
-            .map(|checkpoint| checkpoint.chains)
-            .unwrap_or_default();
-        let result = outcome(
-            &self.connection.incoming,
-            &checkpoint.run,
-            Status::Completed,
-            &chains,
-            None,
-        );
-        let delta = match (
-            checkpoint.sync.as_str(),
-            chains.iter().find_map(|chain| chain.delta_link.as_deref()),
-        ) {
-            ("full", _) => None,
-            (_, None) => return Err(Error::NoDeltaLink),
-            (_, Some(link)) => Some(Delta {
-                link: link.to_owned(),
-                polled: self.invocation.now.max(Timestamp::now()),
-                fingerprint: checkpoint.fingerprint.clone(),
-            }),
+    /// Forgets the checkpoint of a run that is complete, and lets a run begin that is due.
+    async fn record_completion(&mut self, client: &Client) -> Result<(), Error> {
+        let is_own = self.is_own();
+        let Some(checkpoint) = self.state.checkpoint.clone() else {
+            return Ok(());
         };
-        let deadline = self.invocation.deadline;
-        if let Err(error) = self
-            .queue
-            .send(
-                header.completed_message(result.counts, Timestamp::now()),
-                deadline,
-            )
-            .await
-        {
-            state.checkpoint = Some(Checkpoint {
-                chains,
-                ..checkpoint.clone()
-            });
-            return Err(error.into());
-        }
+        let now = self.invocation.clock.now();
+        self.record(&checkpoint, RunStatus::Completed, None).await?;
         let table = &self.subscriber.state;
-        if let Some(delta) = delta {
-            let settings = self.client.settings().await;
-            let key = plan::delta_key(self.connection, &settings);
-            let polled = delta.polled;
-            state.delta = Some(delta);
+        if let Some(link) = delta_link(&checkpoint).filter(|_| checkpoint.sync != "full") {
+            let key = plan::delta_key(self.connection, &*client.settings().await);
             table
-                .renew_delta(&key, &self.connection.incoming, polled)
+                .renew_delta(&key, &self.connection.incoming, now)
                 .await?;
+            self.state.delta = Some(Delta {
+                link,
+                polled: now,
+                fingerprint: checkpoint.fingerprint.clone(),
+            });
         }
-        let (run, scheduled) = (checkpoint.run.clone(), checkpoint.scheduled);
-        state.last = Some(LastRun {
-            run,
-            scheduled,
-            counts: result.counts,
-        });
-        if is_last {
-            // The generation rises, so that a continuation of this run finds itself stale.
-            table.hand_over(self.lease, state).await?;
-        } else {
-            table.save(self.lease, state).await?;
-        }
-        let Counts {
-            pages,
-            records,
-            messages,
-        } = result.counts;
-        let Outcome {
-            incoming,
-            run,
-            bytes,
-            ..
-        } = &result;
-        tracing::info!(
-            incoming,
-            run,
-            pages,
-            records,
-            messages,
-            bytes,
-            "run completed"
-        );
-        Ok(result)
-    }
-
-    fn header(&self, checkpoint: &Checkpoint) -> RunHeader {
-        RunHeader {
-            incoming: self.connection.incoming.clone(),
-            entity: self.connection.entity.clone(),
-            source: checkpoint.source.clone(),
+        let scheduled = self.state.last.as_ref().map(|last| last.scheduled);
+        self.state.last = Some(LastRun {
             run: checkpoint.run.clone(),
-            sync: checkpoint.sync.clone(),
+            scheduled: scheduled.max(Some(checkpoint.scheduled)).unwrap_or(now),
+            counts: counts(&checkpoint),
+        });
+        self.state.checkpoint = None;
+        if is_own {
+            self.free(None).await?;
+            self.begin_due().await?;
+        } else {
+            table.end_run(&mut self.lease, &self.state).await?;
+        }
+        self.tally.completed += 1;
+        let took = checkpoint
+            .started
+            .map(|started| now.duration_since(started));
+        self.tally
+            .durations
+            .extend(took.map(|took| took.as_secs_f64()));
+        log_completion(self.connection, &checkpoint);
+        Ok(())
+    }
+
+    /// Lets the next run begin that met this one.
+    async fn begin_due(&self) -> Result<(), Error> {
+        let incoming = &self.connection.incoming;
+        let now = self.invocation.clock.now();
+        let Some((due, generation)) = self.subscriber.state.next_due(incoming, now).await? else {
+            return Ok(());
+        };
+        let continuation = Continuation::new(incoming, &due.run, generation);
+        self.subscriber
+            .send_continuation(&continuation, now, self.invocation)
+            .await
+    }
+
+    /// Gives the lease back after a failure, and remembers the error.
+    async fn fail(&mut self, error: &Error) {
+        if let Err(error) = self.record_failure(error).await {
+            tracing::warn!(incoming = self.connection.incoming, %error, "the failure is not recorded, or the lease not given back; it ends by itself");
         }
     }
-}
 
-fn outcome(
-    incoming: &str,
-    run: &str,
-    status: Status,
-    chains: &[Chain],
-    reason: Option<String>,
-) -> Outcome {
-    Outcome {
-        incoming: incoming.to_owned(),
-        run: run.to_owned(),
-        status,
-        counts: chains.iter().map(|chain| chain.counts).sum(),
-        bytes: chains.iter().map(|chain| chain.bytes).sum(),
-        reason,
+    async fn record_failure(&mut self, error: &Error) -> Result<(), Error> {
+        let failure = Failure {
+            kind: error.kind().name().to_owned(),
+            message: error.to_string().chars().take(LONGEST_MESSAGE).collect(),
+        };
+        let table = &self.subscriber.state;
+        let now = self.invocation.clock.now();
+        let is_begun = self.state.checkpoint.is_some();
+        let failed = self.state.checkpoint.clone().unwrap_or_else(|| Checkpoint {
+            run: self.connection.run.clone(),
+            scheduled: self.connection.scheduled,
+            fingerprint: self.connection.fingerprint(),
+            started: Some(now),
+            event: None,
+            sync: String::new(),
+            source: String::new(),
+            chains: Vec::new(),
+        });
+        self.record(&failed, RunStatus::Failed, Some(failure))
+            .await?;
+        if is_begun && error.ends_run() {
+            self.state.checkpoint = None;
+            self.free(None).await?;
+            return self.begin_due().await;
+        }
+        let ending = Ending {
+            now,
+            not_before: not_before(now, error.retry_after()),
+            progressed: self.tally.counts.pages > 0,
+        };
+        // A run that was due and can never begin is not tried again.
+        let due = self.due_place().filter(|_| !is_begun && error.ends_run());
+        table
+            .release(&self.lease, Some(&self.state), ending, due)
+            .await?;
+        self.is_free = true;
+        Ok(())
+    }
+
+    /// Remembers how the checkpoint's run stands.
+    async fn record(
+        &mut self,
+        checkpoint: &Checkpoint,
+        status: RunStatus,
+        error: Option<Failure>,
+    ) -> Result<(), StateError> {
+        let now = self.invocation.clock.now();
+        let known = self.history.run(&checkpoint.run);
+        let is_own = checkpoint.run == self.connection.run;
+        let scheduled = known.and_then(|known| known.scheduled);
+        let own = Some(checkpoint.scheduled).filter(|_| is_own && self.connection.is_scheduled);
+        self.history.record(RunRecord {
+            run: checkpoint.run.clone(),
+            fingerprint: checkpoint.fingerprint.clone(),
+            scheduled: scheduled.or(own),
+            started: checkpoint.started.unwrap_or(now),
+            ended: (status != RunStatus::Started).then_some(now),
+            status,
+            counts: counts(checkpoint),
+            error,
+        });
+        self.subscriber
+            .state
+            .save_history(&self.lease, &mut self.history)
+            .await
     }
 }
 
-/// The checkpoint is stored at most so often while pages come in.
-pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+fn header(connection: &IncomingConnection, checkpoint: &Checkpoint) -> RunHeader {
+    RunHeader {
+        incoming: connection.incoming.clone(),
+        entity: connection.entity.clone(),
+        source: checkpoint.source.clone(),
+        run: checkpoint.run.clone(),
+        sync: checkpoint.sync.clone(),
+    }
+}
+
+fn delta_link(checkpoint: &Checkpoint) -> Option<String> {
+    let mut links = checkpoint.chains.iter();
+    links.find_map(|chain| chain.delta_link.clone())
+}
+
+/// When Protime may be asked again.
+fn not_before(now: Timestamp, wait: Option<Duration>) -> Option<Timestamp> {
+    wait.map(|wait| now.saturating_add(wait).unwrap_or(Timestamp::MAX))
+}
+
+fn log_completion(connection: &IncomingConnection, checkpoint: &Checkpoint) {
+    let outcome = Outcome::of(checkpoint, &connection.incoming, Status::Completed);
+    tracing::info!(
+        incoming = outcome.incoming,
+        run = outcome.run,
+        pages = outcome.counts.pages,
+        records = outcome.counts.records,
+        messages = outcome.counts.messages,
+        bytes = outcome.bytes,
+        "run completed"
+    );
+}

@@ -5,11 +5,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use connector::clock::Clock;
 use connector::page_message::{Counts, RunHeader};
 use connector::queue::{MESSAGE_LIMIT, Message, Queue};
-use connector::state::{Chain, ConnectionState, Lease, StateTable};
+use connector::store::{Chain, ConnectionState, Lease, StateTable};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use jiff::Timestamp;
 use protime::filter::Filter;
 use protime::{Client, Page};
 use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use crate::Error;
+use crate::report::Tally;
 
 /// Messages between those who fetch and the one who sends: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
@@ -36,19 +37,11 @@ pub(crate) struct Transfer<'a> {
     pub(crate) concurrency: usize,
     /// The checkpoint is stored no more often.
     pub(crate) checkpoint_interval: Duration,
+    pub(crate) clock: &'a Clock,
     /// No page is asked for after this.
     pub(crate) fetch_until: Instant,
     /// Nothing is sent after this.
     pub(crate) deadline: Instant,
-}
-
-/// What a transfer came to.
-#[derive(Debug)]
-pub(crate) struct Transferred {
-    /// How many pages SQS has accepted in this invocation.
-    pub(crate) pages: u64,
-    /// Whether everything is sent.
-    pub(crate) stopped: Stopped,
 }
 
 /// What the fetching side passes on, in the order of each chain.
@@ -111,8 +104,12 @@ pub(crate) enum Stopped {
 }
 
 impl Transfer<'_> {
-    /// Transfers what the checkpoint in `state` leaves to do.
-    pub(crate) async fn run(&self, state: &mut ConnectionState) -> Result<Transferred, Error> {
+    /// Transfers what the checkpoint in `state` leaves to do, and counts in `tally` what SQS has accepted.
+    pub(crate) async fn run(
+        &self,
+        state: &mut ConnectionState,
+        tally: &mut Tally,
+    ) -> Result<Stopped, Error> {
         let chains: Vec<Chain> = state
             .checkpoint
             .iter()
@@ -137,12 +134,9 @@ impl Transfer<'_> {
                 .await
         };
         // If fetching fails, what was fetched before is still sent.
-        let (fetched, sent) = tokio::join!(fetch, self.send(receiver, state));
-        let pages = sent?;
-        Ok(Transferred {
-            pages,
-            stopped: fetched?,
-        })
+        let (fetched, sent) = tokio::join!(fetch, self.send(receiver, state, tally));
+        sent?;
+        fetched
     }
 
     /// Fetches a chain, and what it had to be split into.
@@ -288,7 +282,7 @@ impl Transfer<'_> {
         let mut count = 0;
         for message in self
             .header
-            .page_messages(page, chain, number, Timestamp::now())
+            .page_messages(page, chain, number, self.clock.now())
         {
             outlet.pass_on_message(message?).await?;
             count += 1;
@@ -297,14 +291,14 @@ impl Transfer<'_> {
     }
 
     /// Sends messages in batches of what comes within a moment, so that a slow source is passed on at once and a
-    /// fast one fills the batches. Returns how many pages were accepted.
+    /// fast one fills the batches.
     async fn send(
         &self,
         mut items: mpsc::Receiver<Item<'_>>,
         state: &mut ConnectionState,
-    ) -> Result<u64, Error> {
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
         let mut waiting: VecDeque<Item<'_>> = VecDeque::new();
-        let mut accepted = 0;
         let mut stored = Instant::now();
         let mut changed = false;
         // A FIFO queue takes one message a call.
@@ -350,7 +344,10 @@ impl Transfer<'_> {
             }
             drop(taken);
             for item in reached {
-                accepted += u64::from(matches!(item, Item::PageEnd { .. }));
+                if let Item::PageEnd { counts, bytes, .. } = &item {
+                    tally.counts = [tally.counts, *counts].into_iter().sum();
+                    tally.bytes += bytes;
+                }
                 changed = true;
                 apply(item, state);
             }
@@ -360,7 +357,7 @@ impl Transfer<'_> {
                 changed = false;
             }
         }
-        Ok(accepted)
+        Ok(())
     }
 }
 

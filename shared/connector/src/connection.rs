@@ -1,16 +1,16 @@
 //! Incoming connections: what a schedule asks the subscriber to read.
 
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use protime::{PathParameters, Query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::transformer::{CompileError, RunError, Schedule, Transformer};
 
-/// What `EventBridge` Scheduler replaces in an input; local stand-ins pass it through.
 /// More would not be faster, and Protime may limit rates.
 const MOST_CONCURRENT: u8 = 32;
+/// What `EventBridge` Scheduler replaces in an input; local stand-ins pass it through.
 const UNFILLED: &str = "<aws.scheduler.";
 
 /// An incoming connection, as one invocation of the subscriber gets it.
@@ -32,6 +32,10 @@ pub struct IncomingConnection {
     pub run: String,
     /// When the run was due.
     pub scheduled: Timestamp,
+    /// Whether a schedule started the run, rather than a person.
+    pub is_scheduled: bool,
+    /// After how long without a completed run the connection is overdue; none for what its schedule suggests.
+    pub fresh: Option<SignedDuration>,
     /// Whether everything is read, or only what changed.
     pub sync: Sync,
     /// The longest span of dates in one request.
@@ -113,6 +117,7 @@ struct Event {
     window: Option<String>,
     concurrency: Option<u8>,
     takeover: Option<bool>,
+    fresh: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -173,15 +178,23 @@ impl IncomingConnection {
         let filled = |value: Option<String>| {
             value.filter(|text| !text.is_empty() && !text.starts_with(UNFILLED))
         };
-        let scheduled = match filled(event.scheduled) {
-            None => now,
-            Some(text) => text.parse().map_err(|_| {
-                field_error(
-                    "scheduled",
-                    format!("\"{text}\" is not an RFC 3339 time such as \"2026-11-23T10:00:00Z\""),
-                )
-            })?,
-        };
+        let scheduled = filled(event.scheduled)
+            .map(|text| {
+                text.parse::<Timestamp>().map_err(|_| {
+                    field_error(
+                        "scheduled",
+                        format!(
+                            "\"{text}\" is not an RFC 3339 time such as \"2026-11-23T10:00:00Z\""
+                        ),
+                    )
+                })
+            })
+            .transpose()?;
+        // A schedule that fires twice is one run.
+        let run = filled(event.run).unwrap_or_else(|| match scheduled {
+            Some(scheduled) => format!("{}@{scheduled:.0}", event.incoming),
+            None => request_id.to_owned(),
+        });
         Ok(Self {
             incoming: event.incoming,
             client: event.client,
@@ -189,8 +202,10 @@ impl IncomingConnection {
             pagination: event.pagination.unwrap_or(true),
             time_zone,
             queue: event.queue.filter(|url| !url.is_empty()),
-            run: filled(event.run).unwrap_or_else(|| request_id.to_owned()),
-            scheduled,
+            run,
+            scheduled: scheduled.unwrap_or(now),
+            is_scheduled: scheduled.is_some(),
+            fresh: event.fresh.as_deref().map(fresh).transpose()?,
             sync,
             window,
             concurrency: usize::from(concurrency),
@@ -276,6 +291,26 @@ fn window(text: &str) -> Result<Span, ConnectionError> {
     } else {
         Ok(span)
     }
+}
+
+/// An ISO 8601 period such as `PT26H`; days have 24 hours here.
+fn fresh(text: &str) -> Result<SignedDuration, ConnectionError> {
+    Some(text)
+        .filter(|text| text.starts_with('P'))
+        .and_then(|text| text.parse::<Span>().ok())
+        .and_then(|span| {
+            span.to_duration(SpanRelativeTo::days_are_24_hours())
+                .ok()
+        })
+        .filter(SignedDuration::is_positive)
+        .ok_or_else(|| {
+            field_error(
+                "fresh",
+                format!(
+                    "\"{text}\" is not a period of hours, days or weeks such as \"PT26H\" or \"P2D\""
+                ),
+            )
+        })
 }
 
 fn parse_parameters(

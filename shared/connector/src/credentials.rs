@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
-use protime::{Client, Settings, SettingsError, SettingsSource};
+use protime::{Client, Observer, Settings, SettingsError, SettingsSource};
 use tokio::sync::Mutex;
 
 use crate::aws;
@@ -50,6 +50,7 @@ pub enum CredentialsError {
 pub struct HttpClients {
     secrets: aws_sdk_secretsmanager::Client,
     http: reqwest::Client,
+    observer: Observer,
     cached: Mutex<HashMap<String, Cached>>,
 }
 
@@ -59,11 +60,16 @@ struct Cached {
 }
 
 impl HttpClients {
-    /// No client yet; `http` is shared by all of them.
-    pub fn new(secrets: aws_sdk_secretsmanager::Client, http: reqwest::Client) -> Self {
+    /// No client yet; `http` is shared by all of them, and `observer` is told of all their requests.
+    pub fn new(
+        secrets: aws_sdk_secretsmanager::Client,
+        http: reqwest::Client,
+        observer: Observer,
+    ) -> Self {
         Self {
             secrets,
             http,
+            observer,
             cached: Mutex::default(),
         }
     }
@@ -86,7 +92,8 @@ impl HttpClients {
         let client = match (source.read().await, known) {
             (Ok(settings), Some((client, _))) if *client.settings().await == settings => client,
             (Ok(settings), _) => {
-                Arc::new(Client::new(self.http.clone(), settings, Box::new(source)))
+                let client = Client::new(self.http.clone(), settings, Box::new(source));
+                Arc::new(client.observed_by(self.observer.clone()))
             }
             (
                 Err(

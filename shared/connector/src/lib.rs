@@ -15,13 +15,14 @@
 
 pub mod aws;
 pub mod aws_http;
+pub mod clock;
 pub mod connection;
 pub mod credentials;
-pub mod dynamodb;
 pub mod invocation;
+pub mod metrics;
 pub mod page_message;
 pub mod queue;
-pub mod state;
+pub mod store;
 pub mod telemetry;
 pub mod transformer;
 

@@ -144,6 +144,7 @@ impl RunHeader {
             group: self.incoming.clone(),
             body: body.into(),
             attributes,
+            delay_seconds: 0,
         }
     }
 }

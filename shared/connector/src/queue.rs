@@ -15,6 +15,8 @@ use content::{Content, content};
 
 /// The most that one message, and one batch, may hold: 1 MiB, attributes included.
 pub const MESSAGE_LIMIT: usize = 1_048_576;
+/// The most seconds that SQS can wait before it delivers a message.
+pub const LONGEST_DELIVERY_DELAY: u32 = 900;
 /// The most messages that one call may carry.
 const BATCH_ENTRIES: usize = 10;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
@@ -31,6 +33,8 @@ pub struct Message {
     pub body: Body,
     /// String attributes, by name.
     pub attributes: Vec<(&'static str, String)>,
+    /// How many seconds SQS waits before it delivers the message, at most [`LONGEST_DELIVERY_DELAY`]; 0 on FIFO queues.
+    pub delay_seconds: u32,
 }
 
 impl Message {

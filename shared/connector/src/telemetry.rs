@@ -9,7 +9,7 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::Layer;
-use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, Targets, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
@@ -19,6 +19,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 const OURS: [&str; 4] = ["protime", "connector", "subscriber", "publisher"];
 /// The runtime's span carries the request id, so it is needed at every level.
 const RUNTIME_SPAN: &str = "lambda_runtime::layers::trace";
+
+/// Where the runtime logs what a function returns as its error; a line about a panic has the field `error`.
+const RUNTIME_FAILURES: &str = "lambda_runtime::layers::panic";
 
 /// Starts logging to standard output, at the level of the environment variable `LOG_LEVEL`: `trace`, `debug`,
 /// `info` (the default), `warn` or `error`.
@@ -33,6 +36,16 @@ pub fn init() {
     }
 }
 
+/// The namespace of the metrics: the stack's name, from the environment variable `METRICS_NAMESPACE`.
+pub fn namespace() -> String {
+    let name = std::env::var("METRICS_NAMESPACE").unwrap_or_default();
+    if name.is_empty() {
+        "protime-connector".to_owned()
+    } else {
+        name
+    }
+}
+
 /// What [`init`] installs, writing to `writer`.
 pub fn subscriber<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
 where
@@ -43,7 +56,11 @@ where
         .with_default(others)
         .with_targets(OURS.map(|name| (name, level)));
     let everything = events.with_target(RUNTIME_SPAN, level.max(Level::INFO));
-    tracing_subscriber::registry().with(Lines { level, writer }.with_filter(everything))
+    // A function logs its own errors, with more fields.
+    let once = everything.and(filter_fn(|metadata| {
+        metadata.target() != RUNTIME_FAILURES || metadata.fields().field("error").is_some()
+    }));
+    tracing_subscriber::registry().with(Lines { level, writer }.with_filter(once))
 }
 
 /// Writes events as lines.

@@ -79,6 +79,7 @@ fn message(number: usize, size: usize) -> Message {
         group: "clockings".to_owned(),
         body: "x".repeat(size).into(),
         attributes: vec![("type", "t".to_owned())],
+        delay_seconds: 0,
     }
 }
 

@@ -89,3 +89,14 @@ fn only_our_crates_follow_the_level_and_the_request_id_is_never_lost() {
     assert_eq!(messages(Level::WARN), ["bad"]);
     assert_eq!(at(Level::ERROR)[0]["requestId"], "request-1");
 }
+
+#[test]
+fn the_runtime_tells_of_panics_but_not_of_errors_again() {
+    // As lambda_runtime logs them.
+    let lines = lines(Level::INFO, || {
+        tracing::error!(target: "lambda_runtime::layers::panic", "run failed");
+        tracing::error!(target: "lambda_runtime::layers::panic", error = "Any", "user handler panicked");
+    });
+    let [line] = lines.try_into().unwrap();
+    assert_eq!(line["message"], "user handler panicked");
+}

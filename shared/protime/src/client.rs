@@ -38,9 +38,22 @@ impl SettingsSource for Settings {
     }
 }
 
+/// A request that ended, with or without an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exchange {
+    /// How long it took.
+    pub duration: Duration,
+    /// The status of the answer; none where none came.
+    pub status: Option<u16>,
+}
+
+/// What is told of every request to the API and to the token endpoint, for metrics.
+pub type Observer = Arc<dyn Fn(Exchange) + Send + Sync>;
+
 /// A client of one tenant's Protime API. Cheap to share: one per process and secret.
 pub struct Client {
     http: reqwest::Client,
+    observer: Option<Observer>,
     source: Box<dyn SettingsSource>,
     base_uri: Url,
     login: Mutex<Login>,
@@ -77,9 +90,19 @@ impl Client {
         });
         Self {
             http,
+            observer: None,
             source,
             base_uri,
             login,
+        }
+    }
+
+    /// The same client, which tells `observer` of every request.
+    #[must_use]
+    pub fn observed_by(self, observer: Observer) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self
         }
     }
 
@@ -216,12 +239,15 @@ impl Client {
             reason,
             sent,
         };
-        match timeout_at(
+        let started = Instant::now();
+        let result = timeout_at(
             deadline,
             exchange(&self.http, request, grant.settings.log_requests),
         )
-        .await
-        {
+        .await;
+        let status = result.as_ref().ok().and_then(|result| result.as_ref().ok());
+        self.observe(started, status.map(|answer| answer.status));
+        match result {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(broken)) => Err(transport(broken.reason, broken.sent)),
             Err(_) => Err(transport("no answer before the deadline".to_owned(), true)),
@@ -270,13 +296,32 @@ impl Client {
     }
 
     async fn token(&self, settings: &Settings, deadline: Instant) -> Result<Token, Error> {
-        match timeout_at(deadline, token::request(&self.http, settings)).await {
+        let started = Instant::now();
+        let result = match timeout_at(deadline, token::request(&self.http, settings)).await {
             Ok(result) => result,
             Err(_) => Err(Error::TokenEndpoint {
                 reason: "no answer before the deadline".to_owned(),
+                status: None,
                 retryable: true,
                 retry_after: None,
             }),
+        };
+        let status = match &result {
+            Ok(_) => Some(200),
+            Err(Error::ClientRejected { .. }) => Some(401),
+            Err(Error::TokenEndpoint { status, .. }) => *status,
+            Err(_) => None,
+        };
+        self.observe(started, status);
+        result
+    }
+
+    fn observe(&self, started: Instant, status: Option<u16>) {
+        if let Some(observer) = &self.observer {
+            observer(Exchange {
+                duration: started.elapsed(),
+                status,
+            });
         }
     }
 }

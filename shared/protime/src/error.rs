@@ -49,6 +49,8 @@ pub enum Error {
     TokenEndpoint {
         /// What happened.
         reason: String,
+        /// The status of its answer, if there was one.
+        status: Option<u16>,
         /// Whether trying later may help.
         retryable: bool,
         /// When, if the endpoint said so.

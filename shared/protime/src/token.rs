@@ -94,6 +94,7 @@ async fn send(
         .await
         .map_err(|broken| Error::TokenEndpoint {
             reason: broken.reason,
+            status: None,
             retryable: true,
             retry_after: None,
         })?;
@@ -102,6 +103,7 @@ async fn send(
         let reason = format!("it answered {status}");
         return Err(Error::TokenEndpoint {
             reason,
+            status: Some(status),
             retryable: true,
             retry_after: answer.retry_after,
         });
@@ -135,6 +137,7 @@ async fn send(
 fn endpoint_error(reason: &str) -> Error {
     Error::TokenEndpoint {
         reason: reason.to_owned(),
+        status: None,
         retryable: false,
         retry_after: None,
     }

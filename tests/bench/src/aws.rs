@@ -139,6 +139,7 @@ fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> anyhow::Result<V
     {
         "SendMessageBatch" => send_batch(shared, body),
         "GetSecretValue" => Ok(json!({"Name": "bench", "SecretString": shared.secret})),
+        "GetItem" => Ok(json!({})),
         "UpdateItem" => {
             lock(shared).state_writes += 1;
             Ok(json!({}))

@@ -10,7 +10,9 @@ use aws_lambda_events::sqs::SqsEvent;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Json, Router};
+use connector::clock::Clock;
 use connector::credentials::HttpClients;
+use connector::metrics::Metrics;
 use connector::queue::Queue;
 use jiff::{SignedDuration, Timestamp};
 use publisher::{Breaker, OutgoingConnection, Publisher, SETTLE_AFTER, WriteRecords};
@@ -18,6 +20,7 @@ use serde_json::{Value, json};
 use simulator::Options;
 use tokio::time::Instant;
 
+use crate::captured::Captured;
 use crate::fuse::Fuse;
 use crate::{Tenant, variable};
 
@@ -53,6 +56,9 @@ pub struct FakeQueue {
     pub fuse: Arc<Fuse>,
     /// The time; it only moves when told.
     pub now: Timestamp,
+    /// The metrics that the publisher wrote.
+    pub metrics: Captured,
+    clock: Clock,
     queues: Shared,
     sent: u32,
 }
@@ -79,11 +85,16 @@ impl FakeQueue {
         let aws = crate::aws().endpoint_url(proxied).load().await;
         let fake = crate::aws().endpoint_url(&queue_origin).load().await;
         let sqs = aws_sdk_sqs::Client::new(&fake);
+        let clock = Clock::default();
+        let metrics = Captured::default();
+        let sink = Metrics::new("stack", clock.clone(), metrics.clone());
         let publisher = Publisher {
             clients: HttpClients::new(
                 aws_sdk_secretsmanager::Client::new(&aws),
                 protime::http_client().expect("an HTTP client"),
+                sink.observer(),
             ),
+            metrics: sink,
             dead_letters: Queue::new(sqs.clone(), format!("{queue_origin}/000000000000/parked")),
             results: Some(Queue::new(
                 sqs.clone(),
@@ -95,7 +106,7 @@ impl FakeQueue {
             ),
             sqs,
             publish_queue: format!("{queue_origin}/000000000000/publish"),
-            outgoing: OutgoingConnection::default(),
+            outgoing: Ok(OutgoingConnection::default()),
             breaker: Breaker::default(),
             settle_after: SETTLE_AFTER,
         };
@@ -104,6 +115,8 @@ impl FakeQueue {
             publisher,
             fuse,
             now: Timestamp::now(),
+            metrics,
+            clock,
             queues,
             sent: 0,
         }
@@ -135,7 +148,19 @@ impl FakeQueue {
 
     /// Whether no message waits any more.
     pub fn is_empty(&self) -> bool {
-        self.lock().waiting.is_empty()
+        self.len() == 0
+    }
+
+    /// How many messages wait.
+    pub fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// How old the oldest message is.
+    pub fn oldest(&self) -> Option<SignedDuration> {
+        let queues = self.lock();
+        let sent = queues.waiting.iter().map(|waiting| waiting.sent).min();
+        sent.map(|sent| self.now.duration_since(sent))
     }
 
     /// Moves the clock to when the next message can be delivered: the first of a group, or one without.
@@ -196,6 +221,7 @@ impl FakeQueue {
     /// Lets the publisher work on an event. Returns the ids that are to come again.
     pub async fn publish(&self, event: &SqsEvent) -> Vec<String> {
         let deadline = Instant::now() + Duration::from_secs(30);
+        self.clock.set(self.now);
         let response = self
             .publisher
             .publish(event, self.now, deadline)

@@ -1,7 +1,7 @@
-//! Stopping a process at one of its requests: proxies that count, and at the wanted one go silent for ever.
+//! Stopping a process at one of its requests, or losing the answer to it: proxies that count.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -16,16 +16,37 @@ pub struct Fuse {
     count: AtomicU32,
     /// Blows at this request; 0 never.
     at: AtomicU32,
-    /// After it was answered rather than before it was passed on.
-    after: AtomicU32,
+    fault: Mutex<Fault>,
     blown: Notify,
+}
+
+/// What happens at the wanted request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// The process ends before the request is passed on: nothing is answered from then on.
+    #[default]
+    StopBefore,
+    /// The process ends after its effect.
+    StopAfter,
+    /// It takes effect, and the connection breaks before the answer.
+    LoseAnswer,
 }
 
 impl Fuse {
     /// Counts from the start; blows at request `at`, before it is passed on or after it was answered.
     pub fn arm(&self, at: u32, after: bool) {
+        let fault = if after {
+            Fault::StopAfter
+        } else {
+            Fault::StopBefore
+        };
+        self.arm_with(at, fault);
+    }
+
+    /// Counts from the start; at request `at` that happens.
+    pub fn arm_with(&self, at: u32, fault: Fault) {
         self.count.store(0, Ordering::SeqCst);
-        self.after.store(u32::from(after), Ordering::SeqCst);
+        *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
         self.at.store(at, Ordering::SeqCst);
     }
 
@@ -74,8 +95,9 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let fuse = &proxy.fuse;
     let number = fuse.count.fetch_add(1, Ordering::SeqCst) + 1;
     let at = fuse.at.load(Ordering::SeqCst);
-    let after = fuse.after.load(Ordering::SeqCst) == 1;
-    if at > 0 && (number > at || (number == at && !after)) {
+    let fault = *fuse.fault.lock().unwrap_or_else(PoisonError::into_inner);
+    let is_dead = number > at || (number == at && fault == Fault::StopBefore);
+    if at > 0 && is_dead && fault != Fault::LoseAnswer {
         fuse.stop().await;
     }
     let (parts, body) = request.into_parts();
@@ -116,8 +138,13 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
             .body(Body::empty())
             .unwrap_or_default(),
     };
-    if at > 0 && number == at && after {
-        fuse.stop().await;
+    if at > 0 && number == at {
+        match fault {
+            Fault::StopBefore => {}
+            Fault::StopAfter => fuse.stop().await,
+            // It ends the task of this connection, and with it the connection.
+            Fault::LoseAnswer => std::panic::resume_unwind(Box::new("an answer is lost")),
+        }
     }
     response
 }

@@ -1,18 +1,26 @@
 //! The subscriber inside the test's own process, on local AWS: its clock, its time and its death are the test's.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
+    KeyType, Projection, ProjectionType, ScalarAttributeType,
+};
 use aws_sdk_sqs::types::Message;
+use connector::clock::Clock;
 use connector::credentials::HttpClients;
+use connector::metrics::Metrics;
 use connector::queue::Queue;
-use connector::state::{ConnectionState, StateTable};
+use connector::store::{ConnectionState, History, StateTable};
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use simulator::Options;
 use subscriber::{Error, Invocation, Subscriber};
 
+use crate::captured::Captured;
 use crate::fuse::Fuse;
 use crate::{Tenant, variable};
 
@@ -26,8 +34,15 @@ pub struct Inside {
     pub continuations: String,
     /// Stops it.
     pub fuse: Arc<Fuse>,
-    dynamodb: aws_sdk_dynamodb::Client,
-    /// Makes connection names unique, as the state table is shared.
+    /// What tells it the time.
+    pub clock: Clock,
+    /// The metrics that it wrote.
+    pub metrics: Captured,
+    /// `DynamoDB`, past the fuse.
+    pub dynamodb: aws_sdk_dynamodb::Client,
+    /// Its state table.
+    pub table: String,
+    /// Makes connection names unique.
     prefix: String,
 }
 
@@ -55,6 +70,12 @@ impl Inside {
             .expect("its URL");
 
         let direct = crate::aws().load().await;
+        let dynamodb = aws_sdk_dynamodb::Client::new(&direct);
+        let table = format!("{prefix}-state");
+        create_table(&dynamodb, &table).await;
+        let clock = Clock::default();
+        let metrics = Captured::default();
+        let sink = Metrics::new("stack", clock.clone(), metrics.clone());
         let proxied = fuse
             .proxy(&variable("AWS_ENDPOINT_URL"))
             .await
@@ -63,23 +84,27 @@ impl Inside {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let http = protime::http_client().expect("an HTTP client");
         let subscriber = Subscriber {
-            clients: HttpClients::new(aws_sdk_secretsmanager::Client::new(&aws), http),
+            clients: HttpClients::new(
+                aws_sdk_secretsmanager::Client::new(&aws),
+                http,
+                sink.observer(),
+            ),
             continuations: Queue::new(sqs.clone(), &continuations),
             sqs,
             pages_queue: tenant.pages.clone(),
-            state: StateTable::new(
-                aws_sdk_dynamodb::Client::new(&aws),
-                variable("STATE_TABLE_NAME"),
-            ),
+            state: StateTable::new(aws_sdk_dynamodb::Client::new(&aws), &table),
+            metrics: sink,
             checkpoint_interval: Duration::ZERO,
         };
-        let dynamodb = aws_sdk_dynamodb::Client::new(&direct);
         Self {
             tenant,
             subscriber,
             continuations,
             fuse,
+            clock,
+            metrics,
             dynamodb,
+            table,
             prefix,
         }
     }
@@ -126,9 +151,51 @@ impl Inside {
     ) -> Result<Value, Error> {
         static REQUEST: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = REQUEST.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let invocation = Invocation::new(&format!("request-{number}"), now, left);
+        self.handle_as(&format!("request-{number}"), event, now, left)
+            .await
+    }
+
+    /// The same with a request id, which Lambda's retries share.
+    pub async fn handle_as(
+        &self,
+        request_id: &str,
+        event: String,
+        now: Timestamp,
+        left: Duration,
+    ) -> Result<Value, Error> {
+        self.clock.set(now);
+        let invocation = Invocation::new(request_id, &self.clock, left);
         let event = RawValue::from_string(event).expect("JSON");
         self.subscriber.handle(&event, &invocation).await
+    }
+
+    /// Lets the watch look at all connections.
+    pub async fn watch(&self, now: Timestamp) -> Result<Value, Error> {
+        let event = json!({"watch": true}).to_string();
+        self.handle(event, now, Duration::from_mins(1)).await
+    }
+
+    /// Changes an item of the state table behind the subscriber's back.
+    pub async fn set(&self, id: &str, attribute: &str, value: AttributeValue) {
+        let update = self
+            .dynamodb
+            .update_item()
+            .table_name(&self.table)
+            .key("id", AttributeValue::S(id.to_owned()))
+            .update_expression("SET #name = :value")
+            .expression_attribute_names("#name", attribute)
+            .expression_attribute_values(":value", value);
+        update.send().await.expect("the table");
+    }
+
+    /// Removes an item of the state table.
+    pub async fn remove(&self, id: &str) {
+        let delete = self
+            .dynamodb
+            .delete_item()
+            .table_name(&self.table)
+            .key("id", AttributeValue::S(id.to_owned()));
+        delete.send().await.expect("the table");
     }
 
     /// The event by which SQS delivers a continuation.
@@ -143,26 +210,66 @@ impl Inside {
 
     /// What is remembered of a connection.
     pub async fn state(&self, name: &str) -> ConnectionState {
-        let key = aws_sdk_dynamodb::types::AttributeValue::S(format!(
-            "connection/{}",
-            self.incoming(name)
-        ));
-        let get = self
-            .dynamodb
-            .get_item()
-            .table_name(variable("STATE_TABLE_NAME"))
-            .key("id", key)
-            .consistent_read(true);
-        let item = get
-            .send()
-            .await
-            .expect("the table")
-            .item
-            .unwrap_or_default();
-        let json = item
-            .get("state")
-            .and_then(|state| state.as_s().ok().cloned());
+        let id = format!("connection/{}", self.incoming(name));
+        let json = self.text(&id, "state").await;
         json.map(|json| serde_json::from_str(&json).expect("state"))
             .unwrap_or_default()
     }
+
+    /// The last runs of a connection.
+    pub async fn history(&self, name: &str) -> History {
+        let id = format!("history/{}", self.incoming(name));
+        let json = self.text(&id, "history").await;
+        json.map(|json| serde_json::from_str(&json).expect("a history"))
+            .unwrap_or_default()
+    }
+
+    async fn text(&self, id: &str, attribute: &str) -> Option<String> {
+        let item = self.item(id).await;
+        item.get(attribute)
+            .and_then(|value| value.as_s().ok().cloned())
+    }
+
+    /// An item of the state table.
+    pub async fn item(&self, id: &str) -> HashMap<String, AttributeValue> {
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key("id", AttributeValue::S(id.to_owned()))
+            .consistent_read(true);
+        let answer = get.send().await.expect("the table");
+        answer.item.unwrap_or_default()
+    }
+}
+
+/// A table as the template has it.
+async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
+    let key = |name: &str, kind: KeyType| {
+        let key = KeySchemaElement::builder()
+            .attribute_name(name)
+            .key_type(kind);
+        key.build().expect("a key")
+    };
+    let string = |name: &str| {
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(ScalarAttributeType::S);
+        attribute.build().expect("an attribute")
+    };
+    let keys_only = Projection::builder().projection_type(ProjectionType::KeysOnly);
+    let index = GlobalSecondaryIndex::builder()
+        .index_name("connections")
+        .key_schema(key("kind", KeyType::Hash))
+        .key_schema(key("id", KeyType::Range))
+        .projection(keys_only.build());
+    let create = dynamodb
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(string("id"))
+        .attribute_definitions(string("kind"))
+        .key_schema(key("id", KeyType::Hash))
+        .global_secondary_indexes(index.build().expect("an index"));
+    create.send().await.expect("a table can be created");
 }

@@ -10,6 +10,8 @@
 )]
 #![expect(clippy::missing_panics_doc, reason = "as above")]
 
+pub mod account;
+pub mod captured;
 pub mod fake_queue;
 pub mod fuse;
 pub mod inside;
@@ -51,6 +53,8 @@ pub struct Tenant {
     pub client: String,
     /// The queue's URL.
     pub pages: String,
+    /// Where the functions reach that Protime.
+    pub base_uri: String,
 }
 
 /// What an invocation ended with.
@@ -217,6 +221,7 @@ impl Tenant {
             .expect("it has a URL");
         let tenant = Self {
             stack,
+            base_uri: protime.base_uri(),
             protime,
             client,
             pages,
@@ -234,7 +239,7 @@ impl Tenant {
 
     /// A Protime whose requests pass a fuse.
     pub async fn behind(fuse: &Arc<Fuse>, options: Options) -> Self {
-        let tenant = Self::with(options, &json!({})).await;
+        let mut tenant = Self::with(options, &json!({})).await;
         let base_uri = fuse
             .proxy(&tenant.protime.base_uri())
             .await
@@ -243,6 +248,7 @@ impl Tenant {
         tenant
             .store_secret_with(&json!({"base_uri": base_uri, "access_token_url": token_url}))
             .await;
+        tenant.base_uri = base_uri;
         tenant
     }
 

@@ -65,6 +65,10 @@ pub(super) fn content(queue_url: &str, fifo: bool, batch: &[Message]) -> Bytes {
             json.push(b'}');
         }
         json.push(b'}');
+        if message.delay_seconds > 0 {
+            json.extend_from_slice(br#","DelaySeconds":"#);
+            json.extend_from_slice(message.delay_seconds.to_string().as_bytes());
+        }
         if fifo {
             json.extend_from_slice(br#","MessageGroupId":"#);
             string(&mut json, &message.group);
@@ -146,6 +150,7 @@ mod tests {
                 group: "group \"one\"".to_owned(),
                 body,
                 attributes: vec![("type", "a\\b".to_owned())],
+                delay_seconds: 7,
             };
             let content = content("https://sqs/queue", true, &[message.clone(), message]);
             let content: Value = serde_json::from_slice(&content).unwrap();
@@ -153,6 +158,7 @@ mod tests {
                 "Id": id,
                 "MessageBody": pieces.concat(),
                 "MessageAttributes": {"type": {"DataType": "String", "StringValue": "a\\b"}},
+                "DelaySeconds": 7,
                 "MessageGroupId": "group \"one\"",
                 "MessageDeduplicationId": deduplication_id("id"),
             });

@@ -100,10 +100,11 @@ async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
                 .run_at(&connection(&name, run), later(5), Duration::from_mins(1))
                 .await
                 .unwrap();
-            assert_eq!(
-                (&outcome["status"], &outcome["run"]),
-                (&json!("completed"), &json!(run)),
-                "stopped at {at}, after: {after}"
+            // It may have completed just before it was stopped.
+            let is_done = !is_new && outcome["reason"] == "this run has completed before";
+            assert!(
+                outcome["run"] == json!(run) && (outcome["status"] == "completed" || is_done),
+                "stopped at {at}, after: {after}: {outcome}"
             );
             let mut sent = ids(&inside).await;
             let mut all = before;
@@ -187,12 +188,12 @@ async fn without_state_protime_is_not_asked() {
     let mut inside = Inside::new(Options::default()).await;
     let aws = end_to_end::aws().load().await;
     inside.subscriber.state =
-        connector::state::StateTable::new(aws_sdk_dynamodb::Client::new(&aws), "no-such-table");
+        connector::store::StateTable::new(aws_sdk_dynamodb::Client::new(&aws), "no-such-table");
     let error = inside
         .run(&json!({"entity": "departments"}))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), "State");
+    assert_eq!(error.kind().name(), "State");
     assert!(error.to_string().contains("no-such-table"), "{error}");
     assert!(inside.tenant.targets().is_empty());
 }

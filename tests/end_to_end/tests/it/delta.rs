@@ -191,7 +191,7 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
     other["incoming"] = json!("other");
     inside.run(&clockings()).await.unwrap();
     let error = inside.run(&other).await.unwrap_err();
-    assert_eq!(error.kind(), "DeltaConflict");
+    assert_eq!(error.kind().name(), "DeltaConflict");
     assert!(
         error
             .to_string()
@@ -222,7 +222,7 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
         "once taken over, it is polled"
     );
     assert_eq!(
-        inside.run(&clockings()).await.unwrap_err().kind(),
+        inside.run(&clockings()).await.unwrap_err().kind().name(),
         "DeltaConflict"
     );
 
@@ -262,7 +262,9 @@ async fn a_transformer_sees_when_the_last_completed_run_was_due() {
     let inside = inside().await;
     let connection = json!({"entity": "clockings", "scheduled": "2026-11-20T10:00:00Z", "transform": ".query.filter = \"date ge '\\($last // \"2026-11-01\" | .[:10])'\""});
     inside.run(&connection).await.unwrap();
-    inside.run(&connection).await.unwrap();
+    let mut next = connection.clone();
+    next["scheduled"] = json!("2026-11-21T10:00:00Z");
+    inside.run(&next).await.unwrap();
     let targets = inside.tenant.targets();
     let firsts: Vec<&String> = targets
         .iter()
@@ -272,6 +274,14 @@ async fn a_transformer_sees_when_the_last_completed_run_was_due() {
         firsts[0].ends_with("%272026-11-01%27") && firsts[1].ends_with("%272026-11-20%27"),
         "{firsts:?}"
     );
+    // A schedule that fires twice for the same time is one run.
+    let outcome = inside.run(&next).await.unwrap();
+    assert_eq!(outcome["status"], "skipped");
+    assert_eq!(
+        outcome["run"],
+        format!("{}@2026-11-21T10:00:00Z", inside.incoming("test"))
+    );
+    assert_eq!(inside.tenant.targets().len(), targets.len());
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use aws_sdk_sqs::types::QueueAttributeName;
 use end_to_end::Tenant;
 use end_to_end::inside::Inside;
 use jiff::Timestamp;
@@ -157,13 +158,17 @@ async fn a_continuation_waits_for_a_live_lease() {
     });
     assert_eq!(scheduled.unwrap()["status"], "completed");
     assert_eq!(
-        continued.unwrap()["batchItemFailures"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1,
-        "deferred"
+        continued.unwrap()["batchItemFailures"],
+        json!([]),
+        "a delayed message takes its place, so that waiting uses up no receives"
     );
+    let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+    let attributes = inside.tenant.stack.sqs.get_queue_attributes();
+    let attributes = attributes
+        .queue_url(&inside.continuations)
+        .attribute_names(delayed.clone());
+    let attributes = attributes.send().await.unwrap().attributes.unwrap();
+    assert_eq!(attributes[&delayed], "1");
     let before = inside.tenant.protime.requests().len();
     inside
         .handle(continuation, Timestamp::now(), minute)

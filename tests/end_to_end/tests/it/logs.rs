@@ -1,6 +1,7 @@
 //! What the logs must have, and must never have.
 
-use end_to_end::{Tenant, eventually, variable};
+use aws_sdk_lambda::types::Environment;
+use end_to_end::{Stack, Tenant, eventually, variable};
 use serde_json::{Value, json};
 use simulator::Options;
 
@@ -73,6 +74,14 @@ async fn no_secret_token_or_record_content_is_in_any_log() {
         requests.iter().any(|line| line["level"] == "DEBUG"),
         "debug lines are there"
     );
+    for metric in ["Records", "Parked"] {
+        assert!(
+            requests
+                .iter()
+                .any(|line| !line["_aws"].is_null() && !line[metric].is_null()),
+            "the lines of {metric} are there"
+        );
+    }
 
     let everything =
         lines.join("\n") + &std::fs::read_to_string(variable("LOCAL_AWS_LOG")).unwrap();
@@ -88,4 +97,103 @@ async fn no_secret_token_or_record_content_is_in_any_log() {
     }
     // The continuation of the second page was logged without its token.
     assert!(everything.contains("continuationToken=..."));
+}
+
+/// The lines that have a field of that value.
+async fn lines_of(stack: &Stack, field: &str, value: &str) -> Vec<Value> {
+    let lines = stack.log_lines().await;
+    let lines = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|line| line[field] == value).collect()
+}
+
+#[tokio::test]
+async fn a_failed_run_is_one_line_with_the_fields_that_readme_names() {
+    let tenant = Tenant::new().await;
+    let (client, incoming) = (tenant.client.as_str(), tenant.incoming());
+    let connection =
+        json!({"entity": "people", "transform": ".path = 1", "run": "wrong-parameters"});
+    let failed = tenant.subscribe(connection).await;
+    let lines = lines_of(&tenant.stack, "incoming", &incoming).await;
+    let errors: Vec<&Value> = lines
+        .iter()
+        .filter(|line| line["level"] == "ERROR")
+        .collect();
+    let [line] = errors.as_slice() else {
+        panic!("not one line: {errors:#?}")
+    };
+    let field = |name: &str| line[name].as_str().unwrap_or_default();
+    assert_eq!(field("message"), "run failed");
+    assert_eq!(field("kind"), "InvalidParameters");
+    assert_eq!(field("kind"), failed.payload["errorType"]);
+    assert_eq!(
+        (field("run"), field("client")),
+        ("wrong-parameters", client)
+    );
+    assert_eq!(field("error"), failed.payload["errorMessage"]);
+    // The runtime does not tell of it again.
+    let request = lines_of(&tenant.stack, "requestId", field("requestId")).await;
+    let errors = request.iter().filter(|line| line["level"] == "ERROR");
+    assert_eq!(errors.count(), 1);
+
+    // An event that is no connection says of itself what it can.
+    let event =
+        json!({"incoming": incoming, "client": client, "run": "no-entity", "entitty": "people"});
+    tenant.invoke(event.to_string()).await;
+    let lines = lines_of(&tenant.stack, "run", "no-entity").await;
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    assert_eq!(lines[0]["kind"], "InvalidConnection");
+    assert_eq!(
+        (&lines[0]["incoming"], &lines[0]["client"]),
+        (&json!(incoming), &json!(client))
+    );
+}
+
+#[tokio::test]
+async fn the_log_level_changes_no_metric() {
+    let tenant = Tenant::new().await;
+    let function = variable("SUBSCRIBER_FUNCTION_NAME");
+    let lambda = &tenant.stack.lambda;
+    let configuration = lambda.get_function_configuration().function_name(&function);
+    let configuration = configuration.send().await.unwrap();
+    let variables = configuration
+        .environment
+        .and_then(|environment| environment.variables);
+    let deployed = variables.unwrap();
+    assert_eq!(deployed["LOG_LEVEL"], "debug");
+    let with_level = |level: &str| {
+        let mut variables = deployed.clone();
+        variables.insert("LOG_LEVEL".to_owned(), level.to_owned());
+        let environment = Environment::builder().set_variables(Some(variables));
+        let update = lambda
+            .update_function_configuration()
+            .function_name(&function);
+        update.environment(environment.build()).send()
+    };
+    let run = async |name: &str| {
+        let run = format!("{}-{name}", tenant.incoming());
+        tenant
+            .completed(json!({"entity": "departments", "run": run}))
+            .await;
+        let mut lines = lines_of(&tenant.stack, "run", &run).await;
+        let metrics: Vec<Value> = lines
+            .extract_if(.., |line| line["_aws"].is_object())
+            .collect();
+        let [metrics] = metrics.as_slice() else {
+            panic!("not one line of metrics: {metrics:#?}")
+        };
+        (metrics["_aws"]["CloudWatchMetrics"].clone(), lines.len())
+    };
+    // Nothing is left to do that only a first run does, such as getting a token.
+    run("first").await;
+    let (metrics, logged) = run("debug").await;
+    with_level("error").await.unwrap();
+    let (at_error, logged_at_error) = run("error").await;
+    with_level("debug").await.unwrap();
+    assert!(
+        logged > 0 && logged_at_error == 0,
+        "{logged} {logged_at_error}"
+    );
+    assert_eq!(metrics, at_error);
 }

@@ -1,7 +1,9 @@
 //! The deployed stack, seen from outside.
 
+mod alarms;
 mod crash;
 mod delta;
+mod earlier;
 mod hand_over;
 mod logs;
 mod memory;
@@ -9,3 +11,4 @@ mod once;
 mod publisher;
 mod split;
 mod subscriber;
+mod watch;

@@ -1,0 +1,130 @@
+//! Deferrals: why a message has to come again, and when.
+
+use std::time::Duration;
+
+use strum::{IntoStaticStr, VariantArray};
+
+const FIRST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(15);
+/// The longest that SQS can hide a message is 12 hours, counted from its delivery.
+const LONGEST_VISIBILITY: Duration = Duration::from_hours(11);
+
+/// A message that has to come again.
+#[derive(Debug, Clone)]
+pub(crate) struct Deferral {
+    pub(crate) kind: Kind,
+    pub(crate) because: String,
+    /// How long Protime, or the cause, asks to wait.
+    after: Option<Duration>,
+}
+
+/// A stable word for each cause, for queries and README's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[expect(missing_docs, reason = "README's table says what each means")]
+pub enum Kind {
+    InvalidOutgoing,
+    Credentials,
+    ClientRejected,
+    ProtimeUnavailable,
+    Conflict,
+    Settling,
+    Elsewhere,
+    State,
+    DeadLetterQueue,
+    ResultsQueue,
+}
+
+impl Kind {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+
+    /// Of an error of the Protime client that may pass.
+    pub(crate) fn of(error: &protime::Error) -> Self {
+        match error {
+            protime::Error::ClientRejected { .. } => Self::ClientRejected,
+            protime::Error::SettingsUnavailable(_) => Self::Credentials,
+            _ => Self::ProtimeUnavailable,
+        }
+    }
+
+    /// Whether messages wait until somebody corrects the stack, its secret or its rights.
+    pub(crate) fn needs_operator(self) -> bool {
+        match self {
+            Self::InvalidOutgoing
+            | Self::Credentials
+            | Self::State
+            | Self::DeadLetterQueue
+            | Self::ResultsQueue => true,
+            // A rejected client has a metric and an alarm of its own.
+            Self::ClientRejected
+            | Self::ProtimeUnavailable
+            | Self::Conflict
+            | Self::Settling
+            | Self::Elsewhere => false,
+        }
+    }
+}
+
+impl Deferral {
+    pub(crate) fn new(kind: Kind, because: impl Into<String>) -> Self {
+        Self {
+            kind,
+            because: because.into(),
+            after: None,
+        }
+    }
+
+    /// By an error of the Protime client that may pass.
+    pub(crate) fn of(error: &protime::Error) -> Self {
+        let because = error.status().map_or_else(
+            || error.to_string(),
+            |status| format!("Protime answered {status}"),
+        );
+        Self::new(Kind::of(error), because)
+    }
+
+    pub(crate) fn after(self, after: Option<Duration>) -> Self {
+        Self { after, ..self }
+    }
+
+    /// How long the message waits: what was asked for, else longer with every delivery. In whole seconds, rounded up, so
+    /// that none comes back at once.
+    pub(crate) fn delay(&self, receive_count: u32) -> Duration {
+        let delay = self
+            .after
+            .unwrap_or_else(|| backoff(receive_count))
+            .min(LONGEST_VISIBILITY);
+        let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0 || delay.is_zero());
+        Duration::from_secs(seconds)
+    }
+
+    pub(crate) fn log(&self, message_id: &str, delay: Duration) {
+        let (kind, because) = (self.kind.name(), &self.because);
+        let seconds = delay.as_secs();
+        if self.kind.needs_operator() || self.kind == Kind::ClientRejected {
+            tracing::error!(
+                messageId = message_id,
+                kind,
+                delaySeconds = seconds,
+                error = because,
+                "deferred"
+            );
+        } else {
+            tracing::warn!(
+                messageId = message_id,
+                kind,
+                delaySeconds = seconds,
+                because,
+                "deferred"
+            );
+        }
+    }
+}
+
+/// One second doubling to fifteen minutes, with full jitter.
+pub(crate) fn backoff(receive_count: u32) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << receive_count.saturating_sub(1).min(16));
+    doubled.min(LONGEST).mul_f64(fastrand::f64())
+}

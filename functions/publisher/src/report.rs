@@ -1,0 +1,97 @@
+//! What a batch tells the operator, as metrics.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use connector::metrics::{Line, Metric};
+use jiff::SignedDuration;
+
+use crate::{Deferral, Kind, Publisher, Verdict};
+
+/// What has become of the messages of a batch.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(Mutex<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    written: u64,
+    settled: u64,
+    deferred: BTreeMap<&'static str, u64>,
+    rejected: u64,
+    errors: u64,
+    parked: BTreeMap<&'static str, u64>,
+    /// In seconds.
+    waits: Vec<f64>,
+}
+
+/// How a message ended, as far as it is counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ended {
+    Written,
+    Settled,
+    Parked(&'static str),
+}
+
+impl Ended {
+    pub(crate) fn of(verdict: &Verdict) -> Option<Self> {
+        match verdict {
+            Verdict::Written(_) => Some(Self::Written),
+            Verdict::Settled(_) => Some(Self::Settled),
+            Verdict::Parked(parking) | Verdict::ParkedForeign(parking) => {
+                Some(Self::Parked(parking.reason.as_str()))
+            }
+            Verdict::WrittenBefore(_) | Verdict::Acknowledged | Verdict::Deferred(_) => None,
+        }
+    }
+}
+
+impl Tally {
+    /// Counts a message that has ended.
+    pub(crate) fn ended(&self, ended: Ended, waited: SignedDuration) {
+        let mut counts = self.lock();
+        match ended {
+            Ended::Written => counts.written += 1,
+            Ended::Settled => {
+                counts.written += 1;
+                counts.settled += 1;
+            }
+            Ended::Parked(reason) => *counts.parked.entry(reason).or_default() += 1,
+        }
+        counts.waits.push(waited.as_secs_f64().max(0.0));
+    }
+
+    pub(crate) fn deferred(&self, deferral: &Deferral) {
+        let mut counts = self.lock();
+        *counts.deferred.entry(deferral.kind.name()).or_default() += 1;
+        counts.rejected += u64::from(deferral.kind == Kind::ClientRejected);
+        counts.errors += u64::from(deferral.kind.needs_operator());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Publisher {
+    /// One line for the batch, and one for each reason for which messages were parked.
+    pub(crate) fn report(&self, tally: Tally) {
+        let counts = tally.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut line = Line::new()
+            .value(Metric::Written, counts.written)
+            .value(Metric::Settled, counts.settled)
+            .value(Metric::Deferred, counts.deferred.values().sum::<u64>())
+            .value(Metric::ClientRejected, counts.rejected)
+            .value(Metric::PublisherErrors, counts.errors);
+        if !counts.waits.is_empty() {
+            line = line.value(Metric::QueueWait, counts.waits);
+        }
+        for (kind, count) in counts.deferred {
+            line = line.property(&format!("deferred{kind}"), count);
+        }
+        self.metrics.write_with_requests(line);
+        for (reason, count) in counts.parked {
+            let line = Line::new().value(Metric::Parked, count);
+            self.metrics.write(line.property("reason", reason));
+        }
+    }
+}

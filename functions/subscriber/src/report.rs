@@ -1,0 +1,110 @@
+//! What an invocation tells the operator: one line of metrics, and one error line if it failed.
+
+use connector::connection::IncomingConnection;
+use connector::metrics::{Line, Metric};
+use connector::page_message::Counts;
+use serde::Deserialize;
+
+use crate::{Error, Outcome, Status, Subscriber};
+
+/// What an invocation has done, whatever became of it.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// Accepted by SQS in this invocation.
+    pub(crate) counts: Counts,
+    /// Decoded bytes of the responses.
+    pub(crate) bytes: u64,
+    /// How long each run took that was completed, in seconds; unknown for runs that an earlier release began.
+    pub(crate) durations: Vec<f64>,
+    pub(crate) completed: u64,
+}
+
+/// Whose invocation it is, as far as that is known.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Identity {
+    pub(crate) incoming: Option<String>,
+    pub(crate) run: Option<String>,
+    pub(crate) client: Option<String>,
+}
+
+impl Identity {
+    /// What an event that cannot be used says about itself.
+    pub(crate) fn of_event(event: &str) -> Self {
+        serde_json::from_str(event).unwrap_or_default()
+    }
+}
+
+impl From<&IncomingConnection> for Identity {
+    fn from(connection: &IncomingConnection) -> Self {
+        Self {
+            incoming: Some(connection.incoming.clone()),
+            run: Some(connection.run.clone()),
+            client: Some(connection.client.clone()),
+        }
+    }
+}
+
+impl Subscriber {
+    /// Tells of an invocation that ended.
+    pub(crate) fn report(
+        &self,
+        connection: &IncomingConnection,
+        result: &Result<Outcome, Error>,
+        tally: Tally,
+    ) {
+        let is_skipped = |outcome: &Outcome| outcome.status == Status::Skipped;
+        let error = result.as_ref().err();
+        let mut line = Line::new()
+            .value(Metric::RunsCompleted, tally.completed)
+            .value(Metric::RunsFailed, u64::from(error.is_some()))
+            .value(
+                Metric::RunsSkipped,
+                u64::from(result.as_ref().is_ok_and(is_skipped)),
+            )
+            .value(Metric::Pages, tally.counts.pages)
+            .value(Metric::Records, tally.counts.records)
+            .value(Metric::Bytes, tally.bytes)
+            .value(
+                Metric::ClientRejected,
+                u64::from(error.is_some_and(Error::is_client_rejected)),
+            )
+            .property("incoming", connection.incoming.as_str())
+            .property("run", connection.run.as_str())
+            .property("client", connection.client.as_str())
+            .property("entity", connection.entity.as_str())
+            .property(
+                "status",
+                result
+                    .as_ref()
+                    .map_or("failed", |outcome| outcome.status.name()),
+            );
+        if !tally.durations.is_empty() {
+            line = line.value(Metric::RunDuration, tally.durations);
+        }
+        if let Some(error) = error {
+            line = line.property("kind", error.kind().name());
+            log(&connection.into(), error);
+        }
+        self.metrics.write_with_requests(line);
+    }
+
+    /// Tells of an invocation that failed before a connection was known.
+    pub(crate) fn report_failure(&self, identity: &Identity, error: &Error) {
+        log(identity, error);
+        let line = Line::new()
+            .value(Metric::RunsFailed, 1)
+            .property("kind", error.kind().name());
+        self.metrics.write(line);
+    }
+}
+
+/// The one line of a failure, with the fields that README's table tells to look for.
+fn log(identity: &Identity, error: &Error) {
+    let Identity {
+        incoming,
+        run,
+        client,
+    } = identity;
+    tracing::error!(kind = error.kind().name(), incoming, run, client, %error, "run failed");
+}

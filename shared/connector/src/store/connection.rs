@@ -1,0 +1,132 @@
+//! The state of a connection.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::item::{Item, string_of};
+use super::{StateError, connection_id};
+use crate::page_message::Counts;
+
+/// What a run leaves behind for the next.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct ConnectionState {
+    /// A run that has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<Checkpoint>,
+    /// An established delta.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta: Option<Delta>,
+    /// The last run that completed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<LastRun>,
+}
+
+/// How far a run has come. It never points past what SQS has accepted.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Of the event that started the run.
+    pub fingerprint: String,
+    /// The run's id.
+    pub run: String,
+    /// When it was due.
+    pub scheduled: Timestamp,
+    /// When it began; unknown of runs that an earlier release began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// The event that started it, by which any invocation can go on; earlier releases kept it in the continuation only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<String>,
+    /// `full`, `initial` or `delta`.
+    pub sync: String,
+    /// The URL of the collection or resource.
+    pub source: String,
+    /// The independent requests of the run.
+    pub chains: Vec<Chain>,
+}
+
+/// One of the independent requests of a run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Chain {
+    /// The URL of its first page.
+    pub first: String,
+    /// The URL of the next page; none when all are sent.
+    pub next: Option<String>,
+    /// The number of the next page.
+    pub page: u64,
+    /// What was sent so far.
+    pub counts: Counts,
+    /// Bytes of Protime's responses so far.
+    pub bytes: u64,
+    /// Whether it had to begin again once.
+    #[serde(default)]
+    pub restarted: bool,
+    /// The delta link of its last page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delta_link: Option<String>,
+}
+
+/// An established delta.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// Where changes are polled next.
+    pub link: String,
+    /// When Protime sent the link.
+    pub polled: Timestamp,
+    /// Of the event that started the delta.
+    pub fingerprint: String,
+}
+
+/// A run that completed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastRun {
+    /// Its id.
+    pub run: String,
+    /// When it was due.
+    pub scheduled: Timestamp,
+    /// What it did.
+    pub counts: Counts,
+}
+
+/// A run that could not start when it was due, since another was under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Due {
+    /// Its id.
+    pub run: String,
+    /// When it was due.
+    pub scheduled: Timestamp,
+    /// Its event.
+    pub event: String,
+}
+
+impl Checkpoint {
+    /// Whether all pages are sent.
+    pub fn is_finished(&self) -> bool {
+        self.chains.iter().all(|chain| chain.next.is_none())
+    }
+}
+
+impl ConnectionState {
+    pub(super) fn to_json(&self) -> String {
+        // State is plain data with string keys, which always is JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    pub(super) fn of(item: &Item, incoming: &str) -> Result<Self, StateError> {
+        let Some(json) = string_of(item, "state") else {
+            return Ok(Self::default());
+        };
+        serde_json::from_str(json).map_err(|source| StateError::Malformed {
+            id: connection_id(incoming),
+            source,
+        })
+    }
+}
+
+/// The runs that are due, in their order. What cannot be read is left out: it would keep the connection from running.
+pub(super) fn due_of(item: &Item) -> Vec<Due> {
+    let list = item.get("due").and_then(|due| due.as_l().ok());
+    let texts = list.into_iter().flatten().filter_map(|due| due.as_s().ok());
+    texts
+        .filter_map(|json| serde_json::from_str(json).ok())
+        .collect()
+}

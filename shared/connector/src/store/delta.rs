@@ -1,0 +1,88 @@
+//! Who has the one delta that Protime keeps per client and collection.
+
+use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use jiff::{SignedDuration, Timestamp};
+
+use super::item::{Item, number, refused_item, string_of, text, time};
+use super::{DELTA_LIFE, StateError, StateTable};
+
+/// Ownership that lapsed is kept this long, for people to look at.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+
+/// What came of claiming a delta.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeltaClaim {
+    /// It was this connection's before.
+    Kept,
+    /// It was nobody's, or another connection's until now.
+    TakenOver,
+    /// Another connection has it.
+    OwnedBy(String),
+}
+
+impl StateTable {
+    /// Claims the one delta that Protime keeps per client and collection.
+    pub async fn claim_delta(
+        &self,
+        delta: &str,
+        incoming: &str,
+        now: Timestamp,
+        takeover: bool,
+    ) -> Result<DeltaClaim, StateError> {
+        let mut update = self
+            .update(&format!("delta/{delta}"))
+            .update_expression(
+                "SET #owner = :owner, lapses = if_not_exists(lapses, :lapses), expires = :expires",
+            )
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(incoming))
+            .expression_attribute_values(":lapses", time(now + DELTA_LIFE))
+            .expression_attribute_values(":expires", number((now + DELTA_LIFE + KEPT).as_second()))
+            .return_values(ReturnValue::AllOld)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if !takeover {
+            update = update
+                .condition_expression(
+                    "attribute_not_exists(#owner) OR #owner = :owner OR lapses < :now",
+                )
+                .expression_attribute_values(":now", time(now));
+        }
+        match update.send().await {
+            Ok(answer) => Ok(match answer.attributes.as_ref().and_then(owner) {
+                Some(owner) if owner == incoming => DeltaClaim::Kept,
+                _ => DeltaClaim::TakenOver,
+            }),
+            Err(error) => {
+                let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
+                Ok(DeltaClaim::OwnedBy(owner(&item).unwrap_or_default()))
+            }
+        }
+    }
+
+    /// Counts the 72 hours of a delta from `now`, after a successful poll.
+    pub async fn renew_delta(
+        &self,
+        delta: &str,
+        incoming: &str,
+        now: Timestamp,
+    ) -> Result<(), StateError> {
+        let update = self
+            .update(&format!("delta/{delta}"))
+            .update_expression("SET lapses = :lapses, expires = :expires")
+            .condition_expression("#owner = :owner")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(incoming))
+            .expression_attribute_values(":lapses", time(now + DELTA_LIFE))
+            .expression_attribute_values(":expires", number((now + DELTA_LIFE + KEPT).as_second()));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            // Taken over meanwhile: the next run is told so.
+            Err(error) if refused_item(&error).is_some() => Ok(()),
+            Err(error) => Err(self.unreachable(&error)),
+        }
+    }
+}
+
+fn owner(item: &Item) -> Option<String> {
+    string_of(item, "owner").map(str::to_owned)
+}

@@ -1,0 +1,281 @@
+//! The last runs of a connection.
+
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::item::{Item, number, number_of, refused_item, string_of, text};
+use super::{Lease, StateError, StateTable, VERSION, history_id};
+use crate::page_message::Counts;
+
+/// How many runs of each sort are remembered: completed ones, and others.
+const KEPT: usize = 20;
+/// A connection is overdue after the longest gap between its schedule's times, and a quarter, and an hour.
+const GAP_PERCENT: i32 = 125;
+const GRACE: SignedDuration = SignedDuration::from_hours(1);
+
+/// What is remembered of a connection's runs.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// When the connection was first run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_seen: Option<Timestamp>,
+    /// After how long without a completed run the connection is overdue, if its event says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fresh: Option<SignedDuration>,
+    /// In the order in which they began.
+    pub runs: Vec<RunRecord>,
+    /// How often the item was written when this was read.
+    #[serde(skip)]
+    revision: i64,
+}
+
+/// One run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Its id.
+    pub run: String,
+    /// Of its event.
+    pub fingerprint: String,
+    /// When it was due; none for a run that was started by hand.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Timestamp>,
+    /// When it began.
+    pub started: Timestamp,
+    /// When it last ended, with success or without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Timestamp>,
+    /// How it stands.
+    pub status: RunStatus,
+    /// What it has done.
+    pub counts: Counts,
+    /// Why it last failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunStatus {
+    /// It has begun; nothing more is known.
+    Started,
+    /// All its pages are in the queue.
+    Completed,
+    /// Its last invocation failed.
+    Failed,
+}
+
+/// Why a run failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// A stable word.
+    pub kind: String,
+    /// The whole message.
+    pub message: String,
+}
+
+impl History {
+    /// Remembers a run, in the place of what was known of it.
+    pub fn record(&mut self, record: RunRecord) {
+        self.first_seen.get_or_insert(record.started);
+        match self.runs.iter_mut().find(|run| run.run == record.run) {
+            Some(run) => *run = record,
+            None => self.runs.push(record),
+        }
+        for completed in [true, false] {
+            let is_kind = |run: &RunRecord| (run.status == RunStatus::Completed) == completed;
+            let mut surplus = self
+                .runs
+                .iter()
+                .filter(|run| is_kind(run))
+                .count()
+                .saturating_sub(KEPT);
+            self.runs.retain(|run| {
+                let drop = surplus > 0 && is_kind(run);
+                surplus -= usize::from(drop);
+                !drop
+            });
+        }
+    }
+
+    /// What is known of a run.
+    pub fn run(&self, run: &str) -> Option<&RunRecord> {
+        self.runs.iter().find(|record| record.run == run)
+    }
+
+    /// When a run last completed.
+    pub fn last_completed(&self) -> Option<Timestamp> {
+        let completed = self
+            .runs
+            .iter()
+            .filter(|run| run.status == RunStatus::Completed);
+        completed.filter_map(|run| run.ended).max()
+    }
+
+    /// For how long the connection has been overdue, if it can be and is.
+    pub fn overdue(&self, now: Timestamp) -> Option<SignedDuration> {
+        let since = self.last_completed().max(self.first_seen)?;
+        let over = now.duration_since(since) - self.freshness()?;
+        over.is_positive().then_some(over)
+    }
+
+    /// How long the connection may be without a completed run: what its event says, else by its schedule. Without
+    /// either, a connection is run by hand and never overdue.
+    fn freshness(&self) -> Option<SignedDuration> {
+        if self.fresh.is_some() {
+            return self.fresh;
+        }
+        let mut times: Vec<Timestamp> = self.runs.iter().filter_map(|run| run.scheduled).collect();
+        times.sort_unstable();
+        times.dedup();
+        let gaps = times.windows(2).map(|pair| pair[1].duration_since(pair[0]));
+        Some(gaps.max()? * GAP_PERCENT / 100 + GRACE)
+    }
+
+    pub(super) fn of(item: &Item, incoming: &str) -> Result<Self, StateError> {
+        let Some(json) = string_of(item, "history") else {
+            return Ok(Self::default());
+        };
+        let history: Self = serde_json::from_str(json).map_err(|source| StateError::Malformed {
+            id: history_id(incoming),
+            source,
+        })?;
+        Ok(Self {
+            revision: number_of(item, "revision").unwrap_or(0),
+            ..history
+        })
+    }
+
+    pub(super) fn to_json(&self) -> String {
+        // As with the state.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}
+
+impl StateTable {
+    /// The last runs of a connection.
+    pub async fn history(&self, incoming: &str) -> Result<History, StateError> {
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(&history_id(incoming)))
+            .consistent_read(true);
+        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
+        History::of(&answer.item.unwrap_or_default(), incoming)
+    }
+
+    /// Stores the last runs, unless another attempt has stored them since they were read: then that one goes on.
+    pub async fn save_history(
+        &self,
+        lease: &Lease,
+        history: &mut History,
+    ) -> Result<(), StateError> {
+        let next = history.revision + 1;
+        let mut update = self
+            .update(&history_id(lease.incoming()))
+            .update_expression(
+                "SET history = :history, revision = :next, written_by = :token, version = :version",
+            )
+            .expression_attribute_values(":history", text(&history.to_json()))
+            .expression_attribute_values(":next", number(next))
+            .expression_attribute_values(":token", text(lease.token()))
+            .expression_attribute_values(":version", number(VERSION))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        update = match history.revision {
+            0 => update.condition_expression("attribute_not_exists(revision)"),
+            held => update
+                .condition_expression("revision = :held")
+                .expression_attribute_values(":held", number(held)),
+        };
+        if let Err(error) = update.send().await {
+            let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
+            let is_ours = string_of(&item, "written_by") == Some(lease.token())
+                && number_of(&item, "revision") == Some(next);
+            if !is_ours {
+                return Err(StateError::LeaseLost(lease.incoming().to_owned()));
+            }
+        }
+        history.revision = next;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn run(scheduled: Option<&str>, started: &str, status: RunStatus) -> RunRecord {
+        RunRecord {
+            run: started.to_owned(),
+            fingerprint: String::new(),
+            scheduled: scheduled.map(time),
+            started: time(started),
+            ended: Some(time(started)),
+            status,
+            counts: Counts::default(),
+            error: None,
+        }
+    }
+
+    fn nightly(days: std::ops::RangeInclusive<u32>, status: RunStatus) -> History {
+        let mut history = History::default();
+        for day in days {
+            let at = format!("2026-11-{day:02}T03:00:00Z");
+            history.record(run(Some(&at), &at, status));
+        }
+        history
+    }
+
+    /// From the contract: the longest recent gap between scheduled times times 1.25, plus an hour.
+    #[test]
+    fn a_nightly_connection_is_overdue_after_31_hours() {
+        let history = nightly(1..=5, RunStatus::Completed);
+        assert_eq!(history.overdue(time("2026-11-06T10:00:00Z")), None);
+        assert_eq!(
+            history.overdue(time("2026-11-06T10:00:07Z")),
+            Some(SignedDuration::from_secs(7))
+        );
+    }
+
+    #[test]
+    fn one_that_never_completed_counts_from_when_it_was_first_seen() {
+        let history = nightly(1..=2, RunStatus::Failed);
+        assert_eq!(history.overdue(time("2026-11-02T10:00:00Z")), None);
+        assert!(history.overdue(time("2026-11-02T10:00:01Z")).is_some());
+    }
+
+    #[test]
+    fn what_the_event_says_wins() {
+        let mut history = nightly(1..=5, RunStatus::Completed);
+        history.fresh = Some(SignedDuration::from_hours(2));
+        assert!(history.overdue(time("2026-11-05T05:00:00Z")).is_none());
+        assert!(history.overdue(time("2026-11-05T05:00:01Z")).is_some());
+    }
+
+    #[test]
+    fn a_connection_that_is_run_by_hand_is_never_overdue() {
+        let mut history = History::default();
+        history.record(run(None, "2026-11-01T03:00:00Z", RunStatus::Completed));
+        history.record(run(None, "2026-11-02T03:00:00Z", RunStatus::Failed));
+        assert_eq!(history.overdue(time("2027-11-01T03:00:00Z")), None);
+    }
+
+    #[test]
+    fn failures_do_not_push_out_completed_runs() {
+        let mut history = nightly(1..=3, RunStatus::Completed);
+        for minute in 0..50 {
+            let at = format!("2026-11-04T03:{minute:02}:00Z");
+            history.record(run(None, &at, RunStatus::Failed));
+        }
+        assert_eq!(history.runs.len(), 3 + KEPT);
+        assert_eq!(history.last_completed(), Some(time("2026-11-03T03:00:00Z")));
+        let newest = history.runs.last().unwrap();
+        assert_eq!(newest.started, time("2026-11-04T03:49:00Z"));
+    }
+}

@@ -1,0 +1,408 @@
+//! The lease of a connection, and every write that needs it.
+
+use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use jiff::Timestamp;
+
+use super::connection::due_of;
+use super::item::{Item, count_of, number, refused_item, string_of, text, time, time_of};
+use super::{ConnectionState, Due, KIND, StateError, StateTable, VERSION, connection_id};
+
+/// So many runs may be due at once.
+const MOST_DUE: i64 = 10;
+
+/// One attempt at a run.
+#[derive(Debug, Clone)]
+pub struct Attempt<'a> {
+    /// Lambda's request id, which its retries share: they may take the lease back from the attempt that died.
+    pub request_id: &'a str,
+    /// The run's id.
+    pub run: &'a str,
+    token: String,
+}
+
+impl<'a> Attempt<'a> {
+    /// An attempt that no other can be taken for.
+    pub fn new(request_id: &'a str, run: &'a str) -> Self {
+        Self {
+            request_id,
+            run,
+            token: format!("{request_id}/{:016x}", fastrand::u64(..)),
+        }
+    }
+}
+
+/// The right to run a connection, until it is given back or ends by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lease {
+    incoming: String,
+    token: String,
+    generation: u64,
+}
+
+impl Lease {
+    /// Which connection it is for.
+    pub fn incoming(&self) -> &str {
+        &self.incoming
+    }
+
+    /// Which generation the next continuation has to name.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn token(&self) -> &str {
+        &self.token
+    }
+}
+
+/// A lease, and what is remembered of its connection.
+#[derive(Debug)]
+pub struct Leased {
+    /// The lease.
+    pub lease: Lease,
+    /// What earlier runs left behind.
+    pub state: ConnectionState,
+    /// Runs that were due while others were under way.
+    pub due: Vec<Due>,
+    /// Until when Protime is not to be asked.
+    pub not_before: Option<Timestamp>,
+}
+
+/// What came of asking for a lease.
+#[derive(Debug)]
+pub enum Acquired {
+    /// It is ours.
+    Leased(Box<Leased>),
+    /// A run has it until then.
+    Busy {
+        /// When the lease ends at the latest.
+        until: Timestamp,
+        /// The run.
+        run: String,
+    },
+    /// The connection is paused until then.
+    Paused(Timestamp),
+    /// The run that a continuation belongs to has gone on without it, or has ended.
+    Stale,
+}
+
+/// What came of remembering a run that could not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remembered {
+    /// Whoever frees the lease starts it.
+    Due,
+    /// So many runs are due already that this one is not remembered.
+    TooMany,
+    /// The lease is free: the run can start.
+    Free,
+}
+
+/// What a write of the state does besides.
+#[derive(Debug, Clone, Copy, Default)]
+struct Effect {
+    /// Makes continuations of before stale.
+    raises_generation: bool,
+    /// Gives the lease back, at this time.
+    frees: Option<Timestamp>,
+    not_before: Option<Timestamp>,
+    /// The run got on, so that rescues are counted anew.
+    progressed: bool,
+    /// The due run that has begun or failed for good.
+    removes_due: Option<usize>,
+}
+
+/// How an attempt leaves the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ending {
+    /// The time.
+    pub now: Timestamp,
+    /// Until when Protime asked to be left alone.
+    pub not_before: Option<Timestamp>,
+    /// Whether pages were accepted, or the run has ended.
+    pub progressed: bool,
+}
+
+impl StateTable {
+    /// Takes the lease of a connection until `until`, unless an attempt with another request id has it.
+    ///
+    /// A continuation gets it only in the `generation` that it names.
+    pub async fn acquire(
+        &self,
+        incoming: &str,
+        attempt: &Attempt<'_>,
+        now: Timestamp,
+        until: Timestamp,
+        generation: Option<u64>,
+    ) -> Result<Acquired, StateError> {
+        let mut condition = "(attribute_not_exists(lease_until) OR lease_until < :now OR lease_request = :request) AND (attribute_not_exists(paused_until) OR paused_until <= :now)".to_owned();
+        let mut update = self
+            .update(&connection_id(incoming))
+            .update_expression("SET lease_owner = :token, lease_request = :request, lease_run = :run, lease_until = :until, generation = if_not_exists(generation, :zero), first_seen = if_not_exists(first_seen, :now), #kind = :kind, version = :version")
+            .expression_attribute_names("#kind", "kind")
+            .expression_attribute_values(":kind", text(KIND))
+            .expression_attribute_values(":version", number(VERSION))
+            .expression_attribute_values(":token", text(&attempt.token))
+            .expression_attribute_values(":request", text(attempt.request_id))
+            .expression_attribute_values(":run", text(attempt.run))
+            .expression_attribute_values(":until", time(until))
+            .expression_attribute_values(":now", time(now))
+            .expression_attribute_values(":zero", number(0))
+            .return_values(ReturnValue::AllNew)
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(generation) = generation {
+            condition += " AND generation = :generation";
+            update = update.expression_attribute_values(":generation", count(generation));
+        }
+        let item = match update.condition_expression(condition).send().await {
+            Ok(UpdateItemOutput { attributes, .. }) => attributes.unwrap_or_default(),
+            Err(error) => {
+                let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
+                // The SDK asked again after an answer that was lost.
+                if string_of(&item, "lease_owner") != Some(&attempt.token) {
+                    return Ok(refused(&item, now, generation));
+                }
+                item
+            }
+        };
+        let lease = Lease {
+            incoming: incoming.to_owned(),
+            token: attempt.token.clone(),
+            generation: count_of(&item, "generation"),
+        };
+        let not_before = time_of(&item, "not_before");
+        match ConnectionState::of(&item, incoming) {
+            Ok(state) => Ok(Acquired::Leased(Box::new(Leased {
+                lease,
+                state,
+                due: due_of(&item),
+                not_before,
+            }))),
+            Err(error) => {
+                let ending = Ending {
+                    now,
+                    not_before,
+                    progressed: false,
+                };
+                self.release(&lease, None, ending, None).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Stores how far the run has come.
+    pub async fn save(&self, lease: &Lease, state: &ConnectionState) -> Result<(), StateError> {
+        let effect = Effect {
+            progressed: true,
+            ..Effect::default()
+        };
+        self.write(&mut lease.clone(), Some(state), effect).await
+    }
+
+    /// Stores the checkpoint of a run that begins; `due` is its place among the runs that were due.
+    pub async fn begin(
+        &self,
+        lease: &mut Lease,
+        state: &ConnectionState,
+        due: Option<usize>,
+    ) -> Result<(), StateError> {
+        let effect = Effect {
+            raises_generation: true,
+            progressed: true,
+            removes_due: due,
+            ..Effect::default()
+        };
+        self.write(lease, Some(state), effect).await
+    }
+
+    /// Stores the state after a run has ended; the lease stays for the next one.
+    pub async fn end_run(
+        &self,
+        lease: &mut Lease,
+        state: &ConnectionState,
+    ) -> Result<(), StateError> {
+        let effect = Effect {
+            raises_generation: true,
+            progressed: true,
+            ..Effect::default()
+        };
+        self.write(lease, Some(state), effect).await
+    }
+
+    /// Stores the state and gives the lease back. Continuations of before are stale from then on.
+    pub async fn hand_over(
+        &self,
+        lease: &mut Lease,
+        state: &ConnectionState,
+        ending: Ending,
+    ) -> Result<(), StateError> {
+        let effect = Effect {
+            raises_generation: true,
+            frees: Some(ending.now),
+            not_before: ending.not_before,
+            progressed: ending.progressed,
+            removes_due: None,
+        };
+        self.write(lease, Some(state), effect).await
+    }
+
+    /// Gives the lease back after a failure; the continuation that led here can be tried again. Without `state`, what is
+    /// stored stays; `due` is the place of a due run that failed for good.
+    pub async fn release(
+        &self,
+        lease: &Lease,
+        state: Option<&ConnectionState>,
+        ending: Ending,
+        due: Option<usize>,
+    ) -> Result<(), StateError> {
+        let effect = Effect {
+            raises_generation: false,
+            frees: Some(ending.now),
+            not_before: ending.not_before,
+            progressed: ending.progressed,
+            removes_due: due,
+        };
+        self.write(&mut lease.clone(), state, effect).await
+    }
+
+    /// Remembers a run that finds another under way. Of several with `only_newest`, the last one is enough.
+    pub async fn remember_due(
+        &self,
+        incoming: &str,
+        due: &Due,
+        only_newest: bool,
+        now: Timestamp,
+    ) -> Result<Remembered, StateError> {
+        // Plain data with string keys always is JSON.
+        let json = serde_json::to_string(due).unwrap_or_default();
+        let held = "lease_until >= :now";
+        let mut update = self
+            .update(&connection_id(incoming))
+            .expression_attribute_values(":one", AttributeValue::L(vec![text(&json)]))
+            .expression_attribute_values(":now", time(now))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        update = if only_newest {
+            update
+                .update_expression("SET due = :one")
+                .condition_expression(held)
+        } else {
+            update
+                .update_expression("SET due = list_append(if_not_exists(due, :none), :one)")
+                .condition_expression(format!("{held} AND NOT contains(due, :json) AND (attribute_not_exists(due) OR size(due) < :most)"))
+                .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+                .expression_attribute_values(":json", text(&json))
+                .expression_attribute_values(":most", number(MOST_DUE))
+        };
+        match update.send().await {
+            Ok(_) => Ok(Remembered::Due),
+            Err(error) => {
+                let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
+                Ok(
+                    if time_of(&item, "lease_until").is_none_or(|until| until < now) {
+                        Remembered::Free
+                    } else if due_of(&item).contains(due) {
+                        Remembered::Due
+                    } else {
+                        Remembered::TooMany
+                    },
+                )
+            }
+        }
+    }
+
+    /// Runs that are due and the generation that a continuation for them has to name, while no run is under way.
+    pub async fn next_due(
+        &self,
+        incoming: &str,
+        now: Timestamp,
+    ) -> Result<Option<(Due, u64)>, StateError> {
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(&connection_id(incoming)))
+            .projection_expression("due, generation, lease_until")
+            .consistent_read(true);
+        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
+        let item = answer.item.unwrap_or_default();
+        let is_busy = time_of(&item, "lease_until").is_some_and(|until| until >= now);
+        let first = due_of(&item).into_iter().next().filter(|_| !is_busy);
+        Ok(first.map(|due| (due, count_of(&item, "generation"))))
+    }
+
+    async fn write(
+        &self,
+        lease: &mut Lease,
+        state: Option<&ConnectionState>,
+        effect: Effect,
+    ) -> Result<(), StateError> {
+        let next = lease.generation + u64::from(effect.raises_generation);
+        let (mut set, mut remove) = (vec!["generation = :next"], Vec::new());
+        let mut update = self
+            .update(&connection_id(&lease.incoming))
+            .condition_expression("lease_owner = :token AND generation = :held")
+            .expression_attribute_values(":token", text(&lease.token))
+            .expression_attribute_values(":held", count(lease.generation))
+            .expression_attribute_values(":next", count(next))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        if let Some(state) = state {
+            set.push("#state = :state");
+            update = update
+                .expression_attribute_names("#state", "state")
+                .expression_attribute_values(":state", text(&state.to_json()));
+        }
+        if let Some(now) = effect.frees {
+            set.extend(["idle_since = :now", "released_by = :token"]);
+            remove.extend(["lease_owner", "lease_request", "lease_run", "lease_until"]);
+            update = update.expression_attribute_values(":now", time(now));
+        }
+        match effect.not_before {
+            Some(not_before) => {
+                set.push("not_before = :not_before");
+                update = update.expression_attribute_values(":not_before", time(not_before));
+            }
+            None => remove.push("not_before"),
+        }
+        if effect.progressed {
+            remove.push("rescues");
+        }
+        let place = effect.removes_due.map(|place| format!("due[{place}]"));
+        remove.extend(place.as_deref());
+        let mut expression = format!("SET {}", set.join(", "));
+        if !remove.is_empty() {
+            expression = format!("{expression} REMOVE {}", remove.join(", "));
+        }
+        if let Err(error) = update.update_expression(expression).send().await {
+            let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
+            // The SDK asked again after an answer that was lost.
+            let is_done = count_of(&item, "generation") == next
+                && match effect.frees {
+                    Some(_) => string_of(&item, "released_by") == Some(&lease.token),
+                    None => string_of(&item, "lease_owner") == Some(&lease.token),
+                };
+            if !is_done {
+                return Err(StateError::LeaseLost(lease.incoming.clone()));
+            }
+        }
+        lease.generation = next;
+        Ok(())
+    }
+}
+
+/// Why a lease cannot be had, by the item as it is.
+fn refused(item: &Item, now: Timestamp, generation: Option<u64>) -> Acquired {
+    if generation.is_some_and(|generation| generation != count_of(item, "generation")) {
+        return Acquired::Stale;
+    }
+    match time_of(item, "paused_until") {
+        Some(until) if until > now => Acquired::Paused(until),
+        _ => Acquired::Busy {
+            until: time_of(item, "lease_until").unwrap_or(now),
+            run: string_of(item, "lease_run").unwrap_or_default().to_owned(),
+        },
+    }
+}
+
+fn count(value: u64) -> AttributeValue {
+    number(i64::try_from(value).unwrap_or(i64::MAX))
+}

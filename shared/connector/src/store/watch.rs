@@ -1,0 +1,228 @@
+//! What the watch sees of all connections, and how it takes a stranded run up.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use jiff::{SignedDuration, Timestamp};
+
+use super::connection::due_of;
+use super::item::{Item, count_of, number, refused_item, string_of, text, time, time_of};
+use super::{
+    ConnectionState, History, INDEX, KIND, StateError, StateTable, connection_id, history_id,
+};
+
+/// After so many rescues without progress, a run is left alone.
+pub const MOST_RESCUES: u64 = 8;
+/// A run is stranded after it was idle so long; the time doubles with every rescue, up to a day.
+const FIRST_REST: SignedDuration = SignedDuration::from_mins(10);
+const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
+/// Two items a connection, of the hundred that one call reads.
+const CONNECTIONS_A_CALL: usize = 50;
+
+/// A connection, as the watch sees it.
+#[derive(Debug)]
+pub struct Watched {
+    /// Its name.
+    pub incoming: String,
+    /// What its runs left behind.
+    pub state: ConnectionState,
+    /// Its last runs.
+    pub history: History,
+    /// The first of the runs that are due.
+    pub due: Option<String>,
+    /// When it was first run.
+    pub first_seen: Option<Timestamp>,
+    /// Until when somebody has paused it.
+    pub paused_until: Option<Timestamp>,
+    /// How often its unfinished run was taken up without getting on.
+    pub rescues: u64,
+    generation: u64,
+    lease_until: Option<Timestamp>,
+    idle_since: Option<Timestamp>,
+    not_before: Option<Timestamp>,
+}
+
+impl Watched {
+    /// The run that is not finished, or due and not begun.
+    pub fn unfinished(&self) -> Option<&str> {
+        let begun = self.state.checkpoint.as_ref();
+        begun
+            .map(|checkpoint| checkpoint.run.as_str())
+            .or(self.due.as_deref())
+    }
+
+    /// Whether somebody has paused it.
+    pub fn is_paused(&self, now: Timestamp) -> bool {
+        self.paused_until.is_some_and(|until| until > now)
+    }
+
+    /// Whether a run is under way.
+    pub fn is_running(&self, now: Timestamp) -> bool {
+        self.lease_until.is_some_and(|until| until >= now)
+    }
+
+    /// Whether its unfinished run is left alone, since it never got on.
+    pub fn is_given_up(&self, now: Timestamp) -> bool {
+        self.rescues >= MOST_RESCUES
+            && self.unfinished().is_some()
+            && !self.is_running(now)
+            && self.idle(now) >= FIRST_REST
+    }
+
+    /// Whether nobody goes on with its unfinished run.
+    pub fn is_stranded(&self, now: Timestamp) -> bool {
+        let doublings = u32::try_from(self.rescues).unwrap_or(u32::MAX).min(10);
+        let rest = (FIRST_REST * 2_i32.pow(doublings)).min(LONGEST_REST);
+        self.unfinished().is_some()
+            && self.can_go_on()
+            && self.rescues < MOST_RESCUES
+            && !self.is_running(now)
+            && !self.is_paused(now)
+            && self.idle(now) >= rest
+    }
+
+    /// For how long nobody has gone on with it, the wait that Protime asked for left aside.
+    fn idle(&self, now: Timestamp) -> SignedDuration {
+        // An attempt that died leaves its lease, which ends by itself.
+        let since = self.idle_since.max(self.lease_until).max(self.not_before);
+        let since = since.or(self.first_seen).unwrap_or(now);
+        now.duration_since(since)
+    }
+
+    /// Earlier releases kept the event of a run in its continuation only: such a run waits for its schedule.
+    fn can_go_on(&self) -> bool {
+        let begun = self.state.checkpoint.as_ref();
+        begun.is_none_or(|checkpoint| checkpoint.event.is_some())
+    }
+
+    fn of(id: &str, item: &Item, history: &Item) -> Result<Self, StateError> {
+        let incoming = name_of(id).to_owned();
+        Ok(Self {
+            state: ConnectionState::of(item, &incoming)?,
+            history: History::of(history, &incoming)?,
+            due: due_of(item).into_iter().next().map(|due| due.run),
+            first_seen: time_of(item, "first_seen"),
+            paused_until: time_of(item, "paused_until"),
+            rescues: count_of(item, "rescues"),
+            generation: count_of(item, "generation"),
+            lease_until: time_of(item, "lease_until"),
+            idle_since: time_of(item, "idle_since"),
+            not_before: time_of(item, "not_before"),
+            incoming,
+        })
+    }
+}
+
+/// The connection's name in its item's key.
+fn name_of(id: &str) -> &str {
+    id.split_once('/').map_or(id, |(_, name)| name)
+}
+
+impl StateTable {
+    /// All connections, in the order of their names. One whose items cannot be read is an error among the others.
+    pub async fn connections(&self) -> Result<Vec<Result<Watched, StateError>>, StateError> {
+        let mut ids = Vec::new();
+        let mut start = None;
+        loop {
+            let query = self
+                .dynamodb
+                .query()
+                .table_name(&self.table)
+                .index_name(INDEX)
+                .key_condition_expression("#kind = :kind")
+                .expression_attribute_names("#kind", "kind")
+                .expression_attribute_values(":kind", text(KIND))
+                .set_exclusive_start_key(start);
+            let answer = query
+                .send()
+                .await
+                .map_err(|error| self.unreachable(&error))?;
+            let found = answer.items.unwrap_or_default();
+            ids.extend(
+                found
+                    .iter()
+                    .filter_map(|item| string_of(item, "id").map(str::to_owned)),
+            );
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        let mut connections = Vec::new();
+        for ids in ids.chunks(CONNECTIONS_A_CALL) {
+            let mut items = self.items(ids).await?;
+            for id in ids {
+                // Removed since the index was read.
+                let Some(item) = items.remove(id) else {
+                    continue;
+                };
+                let history = items.remove(&history_id(name_of(id))).unwrap_or_default();
+                connections.push(Watched::of(id, &item, &history));
+            }
+        }
+        Ok(connections)
+    }
+
+    /// Those connections and their histories, by id.
+    async fn items(&self, ids: &[String]) -> Result<HashMap<String, Item>, StateError> {
+        let mut keys = KeysAndAttributes::builder().consistent_read(true);
+        for id in ids {
+            for id in [id.clone(), history_id(name_of(id))] {
+                keys = keys.keys(HashMap::from([("id".to_owned(), text(&id))]));
+            }
+        }
+        let mut wanted = keys.build().ok();
+        let mut found = HashMap::new();
+        while let Some(keys) = wanted.take() {
+            let get = self
+                .dynamodb
+                .batch_get_item()
+                .request_items(&self.table, keys);
+            let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
+            let items = answer.responses.unwrap_or_default();
+            for item in items.into_values().flatten() {
+                if let Some(id) = string_of(&item, "id").map(str::to_owned) {
+                    found.insert(id, item);
+                }
+            }
+            wanted = answer
+                .unprocessed_keys
+                .unwrap_or_default()
+                .into_values()
+                .next();
+        }
+        Ok(found)
+    }
+
+    /// Takes up a stranded run: raises the generation, in which a continuation has to be sent then. None: somebody else
+    /// has done so, or the run has gone on.
+    pub async fn rescue(
+        &self,
+        watched: &Watched,
+        watch: &str,
+        now: Timestamp,
+    ) -> Result<Option<u64>, StateError> {
+        let number_of = |count: u64| number(i64::try_from(count).unwrap_or(i64::MAX));
+        let next = watched.generation + 1;
+        let update = self
+            .update(&connection_id(&watched.incoming))
+            .update_expression("SET generation = :next, rescues = :rescues, idle_since = :now, rescued_by = :watch")
+            .condition_expression("generation = :held AND (attribute_not_exists(lease_until) OR lease_until < :now)")
+            .expression_attribute_values(":held", number_of(watched.generation))
+            .expression_attribute_values(":next", number_of(next))
+            .expression_attribute_values(":rescues", number_of(watched.rescues + 1))
+            .expression_attribute_values(":watch", text(watch))
+            .expression_attribute_values(":now", time(now))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match update.send().await {
+            Ok(_) => Ok(Some(next)),
+            Err(error) => {
+                let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
+                // The SDK asked again after an answer that was lost.
+                let is_ours = string_of(&item, "rescued_by") == Some(watch)
+                    && count_of(&item, "generation") == next;
+                Ok(is_ours.then_some(next))
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! The watch takes up what nobody goes on with.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_sdk_sqs::types::{Message, QueueAttributeName};
+use end_to_end::fuse::Fault as Break;
+use end_to_end::inside::Inside;
+use jiff::{Timestamp, ToSpan};
+use serde_json::{Value, json};
+use simulator::{Action, Fault, Options};
+
+const MINUTE: Duration = Duration::from_mins(1);
+/// How long Protime asks to wait after the first page: longer than an invocation has.
+const WAIT: u32 = 120;
+
+/// Pages of one record.
+async fn departments(pages: u64) -> Inside {
+    let inside = Inside::new(Options::default()).await;
+    let records: Vec<Value> = (1..=pages).map(|id| json!({"id": id})).collect();
+    let records = json!(records).to_string();
+    let protime = &inside.tenant.protime;
+    protime.configure(|settings| settings.page_size = 1);
+    protime.set_records("departments", &records).unwrap();
+    inside
+}
+
+/// Lets Protime ask for a wait, so that a run is handed over: after its first page, and so many.
+fn throttle_after(inside: &Inside, skip: u32, seconds: u32) {
+    let wait = vec![("retry-after".to_owned(), seconds.to_string())];
+    let answer = Action::Answer {
+        status: 429,
+        headers: wait,
+        body: String::new(),
+    };
+    let fault = Fault {
+        skip,
+        ..Fault::new("/departments?continuationToken", 1, answer)
+    };
+    inside.tenant.protime.clear_faults();
+    inside.tenant.protime.add_fault(fault);
+}
+
+fn throttle(inside: &Inside, seconds: u32) {
+    throttle_after(inside, 0, seconds);
+}
+
+/// A run that was handed over after the first of five pages. Its continuation is delayed and does not come here: lost, as
+/// far as the tests are concerned.
+async fn handed_over(now: Timestamp) -> Inside {
+    let inside = departments(5).await;
+    throttle(&inside, WAIT);
+    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+    assert_eq!(outcome["status"], "continued");
+    inside
+}
+
+/// The continuation of that run, as SQS delivers it.
+async fn continuation(inside: &Inside) -> String {
+    let incoming = inside.incoming("test");
+    let item = inside.item(&format!("connection/{incoming}")).await;
+    let generation = item["generation"].as_n().unwrap().parse::<u64>().unwrap();
+    let body = json!({"incoming": incoming, "run": "long", "generation": generation}).to_string();
+    let message = Message::builder()
+        .message_id("m")
+        .receipt_handle("r")
+        .body(body);
+    Inside::delivery(&message.build())
+}
+
+fn backfill() -> Value {
+    json!({"entity": "departments", "run": "long"})
+}
+
+/// The distinct ids in the pages queue.
+async fn ids(inside: &Inside) -> BTreeSet<String> {
+    let events = inside.tenant.events().await;
+    let ids = events.iter().map(|event| event["id"].as_str().unwrap());
+    ids.map(str::to_owned).collect()
+}
+
+fn is_complete(ids: &BTreeSet<String>, pages: u64) -> bool {
+    let page = |number: u64| {
+        let start = format!("long/0/{number}/0/");
+        ids.iter().any(|id| id.starts_with(&start))
+    };
+    ids.len() as u64 == pages + 1 && ids.contains("long/completed") && (0..pages).all(page)
+}
+
+/// The watch and SQS alone, a quarter of an hour at a time, until no run is unfinished. Returns how often it took one up.
+async fn come_to_rest(inside: &Inside, mut now: Timestamp) -> usize {
+    let mut rescues = 0;
+    for _ in 0..40 {
+        now += 15.minutes();
+        let report = tokio::select! {
+            report = inside.watch(now) => report.unwrap(),
+            () = inside.fuse.blown() => { inside.fuse.arm(0, false); continue; }
+        };
+        rescues += report["rescued"].as_array().unwrap().len();
+        loop {
+            let messages = inside.tenant.stack.drain(&inside.continuations).await;
+            for message in &messages {
+                tokio::select! {
+                    result = inside.handle(Inside::delivery(message), now, MINUTE) => { result.unwrap(); }
+                    () = inside.fuse.blown() => inside.fuse.arm(0, false),
+                }
+            }
+            if messages.is_empty() {
+                break;
+            }
+        }
+        let connections = report["connections"].as_array().unwrap();
+        let is_at_rest = |connection: &Value| connection["unfinished"].is_null();
+        if !connections.is_empty() && connections.iter().all(is_at_rest) {
+            return rescues;
+        }
+    }
+    panic!("it does not come to rest");
+}
+
+#[tokio::test]
+async fn a_backfill_whose_continuation_was_deleted_completes_by_the_watch_alone() {
+    let now = Timestamp::now();
+    let inside = handed_over(now).await;
+    let lost = continuation(&inside).await;
+
+    // Not before it was idle for ten minutes, the wait that Protime asked for left aside.
+    let report = inside.watch(now + 11.minutes()).await.unwrap();
+    assert_eq!(report["rescued"], json!([]));
+    assert_eq!(report["connections"][0]["unfinished"], "long");
+    assert_eq!(come_to_rest(&inside, now).await, 1);
+    assert!(is_complete(&ids(&inside).await, 5));
+
+    // The lost message turns up after all: it is acknowledged, and begins nothing.
+    let before = inside.tenant.protime.requests().len();
+    let answer = inside.handle(lost, now + 1.hour(), MINUTE).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([]));
+    assert_eq!(inside.tenant.protime.requests().len(), before);
+}
+
+#[tokio::test]
+async fn wherever_a_run_is_stopped_or_loses_an_answer_it_completes_without_another_schedule() {
+    let pages = 5;
+    let inside = departments(pages).await;
+    let connection = |name: &str| json!({"incoming": name, "entity": "departments", "run": "long"});
+    inside.fuse.arm(0, false);
+    throttle(&inside, WAIT);
+    let now = Timestamp::now();
+    let event = inside.event(&connection("whole"));
+    inside.handle(event, now, MINUTE).await.unwrap();
+    come_to_rest(&inside, now).await;
+    let requests = inside.fuse.count();
+    assert!(is_complete(&ids(&inside).await, pages));
+
+    let (mut rescues, mut retries) = (0, 0);
+    for at in 1..=requests {
+        for fault in [Break::StopBefore, Break::StopAfter, Break::LoseAnswer] {
+            let name = format!("c-{at}-{fault:?}");
+            inside
+                .subscriber
+                .clients
+                .forget(&inside.tenant.client)
+                .await;
+            throttle(&inside, WAIT);
+            inside.fuse.arm_with(at, fault);
+            let event = inside.event(&connection(&name));
+            tokio::select! {
+                result = inside.handle_as(&name, event.clone(), now, MINUTE) => {
+                    assert_ne!(result.unwrap()["status"], "skipped", "{name}");
+                }
+                () = inside.fuse.blown() => inside.fuse.arm(0, false),
+            }
+            let id = format!("connection/{}", inside.incoming(&name));
+            if !inside.item(&id).await.contains_key("state") {
+                // Lambda's own retry is enough, although the dead attempt has the lease.
+                let retry = inside.handle_as(&name, event, now + 1.minute(), MINUTE);
+                assert_ne!(retry.await.unwrap()["status"], "skipped", "{name}");
+                retries += 1;
+            }
+            rescues += come_to_rest(&inside, now).await;
+            inside.fuse.arm(0, false);
+            let ids = ids(&inside).await;
+            assert!(is_complete(&ids, pages), "{name}: {ids:?}");
+            let state = inside.state(&name).await;
+            assert!(state.checkpoint.is_none() && state.last.unwrap().counts.pages == pages);
+            // So that the next watch has less to do.
+            inside.remove(&id).await;
+        }
+    }
+    assert!(rescues > 60 && retries > 5, "{rescues} {retries}");
+    println!("{requests} requests, {rescues} rescues, {retries} retries of Lambda");
+}
+
+#[tokio::test]
+async fn two_watches_at_once_send_one_continuation() {
+    let now = Timestamp::now();
+    let inside = handed_over(now).await;
+    let later = now + 13.minutes();
+    let (one, other) = tokio::join!(inside.watch(later), inside.watch(later));
+    let rescued = |report: &Value| report["rescued"].as_array().unwrap().len();
+    assert_eq!(rescued(&one.unwrap()) + rescued(&other.unwrap()), 1);
+    let sent = inside.tenant.stack.drain(&inside.continuations).await;
+    assert_eq!(sent.len(), 1);
+    // Names, no event: that is in the checkpoint.
+    let body: Value = serde_json::from_str(sent[0].body().unwrap()).unwrap();
+    let fields: Vec<&String> = body.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["generation", "incoming", "run"]);
+}
+
+#[tokio::test]
+async fn a_paused_run_waits_for_the_end_of_the_pause_and_goes_on_by_the_watch() {
+    let now = Timestamp::now();
+    let inside = handed_over(now).await;
+    let id = format!("connection/{}", inside.incoming("test"));
+    let until = (now + 2.hours()).as_millisecond().to_string();
+    inside
+        .set(&id, "paused_until", AttributeValue::N(until))
+        .await;
+    // The continuation is acknowledged, a run is skipped, and the watch leaves it alone.
+    let before = inside.tenant.protime.requests().len();
+    let message = continuation(&inside).await;
+    inside.handle(message, now, MINUTE).await.unwrap();
+    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+    assert_eq!(outcome["status"], "skipped");
+    assert!(outcome["reason"].as_str().unwrap().contains("paused until"));
+    let report = inside.watch(now + 1.hour()).await.unwrap();
+    assert_eq!(report["rescued"], json!([]));
+    assert!(report["connections"][0]["pausedUntil"].is_string());
+    assert_eq!(inside.tenant.protime.requests().len(), before);
+
+    assert_eq!(come_to_rest(&inside, now + 2.hours()).await, 1);
+    assert!(is_complete(&ids(&inside).await, 5));
+}
+
+#[tokio::test]
+async fn a_wait_that_protime_asks_for_is_kept_and_uses_up_no_receives() {
+    let now = Timestamp::now();
+    let inside = handed_over(now).await;
+    let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+    let attributes = inside
+        .tenant
+        .stack
+        .sqs
+        .get_queue_attributes()
+        .queue_url(&inside.continuations)
+        .attribute_names(delayed.clone());
+    let attributes = attributes.send().await.unwrap().attributes.unwrap();
+    assert_eq!(attributes[&delayed], "1", "a delayed message");
+
+    // More than a quarter of an hour is left to the watch.
+    let inside = departments(5).await;
+    throttle(&inside, 7_200);
+    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+    assert_eq!(outcome["status"], "continued");
+    let report = inside.watch(now + 2.hours()).await.unwrap();
+    assert_eq!(report["rescued"], json!([]), "it was asked to wait");
+    assert_eq!(come_to_rest(&inside, now + 2.hours()).await, 1);
+    assert!(is_complete(&ids(&inside).await, 5));
+}
+
+#[tokio::test]
+async fn a_run_that_meets_another_follows_it() {
+    let inside = departments(6).await;
+    let protime = &inside.tenant.protime;
+    protime.configure(|settings| settings.latency_ms = 300);
+    let now = Timestamp::now();
+    let connection = |run: &str| json!({"entity": "departments", "run": run});
+    let first = connection("first");
+    let (first, second) = tokio::join!(inside.run_at(&first, now, MINUTE), async {
+        tokio::time::timeout(MINUTE, async {
+            while inside.tenant.protime.requests().len() < 3 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .unwrap();
+        inside.run_at(&connection("second"), now, MINUTE).await
+    });
+    assert_eq!(first.unwrap()["status"], "completed");
+    let second = second.unwrap();
+    assert_eq!(second["status"], "skipped");
+    assert!(second["reason"].as_str().unwrap().contains("follows it"));
+    let sent = inside.tenant.stack.drain(&inside.continuations).await;
+    assert_eq!(sent.len(), 1, "whoever frees the lease starts it");
+    inside
+        .handle(Inside::delivery(&sent[0]), now, MINUTE)
+        .await
+        .unwrap();
+    let ids = ids(&inside).await;
+    assert!(ids.contains("first/completed") && ids.contains("second/completed"));
+    assert_eq!(ids.len(), 14);
+}
+
+#[tokio::test]
+async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
+    let inside = departments(6).await;
+    let now = Timestamp::now();
+    let connection = |run: &str| json!({"entity": "departments", "run": run});
+    // The second finishes the first, hands it over in turn, and is not forgotten.
+    for (run, pages_before) in [("first", 0), ("second", 2)] {
+        throttle_after(&inside, pages_before, WAIT);
+        let outcome = inside.run_at(&connection(run), now, MINUTE).await.unwrap();
+        assert_eq!(
+            (&outcome["status"], &outcome["run"]),
+            (&json!("continued"), &json!("first"))
+        );
+    }
+    come_to_rest(&inside, now).await;
+    let ids = ids(&inside).await;
+    assert!(
+        ids.contains("first/completed") && ids.contains("second/completed"),
+        "{ids:?}"
+    );
+    assert_eq!(ids.len(), 14);
+}
+
+#[tokio::test]
+async fn one_connection_that_cannot_be_read_does_not_keep_the_watch_from_the_others() {
+    let now = Timestamp::now();
+    let inside = handed_over(now).await;
+    let broken = json!({"incoming": "broken", "entity": "departments"});
+    inside.run_at(&broken, now, MINUTE).await.unwrap();
+    let id = format!("connection/{}", inside.incoming("broken"));
+    inside
+        .set(&id, "state", AttributeValue::S("{".to_owned()))
+        .await;
+
+    let error = inside.watch(now + 20.minutes()).await.unwrap_err();
+    assert_eq!(error.kind().name(), "State");
+    assert!(error.to_string().contains(&id), "{error}");
+    let sent = inside.tenant.stack.drain(&inside.continuations).await;
+    assert_eq!(sent.len(), 1, "the other run is taken up");
+    let gauges = inside.metrics.lines();
+    assert!(gauges.iter().any(|line| line["UnfinishedRuns"] == 1));
+
+    // A run of it fails, says which item, and leaves no lease behind.
+    let error = inside.run_at(&broken, now, MINUTE).await.unwrap_err();
+    assert!(error.to_string().contains(&id), "{error}");
+    assert!(!inside.item(&id).await.contains_key("lease_owner"));
+}

@@ -1,0 +1,269 @@
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use jiff::{SignedDuration, Timestamp};
+use jsonschema::Validator;
+use serde_json::Value;
+
+/// Of the embedded metric format, as `CloudWatch` publishes it.
+static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
+    let schema = include_str!("../embedded-metric-format.schema.json");
+    let schema = serde_json::from_str(schema).expect("JSON");
+    jsonschema::validator_for(&schema).expect("a schema")
+});
+
+/// What the stack's metrics are found under; the template says `!Ref AWS::StackName`.
+const STACK: &str = "stack";
+
+/// An alarm of a template.
+#[derive(Debug, Clone)]
+pub struct Alarm {
+    /// Its logical name.
+    pub name: String,
+    /// What it tells.
+    pub description: String,
+    /// What it looks at.
+    pub series: Series,
+    /// How the values of a period become one: `Maximum` or `Sum`.
+    pub statistic: String,
+    /// How long a period is.
+    pub period: SignedDuration,
+    /// So many periods have to breach the threshold.
+    pub periods: usize,
+    /// What a value has to be above.
+    pub threshold: f64,
+    /// What a period without values counts as.
+    pub missing: Missing,
+}
+
+/// What a period without values counts as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Missing {
+    /// As breaching.
+    Breaching,
+    /// As not breaching.
+    NotBreaching,
+}
+
+/// A metric under one set of dimensions.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Series {
+    /// `AWS/SQS`, `AWS/Lambda` or the stack's own.
+    pub namespace: String,
+    /// Its name.
+    pub metric: String,
+    /// Names and values of the dimensions. Of AWS's own metrics the value is the logical name in the template.
+    pub dimensions: Vec<(String, String)>,
+}
+
+impl Alarm {
+    pub(crate) fn of(name: &str, properties: &Value) -> Self {
+        let text = |field: &str| {
+            let value = properties[field].as_str();
+            value
+                .unwrap_or_else(|| panic!("{name}: {field}"))
+                .to_owned()
+        };
+        let number = |field: &str| properties[field].as_i64().expect("a number");
+        let dimensions = properties["Dimensions"].as_array();
+        let logical = |value: &Value| {
+            let name = value["Ref"].as_str().or(value["Fn::GetAtt"][0].as_str());
+            name.expect("a resource").to_owned()
+        };
+        assert_eq!(text("ComparisonOperator"), "GreaterThanThreshold");
+        Self {
+            name: name.to_owned(),
+            description: text("AlarmDescription"),
+            series: Series {
+                namespace: properties["Namespace"]
+                    .as_str()
+                    .map_or(STACK, |namespace| namespace)
+                    .to_owned(),
+                metric: text("MetricName"),
+                dimensions: dimensions
+                    .into_iter()
+                    .flatten()
+                    .map(|dimension| {
+                        let name = dimension["Name"].as_str().expect("a name");
+                        (name.to_owned(), logical(&dimension["Value"]))
+                    })
+                    .collect(),
+            },
+            statistic: text("Statistic"),
+            period: SignedDuration::from_secs(number("Period")),
+            periods: usize::try_from(number("EvaluationPeriods")).expect("a count"),
+            threshold: properties["Threshold"].as_f64().expect("a number"),
+            missing: match text("TreatMissingData").as_str() {
+                "breaching" => Missing::Breaching,
+                "notBreaching" => Missing::NotBreaching,
+                other => panic!("{name}: {other}"),
+            },
+        }
+    }
+}
+
+/// Metrics, and the alarms that look at them.
+#[derive(Debug, Default)]
+pub struct CloudWatch {
+    values: BTreeMap<Series, Vec<(Timestamp, f64)>>,
+}
+
+impl CloudWatch {
+    /// Takes a log line; one in the embedded metric format has to be valid.
+    pub fn log(&mut self, line: &Value) {
+        if line.get("_aws").is_none() {
+            return;
+        }
+        if let Err(error) = SCHEMA.validate(line) {
+            panic!("{error}: {line}");
+        }
+        let at = line["_aws"]["Timestamp"].as_i64().expect("checked");
+        let at = Timestamp::from_millisecond(at).expect("a time");
+        let directives = line["_aws"]["CloudWatchMetrics"].as_array();
+        for directive in directives.into_iter().flatten() {
+            for (set, metric) in pairs(directive) {
+                let dimensions = set.iter().map(|name| {
+                    let value = line[name].as_str();
+                    let value = value.unwrap_or_else(|| panic!("no dimension {name}: {line}"));
+                    (name.clone(), value.to_owned())
+                });
+                let series = Series {
+                    namespace: directive["Namespace"].as_str().expect("checked").to_owned(),
+                    dimensions: dimensions.collect(),
+                    metric,
+                };
+                for value in numbers(&line[&series.metric]) {
+                    self.put(series.clone(), at, value);
+                }
+            }
+        }
+    }
+
+    /// Takes a value that AWS itself measures: `metric` of the resource with that logical name.
+    pub fn measure(&mut self, metric: &str, resource: &str, at: Timestamp, value: f64) {
+        let (namespace, dimension) = match metric {
+            "Errors" => ("AWS/Lambda", "FunctionName"),
+            _ => ("AWS/SQS", "QueueName"),
+        };
+        let series = Series {
+            namespace: namespace.to_owned(),
+            metric: metric.to_owned(),
+            dimensions: vec![(dimension.to_owned(), resource.to_owned())],
+        };
+        self.put(series, at, value);
+    }
+
+    fn put(&mut self, series: Series, at: Timestamp, value: f64) {
+        self.values.entry(series).or_default().push((at, value));
+    }
+
+    /// The values of a metric without dimensions.
+    pub fn values(&self, metric: &str) -> Vec<(Timestamp, f64)> {
+        let series = Series {
+            namespace: STACK.to_owned(),
+            metric: metric.to_owned(),
+            dimensions: Vec::new(),
+        };
+        self.values.get(&series).cloned().unwrap_or_default()
+    }
+
+    /// All metrics, under each of their dimensions.
+    pub fn series(&self) -> impl Iterator<Item = &Series> {
+        self.values.keys()
+    }
+
+    /// Where periods of so many seconds begin that have values, and what the statistic makes of these: `Sum`,
+    /// `Maximum`, `p50` or `p95`.
+    pub fn statistic(&self, series: &Series, statistic: &str, period: i64) -> Vec<(i64, f64)> {
+        let mut periods: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        for (at, value) in self.values.get(series).into_iter().flatten() {
+            let number = at.as_second().div_euclid(period);
+            periods.entry(number).or_default().push(*value);
+        }
+        periods
+            .into_iter()
+            .map(|(number, values)| (number * period, of(values, statistic)))
+            .collect()
+    }
+
+    /// Which of the alarms were in alarm at any time between `from` and `to`.
+    pub fn raised(&self, alarms: &[Alarm], from: Timestamp, to: Timestamp) -> Vec<String> {
+        let raised = alarms.iter().filter(|alarm| {
+            let breaches = self.breaches(alarm, from, to);
+            breaches
+                .windows(alarm.periods)
+                .any(|window| window.iter().all(|breach| *breach))
+        });
+        let mut names: Vec<String> = raised.map(|alarm| alarm.name.clone()).collect();
+        names.sort();
+        names
+    }
+
+    /// Which of the alarms are in alarm at `now`.
+    pub fn in_alarm(&self, alarms: &[Alarm], now: Timestamp) -> Vec<String> {
+        let raised = alarms.iter().filter(|alarm| {
+            let periods = i32::try_from(alarm.periods + 1).expect("a few");
+            let breaches = self.breaches(alarm, now - alarm.period * periods, now);
+            breaches.iter().all(|breach| *breach)
+        });
+        raised.map(|alarm| alarm.name.clone()).collect()
+    }
+
+    /// Whether the threshold was breached, in each whole period between `from` and `to`.
+    fn breaches(&self, alarm: &Alarm, from: Timestamp, to: Timestamp) -> Vec<bool> {
+        let length = alarm.period.as_secs();
+        let number = |at: Timestamp| at.as_second().div_euclid(length);
+        let periods = self.statistic(&alarm.series, &alarm.statistic, length);
+        let periods: BTreeMap<i64, f64> = periods.into_iter().collect();
+        let breaches = |period: i64| match periods.get(&(period * length)) {
+            Some(value) => *value > alarm.threshold,
+            None => alarm.missing == Missing::Breaching,
+        };
+        (number(from) + 1..number(to)).map(breaches).collect()
+    }
+}
+
+fn of(mut values: Vec<f64>, statistic: &str) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let percentile = |percent: usize| values[(values.len() - 1) * percent / 100];
+    match statistic {
+        "Sum" => values.iter().sum(),
+        "Maximum" => percentile(100),
+        "p50" => percentile(50),
+        "p95" => percentile(95),
+        other => panic!("{other}: not known"),
+    }
+}
+
+/// Each metric of a directive under each of its sets of dimensions.
+fn pairs(directive: &Value) -> Vec<(Vec<String>, String)> {
+    let texts = |list: &Value| -> Vec<String> {
+        let items = list.as_array().into_iter().flatten();
+        items
+            .map(|item| item.as_str().expect("checked").to_owned())
+            .collect()
+    };
+    let sets = directive["Dimensions"].as_array().into_iter().flatten();
+    let metrics = || directive["Metrics"].as_array().into_iter().flatten();
+    sets.flat_map(|set| {
+        let set = texts(set);
+        metrics().map(move |metric| {
+            let name = metric["Name"].as_str().expect("checked");
+            (set.clone(), name.to_owned())
+        })
+    })
+    .collect()
+}
+
+/// The specification allows a number or at most a hundred of them.
+fn numbers(value: &Value) -> Vec<f64> {
+    let values = match value {
+        Value::Array(values) => values.clone(),
+        value => vec![value.clone()],
+    };
+    assert!((1..=100).contains(&values.len()), "{values:?}");
+    values
+        .iter()
+        .map(|value| value.as_f64().expect("a number"))
+        .collect()
+}

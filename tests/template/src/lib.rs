@@ -1,0 +1,68 @@
+//! `template.yaml` as the operator meets it: its alarms, the metrics that they look at, and its dashboard.
+//!
+//! [`CloudWatch`] stands for the service: it takes log lines in the embedded metric format, checks each by the published
+//! schema, and tells which alarms were raised.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "it is a test harness: what fails here fails a test"
+)]
+#![expect(clippy::missing_panics_doc, reason = "as above")]
+
+mod cloudwatch;
+mod yaml;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use cloudwatch::{Alarm, CloudWatch, Missing, Series};
+
+/// Where the project is.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A template as JSON: `!Ref x` is `{"Ref": "x"}`, `!Sub x` is `{"Fn::Sub": "x"}`.
+#[derive(Debug, Clone)]
+pub struct Template(pub Value);
+
+impl Template {
+    /// The product's own.
+    pub fn load() -> Self {
+        Self::load_from("template.yaml")
+    }
+
+    /// The template in that file of the project.
+    pub fn load_from(path: &str) -> Self {
+        let text = std::fs::read_to_string(root().join(path)).expect("the template");
+        Self(yaml::to_json(&text))
+    }
+
+    /// Resources of that type: their names and properties.
+    pub fn resources<'a>(
+        &'a self,
+        kind: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a Value)> + 'a {
+        let resources = self.0["Resources"].as_object().expect("resources");
+        resources
+            .iter()
+            .filter(move |(_, resource)| resource["Type"] == kind)
+            .map(|(name, resource)| (name.as_str(), &resource["Properties"]))
+    }
+
+    /// The alarms.
+    pub fn alarms(&self) -> Vec<Alarm> {
+        self.resources("AWS::CloudWatch::Alarm")
+            .map(|(name, properties)| Alarm::of(name, properties))
+            .collect()
+    }
+
+    /// The dashboard's body, with `${...}` as it stands.
+    pub fn dashboard(&self) -> Value {
+        let mut dashboards = self.resources("AWS::CloudWatch::Dashboard");
+        let (_, properties) = dashboards.next().expect("a dashboard");
+        let body = properties["DashboardBody"]["Fn::Sub"].as_str();
+        serde_json::from_str(body.expect("its body")).expect("JSON")
+    }
+}

@@ -5,7 +5,7 @@ SHELL := bash
 .ONESHELL:
 .SILENT:
 .DEFAULT_GOAL := help
-.PHONY: help demo test watch deploy bench bench-short check end-to-end
+.PHONY: help demo test watch deploy bench bench-short check end-to-end picture
 
 BUILD := .tools/build/bin
 IN_BUILD := PATH="$(CURDIR)/$(BUILD):$$PATH"
@@ -89,6 +89,10 @@ end-to-end: .tools/build/installed .tools/local-aws/installed
 	echo '== End to end'
 	cargo test --quiet -p end_to_end --no-run
 	$(BUILD)/python infra/run.py cargo test -p end_to_end -- --test-threads=1
+
+# README's picture of the dashboard.
+picture: .tools/build/installed .tools/local-aws/installed
+	$(BUILD)/python infra/run.py cargo run --quiet -p end_to_end --example dashboard
 
 # A virtual environment for each list of pinned tools; a changed list makes a new one.
 .tools/%/installed: infra/tools/%.txt

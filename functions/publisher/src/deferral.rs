@@ -23,6 +23,7 @@ pub(crate) struct Deferral {
 #[expect(missing_docs, reason = "README's table says what each means")]
 pub enum Kind {
     InvalidOutgoing,
+    Transformer,
     Credentials,
     ClientRejected,
     ProtimeUnavailable,
@@ -53,6 +54,7 @@ impl Kind {
     pub(crate) fn needs_operator(self) -> bool {
         match self {
             Self::InvalidOutgoing
+            | Self::Transformer
             | Self::Credentials
             | Self::State
             | Self::DeadLetterQueue

@@ -19,9 +19,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
-use connector::credentials::{CredentialsError, HttpClients};
+use connector::aws::credentials::{CredentialsError, HttpClients};
+use connector::aws::queue::{Message, Queue};
 use connector::metrics::Metrics;
-use connector::queue::{Message, Queue};
+use connector::transformer::RunError;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
@@ -300,6 +301,10 @@ impl Publisher {
         let request = match PublishRequest::from_body(delivery.body, outgoing) {
             Ok(Some(request)) => request,
             Ok(None) => return (subject, Verdict::Acknowledged),
+            Err(InvalidRequest::Transform(error @ RunError::Unavailable(_))) => {
+                let because = error.to_string();
+                return (subject, Verdict::deferred(Kind::Transformer, because));
+            }
             Err(error) => return (subject, invalid(error)),
         };
         if let Some(key) = &request.idempotency_key {

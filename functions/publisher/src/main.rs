@@ -4,17 +4,18 @@ use std::sync::LazyLock;
 
 use anyhow::Context as _;
 use aws_lambda_events::sqs::SqsEvent;
+use connector::aws::credentials::HttpClients;
+use connector::aws::queue::Queue;
 use connector::clock::Clock;
-use connector::credentials::HttpClients;
 use connector::invocation;
 use connector::metrics::Metrics;
-use connector::queue::Queue;
 use jiff::SignedDuration;
 use lambda_runtime::{LambdaEvent, service_fn};
 use publisher::{Breaker, Kind, OutgoingConnection, Publisher, SETTLE_AFTER, WriteRecords};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    connector::transformer::serve_if_worker();
     connector::telemetry::init();
     // A wrong one must not keep the function from starting: SQS would use up the messages' receives and park them
     // without a reason.
@@ -35,7 +36,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let namespace = connector::telemetry::namespace();
     let http = protime::http_client()?;
-    let aws = connector::aws_http::config(http.clone()).load().await;
+    let aws = connector::aws::http::config(http.clone()).load().await;
     let results = std::env::var("RESULTS_QUEUE_URL")
         .ok()
         .filter(|url| !url.is_empty());

@@ -1,6 +1,6 @@
 //! Parking: what can never succeed goes to the dead-letter queue, with the reason beside it.
 
-use connector::queue::{MESSAGE_LIMIT, Message, attribute_size};
+use connector::aws::queue::{MESSAGE_LIMIT, Message, attribute_size};
 use protime::Refusal;
 use serde::Serialize;
 

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use connector::queue::Message;
+use connector::aws::queue::Message;
 
 use crate::parking::Parking;
 use crate::write_record::DoneWrite;

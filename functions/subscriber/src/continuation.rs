@@ -4,9 +4,9 @@
 //! is found by the watch.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use connector::connection::IncomingConnection;
-use connector::queue::{LONGEST_DELIVERY_DELAY, Message};
-use connector::store::{Acquired, Attempt, Ending, Leased};
+use connector::aws::queue::{LONGEST_DELIVERY_DELAY, Message};
+use connector::contract::connection::IncomingConnection;
+use connector::store::{Acquired, Attempt, Ending, Leased, StateTable};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -54,20 +54,23 @@ impl Continuation {
 
     /// The connection of the run that it names, with the event that began the run or is to begin it; none if there is no
     /// such run.
-    fn connection(&self, leased: &Leased) -> Result<Option<(IncomingConnection, String)>, Error> {
+    async fn connection(
+        &self,
+        leased: &Leased,
+        table: &StateTable,
+    ) -> Result<Option<(IncomingConnection, String)>, Error> {
         let begun = leased.state.checkpoint.as_ref();
         let begun = begun.filter(|checkpoint| checkpoint.run == self.run);
         let due = leased.due.iter().find(|due| due.run == self.run);
         let (event, scheduled) = match (begun, due) {
-            (Some(checkpoint), _) => {
-                let carried = self.event.as_ref().map(|event| event.get().to_owned());
-                (checkpoint.event.clone().or(carried), checkpoint.scheduled)
-            }
-            (None, Some(due)) => (Some(due.event.clone()), due.scheduled),
-            (None, None) => (None, Timestamp::MIN),
+            (Some(checkpoint), _) => (checkpoint.event.as_ref(), checkpoint.scheduled),
+            (None, Some(due)) => (Some(&due.event), due.scheduled),
+            (None, None) => return Ok(None),
         };
-        let Some(event) = event else {
-            return Ok(None);
+        let event = match (event, &self.event) {
+            (Some(event), _) => table.kept_text(event).await?,
+            (None, Some(carried)) => carried.get().to_owned(),
+            (None, None) => return Ok(None),
         };
         let mut connection = IncomingConnection::from_event(&event, &self.run, scheduled)?;
         connection.run.clone_from(&self.run);
@@ -114,7 +117,7 @@ impl Subscriber {
         let Some(leased) = leased else {
             return Ok(());
         };
-        match continuation.connection(&leased) {
+        match continuation.connection(&leased, &self.state).await {
             Ok(Some((connection, event))) => {
                 let run = Run::new(self, &connection, &event, invocation, *leased);
                 self.execute(run).await?;

@@ -1,16 +1,36 @@
 use std::fmt;
 use std::time::Duration;
 
-use connector::connection::{ConnectionError, ParametersError};
-use connector::credentials::CredentialsError;
-use connector::page_message::OversizedRecord;
-use connector::queue::QueueError;
+use connector::aws::credentials::CredentialsError;
+use connector::aws::queue::QueueError;
+use connector::contract::connection::{ConnectionError, ParametersError};
+use connector::contract::page_message::OversizedRecord;
 use connector::store::StateError;
+use connector::transformer::RunError;
 use lambda_runtime::Diagnostic;
-use protime::RequestError;
+use protime::{RefusalKind, RequestError};
 use strum::{IntoStaticStr, VariantArray};
 
-/// Why a run failed.
+/// Why a run failed. What becomes of it then:
+///
+/// | what happens | at once | after that |
+/// |---|---|---|
+/// | no connection, an answer that breaks off on its way, 429, 5xx | read again until the time is up, no sooner than `Retry-After` says; other chains of the client wait as well | handed over if a page came, else the invocation fails and the checkpoint stays |
+/// | an empty or cut-off body; 409 without a paging token | read five times | fails; the checkpoint stays |
+/// | another shape than a list, or a 2xx that is not 200; an answer larger than the memory | | fails; the checkpoint stays |
+/// | 401 | once more with a new token, unless a new one was refused a moment ago | fails; the checkpoint stays |
+/// | client id, secret or scopes rejected | once more with the secret as it is now | fails; the checkpoint stays |
+/// | 400, 404, 409 or 410 to a paging token | the chain begins again, once | the run ends |
+/// | 414 to a paging token | the list is halved, and both halves begin; not in a delta | the run ends |
+/// | 410 to a delta link, or 72 hours without a poll | everything is loaded anew, in the same run | |
+/// | 400 or 404 to a delta link, or a link elsewhere | | the run ends, the link stays; `takeover` starts the delta anew |
+/// | any other 3xx or 4xx; a link elsewhere, or one that repeats; a record that no message can hold; a connection or transformer that is wrong | | the run ends |
+/// | SQS does not take a message | sent again until the time is up | fails; the checkpoint stays |
+/// | the state table cannot be used | asked again by the SDK | fails; the lease ends by itself |
+/// | another attempt has the lease | | `skipped`; nothing more is sent |
+///
+/// A run that *fails* is tried again by Lambda, by its continuation, by the watch and by its schedule, whichever comes
+/// first. One that *ends* has no checkpoint any more: the next run begins anew.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each is what it wraps")]
 pub enum Error {
@@ -53,6 +73,13 @@ pub enum Error {
     )]
     EditedDelta(String),
     #[error(
+        "sync: Protime refuses the delta link of connection `{incoming}`: {source}. It is asked again at every run, and counts as expired after 72 hours without success; \"takeover\": true, or another text, loads everything anew at once"
+    )]
+    DeltaRefused {
+        incoming: String,
+        source: protime::Error,
+    },
+    #[error(
         "sync: Protime keeps one delta per client on `{entity}`, and connection `{owner}` has it; use that one, another client, or \"takeover\": true to end it"
     )]
     DeltaOwned { entity: String, owner: String },
@@ -76,6 +103,8 @@ pub enum Kind {
     Credentials,
     ClientRejected,
     ProtimeRefused,
+    ProtimeContent,
+    ProtimeTooLarge,
     ProtimeLink,
     ProtimeUnavailable,
     OversizedRecord,
@@ -85,6 +114,7 @@ pub enum Kind {
     RunOfAnother,
     NoDeltaLink,
     DeltaConflict,
+    DeltaRefused,
     NoProgress,
 }
 
@@ -106,6 +136,8 @@ impl Error {
             Self::Protime(protime::Error::Refused(_)) => Kind::ProtimeRefused,
             Self::Protime(protime::Error::Link(_)) => Kind::ProtimeLink,
             Self::Protime(protime::Error::ClientRejected { .. }) => Kind::ClientRejected,
+            Self::Protime(protime::Error::Content { .. }) => Kind::ProtimeContent,
+            Self::Protime(protime::Error::TooLarge { .. }) => Kind::ProtimeTooLarge,
             Self::Protime(_) => Kind::ProtimeUnavailable,
             Self::OversizedRecord(_) => Kind::OversizedRecord,
             Self::Queue(_) | Self::SendingStopped => Kind::Queue,
@@ -116,14 +148,15 @@ impl Error {
             Self::RunOfAnother { .. } => Kind::RunOfAnother,
             Self::NoDeltaLink => Kind::NoDeltaLink,
             Self::EditedDelta(_) | Self::DeltaOwned { .. } => Kind::DeltaConflict,
+            Self::DeltaRefused { .. } => Kind::DeltaRefused,
             Self::NoProgress => Kind::NoProgress,
         }
     }
 
-    /// The status of Protime's refusal.
-    pub fn protime_status(&self) -> Option<u16> {
+    /// What Protime's refusal asks for.
+    pub fn refusal_kind(&self) -> Option<RefusalKind> {
         match self {
-            Self::Protime(error) => error.status(),
+            Self::Protime(error) | Self::DeltaRefused { source: error, .. } => error.refusal_kind(),
             _ => None,
         }
     }
@@ -144,16 +177,25 @@ impl Error {
     /// Whether the run cannot be finished by trying again, so that its checkpoint is of no use.
     pub fn ends_run(&self) -> bool {
         match self {
+            Self::Parameters(ParametersError::Run(RunError::Unavailable(_))) => false,
             Self::OversizedRecord(_)
             | Self::NoDeltaLink
             | Self::Connection(_)
             | Self::Parameters(_)
             | Self::Request(_)
             | Self::RunOfAnother { .. }
+            | Self::DeltaRefused { .. }
             | Self::Protime(protime::Error::Link(_)) => true,
-            _ => self.protime_status().is_some_and(|status| {
-                (300..500).contains(&status) && !matches!(status, 401 | 409 | 429)
-            }),
+            _ => matches!(
+                self.refusal_kind(),
+                Some(
+                    RefusalKind::InvalidContinuation
+                        | RefusalKind::Gone
+                        | RefusalKind::TooLong
+                        | RefusalKind::Forbidden
+                        | RefusalKind::Invalid
+                )
+            ),
         }
     }
 }

@@ -2,6 +2,24 @@
 //!
 //! An event is an incoming connection ([`Subscriber::run`]), a continuation of a run as SQS delivers it
 //! ([`Subscriber::continue_runs`]), or `{"watch": true}` ([`Subscriber::watch`]).
+//!
+//! # The states of a run
+//!
+//! ```text
+//!                 plan                  transfer                 announce_completion
+//!   leased ──────────────────▶ begun ─────────────▶ all sent ─────────────────────────▶ announced
+//!     ▲ │                      ▲   │                                                       │
+//!     │ └── resume ────────────┘   │ hand_over (time is up)                                │ record_completion
+//!     │                            │ or fail (keeps the checkpoint)                        ▼
+//!     └──────────── waiting ◀──────┘                                                   completed
+//!        by continuation, the watch,
+//!        Lambda's retry or the next schedule; an error that ends the run drops its checkpoint
+//! ```
+//!
+//! A run is *begun* as long as its checkpoint is stored. Messages are sent after the write that makes them true. What dies
+//! in between is found by the watch.
+//!
+//! What becomes of a run that fails is in the table of [`Error`].
 
 mod continuation;
 mod error;
@@ -17,9 +35,9 @@ mod watch;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
-use connector::credentials::HttpClients;
+use connector::aws::credentials::HttpClients;
+use connector::aws::queue::Queue;
 use connector::metrics::Metrics;
-use connector::queue::Queue;
 use connector::store::StateTable;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -54,10 +72,11 @@ pub struct Subscriber {
 
 /// What tells the sorts of events apart: no incoming connection has fields of these names.
 #[derive(Deserialize)]
-struct Sort {
-    watch: Option<bool>,
+struct Sort<'a> {
+    #[serde(borrow)]
+    watch: Option<&'a RawValue>,
     #[serde(rename = "Records")]
-    records: Option<Vec<IgnoredAny>>,
+    records: Option<IgnoredAny>,
 }
 
 impl Subscriber {
@@ -66,18 +85,19 @@ impl Subscriber {
         let text = event.get();
         let answer = match serde_json::from_str(text) {
             Ok(Sort {
-                watch: Some(true), ..
-            }) => serde_json::to_value(self.watch(invocation).await?),
+                watch: Some(watch), ..
+            }) => match watch.get() {
+                "true" => serde_json::to_value(self.watch(invocation).await?),
+                _ => return Err(self.unknown_event()),
+            },
             Ok(Sort {
-                records: Some(records),
-                ..
+                records: Some(_), ..
             }) => match serde_json::from_str::<SqsEvent>(text) {
-                Ok(event) if !records.is_empty() => {
+                Ok(event) if !event.records.is_empty() => {
                     serde_json::to_value(self.continue_runs(&event, invocation).await?)
                 }
                 _ => return Err(self.unknown_event()),
             },
-            Ok(Sort { watch: Some(_), .. }) => return Err(self.unknown_event()),
             _ => serde_json::to_value(self.run(text, invocation).await?),
         };
         answer.map_err(Error::Continuation)

@@ -3,10 +3,10 @@
 use std::sync::LazyLock;
 
 use anyhow::Context as _;
+use connector::aws::credentials::HttpClients;
+use connector::aws::queue::Queue;
 use connector::clock::Clock;
-use connector::credentials::HttpClients;
 use connector::metrics::Metrics;
-use connector::queue::Queue;
 use connector::store::StateTable;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::value::RawValue;
@@ -14,13 +14,14 @@ use subscriber::{CHECKPOINT_INTERVAL, Diagnosis, Invocation, Subscriber};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
+    connector::transformer::serve_if_worker();
     connector::telemetry::init();
     let pages_queue = variable("PAGES_QUEUE_URL", "the pages queue's URL")?;
     let continuations = variable("CONTINUATION_QUEUE_URL", "the continuation queue's URL")?;
     let state_table = variable("STATE_TABLE", "the state table's name")?;
     let namespace = connector::telemetry::namespace();
     let http = protime::http_client()?;
-    let aws = connector::aws_http::config(http.clone()).load().await;
+    let aws = connector::aws::http::config(http.clone()).load().await;
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
     // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it

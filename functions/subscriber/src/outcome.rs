@@ -1,12 +1,13 @@
 //! What an invocation returns.
 
-use connector::connection::IncomingConnection;
-use connector::page_message::Counts;
+use connector::contract::connection::IncomingConnection;
+use connector::contract::page_message::Counts;
 use connector::store::Checkpoint;
+use jiff::Timestamp;
 use serde::Serialize;
 
 /// What became of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
     /// The connection's name.
     pub incoming: String,
@@ -19,6 +20,16 @@ pub struct Outcome {
     pub counts: Counts,
     /// Decoded bytes of Protime's responses.
     pub bytes: u64,
+    /// Independent requests that it was split into.
+    pub chains: u32,
+    /// Requests to Protime, those that failed included.
+    pub requests: u64,
+    /// Those of them that asked again for what had failed.
+    pub retries: u64,
+    /// Seconds since it began, hand-overs included.
+    pub seconds: f64,
+    /// Seconds that requests waited because Protime, or its failures, asked for it; of all chains together.
+    pub waited: f64,
     /// Why a run was skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
@@ -48,13 +59,25 @@ impl Status {
 
 impl Outcome {
     /// A run that has come as far as its checkpoint.
-    pub(crate) fn of(checkpoint: &Checkpoint, incoming: &str, status: Status) -> Self {
+    pub(crate) fn of(
+        checkpoint: &Checkpoint,
+        incoming: &str,
+        status: Status,
+        now: Timestamp,
+    ) -> Self {
+        let chains = &checkpoint.chains;
+        let started = checkpoint.started.unwrap_or(now);
         Self {
             incoming: incoming.to_owned(),
             run: checkpoint.run.clone(),
             status,
-            counts: counts(checkpoint),
-            bytes: checkpoint.chains.iter().map(|chain| chain.bytes).sum(),
+            counts: chains.counts(),
+            bytes: chains.bytes(),
+            chains: chains.count(),
+            requests: checkpoint.effort.requests,
+            retries: checkpoint.effort.retries,
+            seconds: now.duration_since(started).as_secs_f64(),
+            waited: checkpoint.effort.waited.as_secs_f64(),
             reason: None,
         }
     }
@@ -73,12 +96,12 @@ impl Outcome {
             status: Status::Skipped,
             counts: Counts::default(),
             bytes: 0,
+            chains: 0,
+            requests: 0,
+            retries: 0,
+            seconds: 0.0,
+            waited: 0.0,
             reason: Some(reason),
         }
     }
-}
-
-/// What a run has done so far.
-pub(crate) fn counts(checkpoint: &Checkpoint) -> Counts {
-    checkpoint.chains.iter().map(|chain| chain.counts).sum()
 }

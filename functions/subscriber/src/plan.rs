@@ -1,16 +1,17 @@
 //! What a new run asks Protime for.
 
-use connector::connection::{IncomingConnection, Sync};
-use connector::store::{Chain, Checkpoint, ConnectionState, DeltaClaim, StateTable};
+use connector::contract::connection::{IncomingConnection, Parameters, Sync};
+use connector::store::{
+    Chains, Checkpoint, ConnectionState, DELTA_LIFE, DeltaClaim, LoadKind, StateTable,
+};
 use jiff::Timestamp;
 use jiff::civil::date;
 use protime::catalogue::FieldType;
 use protime::filter::Filter;
-use protime::{Request, Settings};
+use protime::{Effort, Request, Settings, Shape};
 use url::Url;
 
 use crate::Error;
-use crate::transfer::beginning;
 
 /// A delta link this old is close to the end of its 72 hours.
 const OLD_HOURS: i64 = 48;
@@ -24,42 +25,63 @@ pub(crate) async fn plan(
     now: Timestamp,
 ) -> Result<Checkpoint, Error> {
     match connection.sync {
-        Sync::Full => full(connection, settings, state),
+        Sync::Full => full(connection, settings, state, table).await,
         Sync::Delta => delta(connection, settings, state, table, now).await,
     }
 }
 
-fn full(
+async fn full(
     connection: &IncomingConnection,
     settings: &Settings,
     state: &ConnectionState,
+    table: &StateTable,
 ) -> Result<Checkpoint, Error> {
-    let (path, query) = connection.parameters(state.last.as_ref().map(|last| last.scheduled))?;
+    let parameters = parameters(connection, state)?;
     let requests = Request::split_read(
         &connection.entity,
-        &path,
-        &query,
+        &parameters.path,
+        &parameters.query,
         &settings.scopes,
         today(connection),
         connection.window,
         &settings.base_uri,
     )?;
     if requests.len() > 1 {
-        tracing::info!(
-            incoming = connection.incoming,
-            chains = requests.len(),
-            "the run is split"
-        );
+        tracing::info!(chains = requests.len(), "the run is split");
     }
-    warn(connection, requests.first());
-    let source = requests
-        .first()
-        .map(|request| request.url(&settings.base_uri));
-    let chains = requests
+    warn(requests.first());
+    let urls = requests
         .iter()
-        .map(|request| beginning(request.url(&settings.base_uri).into()))
-        .collect();
-    Ok(checkpoint(connection, "full", source.as_ref(), chains))
+        .map(|request| request.url(&settings.base_uri));
+    let source = urls.clone().next();
+    let shape = requests.first().map(Request::shape).unwrap_or_default();
+    let urls = urls.map(String::from).collect();
+    let mut checkpoint = checkpoint(connection, LoadKind::Full, source.as_ref());
+    checkpoint.chains = table.plan(&connection.incoming, urls, shape).await?;
+    let request = table.keep_text(&connection.incoming, &parameters.json);
+    checkpoint.request = Some(request.await?);
+    Ok(checkpoint)
+}
+
+/// Claims the one delta that Protime keeps per client and collection; a delta of another connection is an error.
+pub(crate) async fn claim(
+    connection: &IncomingConnection,
+    settings: &Settings,
+    table: &StateTable,
+    now: Timestamp,
+    takeover: bool,
+) -> Result<DeltaClaim, Error> {
+    let key = delta_key(connection, settings);
+    let claim = table
+        .claim_delta(&key, &connection.incoming, now, takeover)
+        .await?;
+    match claim {
+        DeltaClaim::OwnedBy(owner) => Err(Error::DeltaOwned {
+            entity: connection.entity.clone(),
+            owner,
+        }),
+        claim => Ok(claim),
+    }
 }
 
 async fn delta(
@@ -69,86 +91,65 @@ async fn delta(
     table: &StateTable,
     now: Timestamp,
 ) -> Result<Checkpoint, Error> {
-    let start = delta_start(connection, settings, state)?;
-    let fingerprint = connection.fingerprint();
+    let takeover = connection.unused_takeover(state).is_some();
+    let is_edited = |fingerprint: &str| fingerprint != connection.fingerprint();
     if let Some(delta) = &state.delta
-        && delta.fingerprint != fingerprint
-        && !connection.takeover
+        && is_edited(&delta.fingerprint)
+        && !takeover
     {
         return Err(Error::EditedDelta(connection.incoming.clone()));
     }
-    match table
-        .claim_delta(
-            &delta_key(connection, settings),
-            &connection.incoming,
-            now,
-            connection.takeover,
-        )
-        .await?
-    {
-        DeltaClaim::OwnedBy(owner) => {
-            return Err(Error::DeltaOwned {
-                entity: connection.entity.clone(),
-                owner,
-            });
-        }
-        DeltaClaim::TakenOver => state.delta = None,
-        DeltaClaim::Kept => {}
-    }
-    match state
-        .delta
-        .take_if(|delta| delta.fingerprint != fingerprint)
-    {
-        Some(_) => tracing::warn!(
-            incoming = connection.incoming,
-            "the delta is started anew with the edited request"
-        ),
-        None => warn_about_start(connection, &start),
-    }
-    let source = start.url(&settings.base_uri);
+    let claim = claim(connection, settings, table, now, takeover).await?;
+    let lived = state.delta.take_if(|delta| {
+        takeover || claim == DeltaClaim::TakenOver || now.duration_since(delta.polled) >= DELTA_LIFE
+    });
     let Some(delta) = &state.delta else {
-        warn(connection, Some(&start));
-        return Ok(checkpoint(
-            connection,
-            "initial",
-            Some(&source),
-            vec![beginning(source.to_string())],
-        ));
+        let mut anew = initial(connection, settings, state, table).await?;
+        anew.resync_is_due = lived.is_some();
+        if anew.resync_is_due {
+            tracing::warn!("the delta is started anew; everything is loaded");
+        }
+        return Ok(anew);
     };
     let hours = now.duration_since(delta.polled).as_hours();
-    tracing::info!(
-        incoming = connection.incoming,
-        deltaLinkAgeHours = hours,
-        "polling the delta"
-    );
+    tracing::info!(deltaLinkAgeHours = hours, "polling the delta");
     if hours >= OLD_HOURS {
         tracing::warn!(
-            incoming = connection.incoming,
             deltaLinkAgeHours = hours,
             "the delta link is old; Protime forgets changes after 72 hours without a poll"
         );
     }
-    Ok(checkpoint(
-        connection,
-        "delta",
-        Some(&source),
-        vec![beginning(delta.link.clone())],
-    ))
+    // A poll sends no filter, so that none is checked: a start date that was right is not wrong next year.
+    let source = Request::delta_source(&connection.entity, &settings.base_uri)?;
+    let mut poll = checkpoint(connection, LoadKind::Delta, Some(&source));
+    poll.chains = Chains::one(delta.link.clone(), Shape::List);
+    poll.request.clone_from(&delta.request);
+    Ok(poll)
 }
 
-/// The first load of a delta, for a run that finds its link expired.
-pub(crate) fn initial(
+/// The first load of a delta, also for a run that finds its link expired.
+pub(crate) async fn initial(
     connection: &IncomingConnection,
     settings: &Settings,
     state: &ConnectionState,
+    table: &StateTable,
 ) -> Result<Checkpoint, Error> {
-    let start = delta_start(connection, settings, state)?.url(&settings.base_uri);
-    Ok(checkpoint(
-        connection,
-        "initial",
-        Some(&start),
-        vec![beginning(start.to_string())],
-    ))
+    let parameters = parameters(connection, state)?;
+    let start = Request::delta(
+        &connection.entity,
+        &parameters.path,
+        parameters.query,
+        &settings.scopes,
+        today(connection),
+    )?;
+    warn_about_start(connection, &start);
+    warn(Some(&start));
+    let url = start.url(&settings.base_uri);
+    let mut checkpoint = checkpoint(connection, LoadKind::Initial, Some(&url));
+    checkpoint.chains = Chains::one(url.into(), Shape::List);
+    let request = table.keep_text(&connection.incoming, &parameters.json);
+    checkpoint.request = Some(request.await?);
+    Ok(checkpoint)
 }
 
 /// What Protime keeps one delta per client and collection by.
@@ -159,19 +160,12 @@ pub(crate) fn delta_key(connection: &IncomingConnection, settings: &Settings) ->
     )
 }
 
-fn delta_start(
+fn parameters(
     connection: &IncomingConnection,
-    settings: &Settings,
     state: &ConnectionState,
-) -> Result<Request, Error> {
-    let (path, query) = connection.parameters(state.last.as_ref().map(|last| last.scheduled))?;
-    Ok(Request::delta(
-        &connection.entity,
-        &path,
-        query,
-        &settings.scopes,
-        today(connection),
-    )?)
+) -> Result<Parameters, Error> {
+    let last = state.last.as_ref().map(|last| last.scheduled);
+    Ok(connection.parameters(last)?)
 }
 
 /// A start date that is written out and not in this year is refused from the next 1 January on, which shows only
@@ -194,18 +188,12 @@ fn warn_about_start(connection: &IncomingConnection, start: &Request) {
     let (from, _) = filter.date_bounds(field);
     if from.is_some_and(|from| from < date(today(connection).year(), 1, 1)) {
         tracing::warn!(
-            incoming = connection.incoming,
             "Protime refuses this start date after the next 1 January; let a transformer set it, for example with start_of_year"
         );
     }
 }
 
-fn checkpoint(
-    connection: &IncomingConnection,
-    sync: &str,
-    source: Option<&Url>,
-    chains: Vec<Chain>,
-) -> Checkpoint {
+fn checkpoint(connection: &IncomingConnection, load: LoadKind, source: Option<&Url>) -> Checkpoint {
     let source = source.cloned().map(|mut url| {
         url.set_query(None);
         url.to_string()
@@ -216,9 +204,12 @@ fn checkpoint(
         scheduled: connection.scheduled,
         started: None,
         event: None,
-        sync: sync.to_owned(),
+        load,
         source: source.unwrap_or_default(),
-        chains,
+        request: None,
+        resync_is_due: false,
+        chains: Chains::default(),
+        effort: Effort::default(),
     }
 }
 
@@ -230,8 +221,8 @@ fn today(connection: &IncomingConnection) -> jiff::civil::Date {
         .date()
 }
 
-fn warn(connection: &IncomingConnection, request: Option<&Request>) {
+fn warn(request: Option<&Request>) {
     for warning in request.into_iter().flat_map(|request| &request.warnings) {
-        tracing::warn!(incoming = connection.incoming, "{warning}");
+        tracing::warn!("{warning}");
     }
 }

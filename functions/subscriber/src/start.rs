@@ -1,6 +1,6 @@
 //! From an event to a run under a lease.
 
-use connector::connection::{IncomingConnection, Sync};
+use connector::contract::connection::{IncomingConnection, Sync};
 use connector::store::{Acquired, Attempt, Due, Leased, Remembered, StateError};
 
 use crate::report::{Identity, Tally};
@@ -95,10 +95,11 @@ impl Subscriber {
         event: &str,
         invocation: &Invocation,
     ) -> Result<Remembered, StateError> {
+        let event = self.state.keep_text(&connection.incoming, event).await?;
         let due = Due {
             run: connection.run.clone(),
             scheduled: connection.scheduled,
-            event: event.to_owned(),
+            event,
         };
         let only_newest = connection.sync == Sync::Delta;
         let now = invocation.clock.now();
@@ -107,10 +108,15 @@ impl Subscriber {
             .await
     }
 
-    /// Executes a run, and tells what came of it.
+    /// Executes a run, and tells what came of it. Every line that is logged meanwhile names the connection.
+    #[tracing::instrument(
+        level = "error",
+        skip_all,
+        fields(incoming = run.connection.incoming, run = run.connection.run)
+    )]
     pub(crate) async fn execute(&self, mut run: Run<'_>) -> Result<Outcome, Error> {
         let connection = run.connection;
-        let result = match run.execute().await {
+        let result = match Box::pin(run.execute()).await {
             // Whoever has the lease goes on; this attempt sends nothing more.
             Err(Error::State(error @ StateError::LeaseLost(_))) => {
                 Ok(Outcome::skipped(connection, error.to_string()))

@@ -1,11 +1,13 @@
-//! What the functions of the Protime connector share.
+//! What the functions of the Protime connector share, in three rooms and a few things beside them.
 //!
-//! An incoming connection ([`connection`]) is read with an HTTP client from Secrets Manager ([`credentials`]);
-//! its pages become `CloudEvents` ([`page_message`]) that are sent to SQS ([`queue`]). Transformers are jq programs
-//! ([`transformer`]), logs are JSON lines ([`telemetry`]).
+//! - [`contract`]: what users write and read. An incoming connection becomes pages, which are `CloudEvents`.
+//! - [`store`]: what is kept in `DynamoDB`, and who may write it.
+//! - [`aws`]: HTTP clients from Secrets Manager, and queues.
+//!
+//! Transformers are jq programs ([`transformer`]), logs are JSON lines ([`telemetry`]), metrics as well ([`metrics`]).
 //!
 //! ```
-//! use connector::connection::IncomingConnection;
+//! use connector::contract::connection::IncomingConnection;
 //!
 //! let event = r#"{"incoming": "departments", "client": "protime/acme", "entity": "departments"}"#;
 //! let connection = IncomingConnection::from_event(event, "request-1", "2026-11-23T10:00:00Z".parse()?)?;
@@ -14,14 +16,10 @@
 //! ```
 
 pub mod aws;
-pub mod aws_http;
 pub mod clock;
-pub mod connection;
-pub mod credentials;
+pub mod contract;
 pub mod invocation;
 pub mod metrics;
-pub mod page_message;
-pub mod queue;
 pub mod store;
 pub mod telemetry;
 pub mod transformer;

@@ -1,6 +1,6 @@
 //! Incoming connections: what an event means.
 
-use connector::connection::IncomingConnection;
+use connector::contract::connection::IncomingConnection;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector::page_message::{Counts, RunHeader};
-use connector::queue::{MESSAGE_LIMIT, Message};
+use connector::aws::queue::{MESSAGE_LIMIT, Message};
+use connector::contract::page_message::{Counts, RunHeader};
+use connector::store::LoadKind;
 use jiff::Timestamp;
 use proptest::prelude::*;
 use protime::{Client, Page, Request, Settings, http_client};
@@ -18,7 +19,8 @@ fn header() -> RunHeader {
         entity: "departments".to_owned(),
         source: "https://acme.myprotime.eu/connector/protimeapi/api/v1/departments".to_owned(),
         run: "run/1".to_owned(),
-        sync: "full".to_owned(),
+        load: LoadKind::Full,
+        largest_message: connector::aws::queue::MESSAGE_LIMIT,
     }
 }
 
@@ -72,8 +74,8 @@ async fn a_message_is_a_cloud_event_as_documented() {
     let page = page(&[r#"{"id":1, "n":1.10}"#.to_owned(), r#"{"id":2}"#.to_owned()]).await;
     let [message] = messages(&page).try_into().unwrap();
     let value = r#"[{"id":1, "n":1.10},{"id":2}]"#;
-    // sha256sum of the value.
-    let hash = "e4d5927179ca20b6";
+    // XXH3-64 of the value, by the reference implementation (`xxhsum -H3`).
+    let hash = "68e0f9d6b98629d4";
     let expected = format!(
         r#"{{"specversion":"1.0","type":"protime.page.v1","id":"run/1/0/3/0/{hash}","source":"https://acme.myprotime.eu/connector/protimeapi/api/v1/departments","subject":"departments \"and\" more","time":"2026-11-23T10:00:00Z","datacontenttype":"application/json","entity":"departments","run":"run/1","sync":"full","chain":0,"page":3,"part":0,"data":{{"value":{value}}}}}"#,
     );
@@ -106,8 +108,10 @@ async fn an_empty_page_has_no_message_and_a_completed_run_one() {
             records: 2,
             messages: 1,
         },
+        Some("{\"path\":{},\"query\":{\"filter\":\"name eq '\u{ffff}'\"}}"),
         time(),
     );
+    assert!(!completed.body.to_string().contains('\u{ffff}'));
     let event: Value = serde_json::from_str(&completed.body.to_string()).unwrap();
     assert_eq!(
         (completed.id.as_str(), event["id"].as_str().unwrap()),
@@ -115,7 +119,8 @@ async fn an_empty_page_has_no_message_and_a_completed_run_one() {
     );
     assert_eq!(
         event["data"],
-        serde_json::json!({"pages": 3, "records": 2, "messages": 1})
+        serde_json::json!({"pages": 3, "records": 2, "messages": 1,
+            "request": {"path": {}, "query": {"filter": "name eq '\u{ffff}'"}}})
     );
 }
 

@@ -8,7 +8,7 @@ use aws_sdk_sqs::config::{Credentials, Region};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router};
-use connector::queue::{MESSAGE_LIMIT, Message, Queue, QueueError};
+use connector::aws::queue::{MESSAGE_LIMIT, Message, Queue, QueueError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -60,7 +60,7 @@ async fn stubbed(name: &str, stub: Stub) -> (Queue, Shared) {
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().fallback(answer).with_state(stub.clone());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    let aws = connector::aws_http::config(protime::http_client().unwrap())
+    let aws = connector::aws::http::config(protime::http_client().unwrap())
         .region(Region::new("eu-west-1"))
         .credentials_provider(Credentials::new("local", "local", None, None, "test"))
         .endpoint_url(&endpoint)

@@ -1,28 +1,33 @@
 //! The client: authorises, sends, retries reads, never repeats a write by itself.
 
 use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
 
 use crate::catalogue::Method;
-use crate::error::{Error, Refusal};
+use crate::error::{Error, Refusal, RefusalKind};
 use crate::link;
-use crate::page::Page;
-use crate::pages::Pages;
+use crate::page::{self, NoPage, Page, Shape};
+use crate::pages::{Effort, Pages, Trail};
 use crate::request::Request;
 use crate::retry;
 use crate::settings::Settings;
 use crate::token::{self, Token};
-use crate::transport::{Answer, exchange};
+use crate::transport::{Answer, Broken, exchange};
 
-/// How often a read is tried that answers 409.
-const CONFLICT_ATTEMPTS: u32 = 5;
+/// How often a read is tried that conflicts, or whose answer breaks off.
+const FEW_ATTEMPTS: u32 = 5;
+/// A token that was refused when it was new is not replaced before this: scopes are missing, and Protime limits who asks
+/// for a token at every call.
+const REFUSAL_REMEMBERED: Duration = Duration::from_mins(5);
+/// What an answer may take unless the caller says otherwise.
+const LARGEST_ANSWER: usize = 64 << 20;
 
 /// Where settings are read again when the token endpoint rejects the client, so that a rotated secret needs
 /// no restart.
@@ -56,12 +61,24 @@ pub struct Client {
     observer: Option<Observer>,
     source: Box<dyn SettingsSource>,
     base_uri: Url,
+    largest_answer: usize,
     login: Mutex<Login>,
+    hold: std::sync::Mutex<Option<Hold>>,
 }
 
 struct Login {
     settings: Arc<Settings>,
     token: Option<Arc<Token>>,
+    /// When a token was refused that was fetched since another was refused.
+    refused_anew: Option<Instant>,
+}
+
+/// Until when reads wait because one of them was asked to.
+#[derive(Clone)]
+struct Hold {
+    /// By the wall clock, since a frozen Lambda environment stops the monotonic one.
+    until: SystemTime,
+    refusal: Refusal,
 }
 
 /// What a request is sent with.
@@ -87,13 +104,25 @@ impl Client {
         let login = Mutex::new(Login {
             settings: Arc::new(settings),
             token: None,
+            refused_anew: None,
         });
         Self {
             http,
             observer: None,
             source,
             base_uri,
+            largest_answer: LARGEST_ANSWER,
             login,
+            hold: std::sync::Mutex::default(),
+        }
+    }
+
+    /// The same client, which takes no answer of more than so many bytes, decoded.
+    #[must_use]
+    pub fn with_largest_answer(self, bytes: usize) -> Self {
+        Self {
+            largest_answer: bytes,
+            ..self
         }
     }
 
@@ -115,16 +144,21 @@ impl Client {
     ///
     /// Failed requests are repeated until `deadline`.
     pub fn pages(&self, request: &Request, deadline: Instant) -> Pages<'_> {
-        Pages::new(self, request.url(&self.base_uri), deadline)
+        let url = request.url(&self.base_uri);
+        Pages::new(self, url, request.shape(), Trail::default(), deadline)
     }
 
-    /// The pages from a link that Protime sent, or from a [`Pages::position`] on.
-    pub fn pages_from(&self, link: &str, deadline: Instant) -> Result<Pages<'_>, Error> {
-        Ok(Pages::new(
-            self,
-            link::resolve(&self.base_uri, link)?,
-            deadline,
-        ))
+    /// The pages from a link that Protime sent, or from a [`Pages::position`] on. `shape` is what the first of them has to
+    /// be, `trail` what was remembered there.
+    pub fn pages_from(
+        &self,
+        link: &str,
+        shape: Shape,
+        trail: Trail,
+        deadline: Instant,
+    ) -> Result<Pages<'_>, Error> {
+        let url = link::resolve(&self.base_uri, link, None)?;
+        Ok(Pages::new(self, url, shape, trail, deadline))
     }
 
     /// Sends a write once; only an expired token makes a second attempt.
@@ -156,48 +190,127 @@ impl Client {
 
     /// Reads one page, again and again until it is there or the deadline near.
     ///
-    /// A 409 is a concurrency conflict of a delta (`reference/responses`): it is given a few attempts only.
-    pub(crate) async fn page(&self, url: &Url, deadline: Instant) -> Result<Page, Error> {
+    /// A conflict (`reference/responses`) and an answer that breaks off are given a few attempts only.
+    pub(crate) async fn page(
+        &self,
+        url: &Url,
+        shape: Shape,
+        deadline: Instant,
+        effort: &mut Effort,
+    ) -> Result<Page, Error> {
         let mut attempts = 0;
         loop {
+            effort.waited += self.wait_for_others(attempts, deadline).await?;
             attempts += 1;
-            let error = match self.read_once(url, deadline).await {
+            effort.requests += 1;
+            effort.retries += u64::from(attempts > 1);
+            let error = match self.read_once(url, shape, deadline).await {
                 Ok(page) => return Ok(page),
-                Err(error) if error.is_retryable() => error,
-                Err(error) if error.status() == Some(409) && attempts < CONFLICT_ATTEMPTS => error,
-                Err(error) => return Err(error),
+                Err(error) => error,
             };
+            let is_worth_another = match &error {
+                Error::Content { truncated, .. } => *truncated && attempts < FEW_ATTEMPTS,
+                error if error.refusal_kind() == Some(RefusalKind::Conflict) => {
+                    attempts < FEW_ATTEMPTS
+                }
+                error => error.is_retryable(),
+            };
+            if !is_worth_another {
+                return Err(error);
+            }
             let delay = retry::delay(attempts, error.retry_after());
-            if Instant::now() + delay >= deadline {
+            let until = retry::after(delay);
+            self.hold_others_back(&error, delay);
+            if until >= deadline {
                 return Err(Error::Deadline {
                     attempts,
                     last: Box::new(error),
                 });
             }
             tracing::warn!(attempts, delayMs = millis(delay), error = %error, "reading again after a delay");
-            sleep(delay).await;
+            sleep_until(until).await;
+            effort.waited += delay;
         }
     }
 
-    async fn read_once(&self, url: &Url, deadline: Instant) -> Result<Page, Error> {
-        let answer = self.authorised(Method::Get, url, None, deadline).await?;
-        if !(200..300).contains(&answer.status) {
-            return Err(refusal(Method::Get, url, &answer));
+    /// Protime limits a client, not one of its requests.
+    fn hold_others_back(&self, error: &Error, delay: Duration) {
+        let Some(refusal) = error.refusal() else {
+            return;
+        };
+        let asked = refusal.status == 429 || refusal.retry_after.is_some();
+        if asked && let Some(until) = SystemTime::now().checked_add(delay) {
+            let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
+            if hold.as_ref().is_none_or(|hold| hold.until < until) {
+                *hold = Some(Hold {
+                    until,
+                    refusal: refusal.clone(),
+                });
+            }
         }
-        let status = answer.status;
-        Page::parse(answer.body).map_err(|error| Error::Content {
+    }
+
+    async fn wait_for_others(&self, attempts: u32, deadline: Instant) -> Result<Duration, Error> {
+        let hold = self
+            .hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let Some(Hold { until, refusal }) = hold else {
+            return Ok(Duration::ZERO);
+        };
+        let Ok(left) = until.duration_since(SystemTime::now()) else {
+            return Ok(Duration::ZERO);
+        };
+        let until = retry::after(left);
+        if until >= deadline {
+            let refusal = Refusal {
+                retry_after: Some(left),
+                ..refusal
+            };
+            return Err(Error::Deadline {
+                attempts,
+                last: Box::new(Error::Refused(Box::new(refusal))),
+            });
+        }
+        sleep_until(until).await;
+        Ok(left)
+    }
+
+    async fn read_once(&self, url: &Url, shape: Shape, deadline: Instant) -> Result<Page, Error> {
+        let answer = self.authorised(Method::Get, url, None, deadline).await?;
+        let content = |problem, truncated| Error::Content {
             request: describe(Method::Get, url),
-            status,
-            problem: match answer.content_type {
-                Some(kind) if !kind.contains("json") => format!("{kind} where JSON was expected"),
-                _ => format!(
-                    "a body that is not the JSON of a page (line {}, column {})",
-                    error.line(),
-                    error.column()
-                ),
+            status: answer.status,
+            problem,
+            truncated,
+        };
+        match answer.status {
+            200 => {}
+            201..300 if page::json(&answer.body).is_empty() => {
+                return Err(content("an empty body".to_owned(), true));
+            }
+            201..300 => {
+                return Err(content(
+                    "a body; a list comes with status 200".to_owned(),
+                    false,
+                ));
+            }
+            _ => return Err(refusal(Method::Get, url, &answer)),
+        }
+        Page::parse(answer.body.clone(), shape).map_err(
+            |NoPage {
+                 problem,
+                 is_cut_off,
+             }| {
+                match &answer.content_type {
+                    Some(kind) if !kind.contains("json") && !is_cut_off => {
+                        content(format!("{kind} where JSON was expected"), false)
+                    }
+                    _ => content(problem, is_cut_off),
+                }
             },
-            truncated: error.is_eof(),
-        })
+        )
     }
 
     /// Sends with a fresh token, and once more with a newer one if Protime answers 401.
@@ -213,8 +326,20 @@ impl Client {
         if answer.status != 401 {
             return Ok(answer);
         }
+        if self.is_refused_anew().await {
+            return Ok(answer);
+        }
         let newer = self.grant(Some(&grant.token), deadline).await?;
-        self.send(&newer, method, url, payload, deadline).await
+        let answer = self.send(&newer, method, url, payload, deadline).await?;
+        let refused_anew = (answer.status == 401).then(Instant::now);
+        self.login.lock().await.refused_anew = refused_anew;
+        Ok(answer)
+    }
+
+    /// Whether a new token was refused a short time ago, so that another one would be as well.
+    async fn is_refused_anew(&self) -> bool {
+        let refused = self.login.lock().await.refused_anew;
+        refused.is_some_and(|refused| refused.elapsed() < REFUSAL_REMEMBERED)
     }
 
     async fn send(
@@ -242,14 +367,23 @@ impl Client {
         let started = Instant::now();
         let result = timeout_at(
             deadline,
-            exchange(&self.http, request, grant.settings.log_requests),
+            exchange(
+                &self.http,
+                request,
+                grant.settings.log_requests,
+                self.largest_answer,
+            ),
         )
         .await;
         let status = result.as_ref().ok().and_then(|result| result.as_ref().ok());
         self.observe(started, status.map(|answer| answer.status));
         match result {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(broken)) => Err(transport(broken.reason, broken.sent)),
+            Ok(Err(Broken::TooLarge)) => Err(Error::TooLarge {
+                request: describe(method, url),
+                limit: self.largest_answer,
+            }),
+            Ok(Err(Broken::Off { reason, sent })) => Err(transport(reason, sent)),
             Err(_) => Err(transport("no answer before the deadline".to_owned(), true)),
         }
     }
@@ -329,7 +463,7 @@ impl Client {
 fn refusal(method: Method, url: &Url, answer: &Answer) -> Error {
     Error::Refused(Box::new(Refusal::new(
         method,
-        url.path(),
+        url,
         answer.status,
         answer.content_type.as_deref(),
         answer.location.as_deref(),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use url::Url;
 
 use crate::catalogue::Method;
 use crate::link::LinkError;
@@ -35,6 +36,17 @@ pub enum Error {
         problem: String,
         /// Whether the body looks cut off rather than wrong.
         truncated: bool,
+    },
+    /// The answer is larger than the caller has memory for.
+    #[error(
+        "Protime answered {request} with more than {} MiB, which is what the memory allows; narrow the request, or raise MemorySize",
+        limit >> 20
+    )]
+    TooLarge {
+        /// Method and path.
+        request: String,
+        /// What is taken, in bytes.
+        limit: usize,
     },
     /// The token endpoint refused the client, also with settings read anew.
     #[error(
@@ -81,11 +93,12 @@ impl Error {
     /// Whether the same request may succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Refused(refusal) => matches!(refusal.status, 429 | 500..=599),
+            Self::Refused(refusal) => refusal.kind() == RefusalKind::Unavailable,
             Self::Transport { .. } => true,
             Self::Content { truncated, .. } => *truncated,
             Self::TokenEndpoint { retryable, .. } => *retryable,
-            Self::ClientRejected { .. }
+            Self::TooLarge { .. }
+            | Self::ClientRejected { .. }
             | Self::SettingsUnavailable(_)
             | Self::BaseUriChanged
             | Self::Link(_)
@@ -108,6 +121,11 @@ impl Error {
         self.refusal().map(|refusal| refusal.status)
     }
 
+    /// What Protime's refusal asks of the caller.
+    pub fn refusal_kind(&self) -> Option<RefusalKind> {
+        self.refusal().map(Refusal::kind)
+    }
+
     /// Protime's refusal, if that is what it was.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
@@ -116,6 +134,28 @@ impl Error {
             _ => None,
         }
     }
+}
+
+/// What a refusal asks of the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusalKind {
+    /// 401: another token, or scopes that the client does not have.
+    Unauthorized,
+    /// 400, 404, 409 or 410 to a continuation: its paging token is invalid or has expired, so that the list has to begin
+    /// again (`reference/collections/breaks/work-interruptions/get-list`).
+    InvalidContinuation,
+    /// 410 to anything else: the delta has expired, and everything has to be loaded anew.
+    Gone,
+    /// 409 to anything else: somebody else changed the same at the same time.
+    Conflict,
+    /// 414: the request has to be made shorter.
+    TooLong,
+    /// 429, or any 5xx: later.
+    Unavailable,
+    /// 403: a scope or a feature that the client does not have.
+    Forbidden,
+    /// The request itself has to be changed.
+    Invalid,
 }
 
 /// An answer of Protime other than success, from any of the documented error bodies or none
@@ -138,6 +178,8 @@ pub struct Refusal {
     pub validation_errors: Vec<String>,
     /// The `Retry-After` header.
     pub retry_after: Option<Duration>,
+    /// Whether the request carried a `continuationToken`.
+    pub is_continuation: bool,
 }
 
 impl std::error::Error for Refusal {}
@@ -171,10 +213,24 @@ impl std::fmt::Display for Refusal {
 }
 
 impl Refusal {
+    /// What it asks of the caller.
+    pub fn kind(&self) -> RefusalKind {
+        match self.status {
+            401 => RefusalKind::Unauthorized,
+            400 | 404 | 409 | 410 if self.is_continuation => RefusalKind::InvalidContinuation,
+            403 => RefusalKind::Forbidden,
+            409 => RefusalKind::Conflict,
+            410 => RefusalKind::Gone,
+            414 => RefusalKind::TooLong,
+            429 | 500.. => RefusalKind::Unavailable,
+            _ => RefusalKind::Invalid,
+        }
+    }
+
     /// Reads whatever body came with the status.
     pub(crate) fn new(
         method: Method,
-        path: &str,
+        url: &Url,
         status: u16,
         content_type: Option<&str>,
         location: Option<&str>,
@@ -183,13 +239,16 @@ impl Refusal {
     ) -> Self {
         let mut refusal = Self {
             method,
-            path: path.to_owned(),
+            path: url.path().to_owned(),
             status,
             code: None,
             message: String::new(),
             reasons: Vec::new(),
             validation_errors: Vec::new(),
             retry_after,
+            is_continuation: url
+                .query_pairs()
+                .any(|(name, _)| name == "continuationToken"),
         };
         if let Ok(Body {
             error,

@@ -43,14 +43,14 @@ mod transport;
 
 pub use catalogue::Method;
 pub use client::{Client, Exchange, Observer, SettingsSource, Written};
-pub use error::{Error, Refusal};
+pub use error::{Error, Refusal, RefusalKind};
 pub use link::LinkError;
-pub use page::Page;
-pub use pages::Pages;
+pub use page::{Page, Shape};
+pub use pages::{Effort, Pages, Trail};
 pub use query::{PathParameters, Query};
 pub use request::{Request, RequestError};
 pub use settings::{Settings, SettingsError};
-pub use split::halves;
+pub use split::halves_of_url;
 pub use transport::{ClientError, http_client};
 
 /// What every path of the API begins with (`reference/general-specs`).

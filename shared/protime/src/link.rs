@@ -1,5 +1,7 @@
 //! `nextLink` and `deltaLink`: followed to the tenant's own origin only.
 
+use std::borrow::Cow;
+
 use url::Url;
 
 /// Parameters whose values are Base64, in which a plus sign is never an encoded space.
@@ -31,13 +33,14 @@ pub enum LinkError {
     },
 }
 
-/// Resolves a link against the tenant's origin.
+/// Resolves a link against the tenant's origin. `asked` is the URL whose answer has the link.
 ///
 /// Protime sends links relative to the host and not percent-encoded, with literal spaces and quotes
 /// (`how-to/fetch-resources`). They are encoded without encoding anything twice and without damage to the
-/// Base64 token, whose `+` a server would otherwise read as a space.
-pub(crate) fn resolve(base: &Url, link: &str) -> Result<Url, LinkError> {
-    let encoded = encode(link);
+/// Base64 token, whose `+` a server would otherwise read as a space. A parameter that says the same as in `asked` keeps
+/// the spelling that it has there.
+pub(crate) fn resolve(base: &Url, link: &str, asked: Option<&Url>) -> Result<Url, LinkError> {
+    let encoded = encode(link, asked);
     let url = base
         .join(&encoded)
         .map_err(|error| LinkError::Malformed(error.to_string()))?;
@@ -50,24 +53,90 @@ pub(crate) fn resolve(base: &Url, link: &str) -> Result<Url, LinkError> {
     Ok(url)
 }
 
+/// A parameter of ours, as we wrote it and what it says.
+struct Ours<'a> {
+    written: &'a str,
+    name: Cow<'a, str>,
+    value: Cow<'a, str>,
+}
+
 /// A link with characters that no URL may have was not encoded: there, `+` and `#` mean themselves.
-fn encode(link: &str) -> String {
+fn encode(link: &str, asked: Option<&Url>) -> String {
     let Some((path, query)) = link.split_once('?') else {
         return link.to_owned();
     };
+    let ours = asked.and_then(Url::query).map_or_else(Vec::new, parameters);
     let raw = query.contains(|c: char| matches!(c, ' ' | '\'' | '"' | '<' | '>') || !c.is_ascii());
-    let parameters: Vec<String> = query
-        .split('&')
-        .map(|parameter| {
-            let is_token = TOKEN_PARAMETERS
-                .iter()
-                .any(|name| parameter.starts_with(name));
-            match (raw, is_token) {
-                (true, _) => parameter.replace('+', "%2B").replace('#', "%23"),
-                (false, true) => parameter.replace('+', "%2B"),
-                (false, false) => parameter.to_owned(),
-            }
+    let mut written = Vec::new();
+    let mut rest = Some(query);
+    while let Some(query) = rest {
+        // An unencoded value may have an ampersand in it.
+        let (parameter, after) = ours
+            .iter()
+            .find_map(|ours| literal(query, ours))
+            .or_else(|| {
+                query
+                    .split_once('&')
+                    .map(|(parameter, after)| (parameter, Some(after)))
+            })
+            .unwrap_or((query, None));
+        rest = after;
+        written.push(match ours.iter().find(|ours| ours.is_said_by(parameter)) {
+            Some(ours) => ours.written.to_owned(),
+            None => encode_parameter(parameter, raw),
+        });
+    }
+    format!("{path}?{}", written.join("&"))
+}
+
+fn encode_parameter(parameter: &str, raw: bool) -> String {
+    let is_token = TOKEN_PARAMETERS
+        .iter()
+        .any(|name| parameter.starts_with(name));
+    match (raw, is_token) {
+        (true, _) => parameter.replace('+', "%2B").replace('#', "%23"),
+        (false, true) => parameter.replace('+', "%2B"),
+        (false, false) => parameter.to_owned(),
+    }
+}
+
+fn parameters(query: &str) -> Vec<Ours<'_>> {
+    let written = query.split('&').filter(|parameter| !parameter.is_empty());
+    written
+        .zip(url::form_urlencoded::parse(query.as_bytes()))
+        .map(|(written, (name, value))| Ours {
+            written,
+            name,
+            value,
         })
-        .collect();
-    format!("{path}?{}", parameters.join("&"))
+        .collect()
+}
+
+/// Our parameter at the start of `query` in unencoded text, and what follows it.
+fn literal<'a>(query: &'a str, ours: &Ours<'_>) -> Option<(&'a str, Option<&'a str>)> {
+    let after = query
+        .strip_prefix(&*ours.name)?
+        .strip_prefix('=')?
+        .strip_prefix(&*ours.value)?;
+    let parameter = &query[..query.len() - after.len()];
+    match after.strip_prefix('&') {
+        Some(after) => Some((parameter, Some(after))),
+        None if after.is_empty() => Some((parameter, None)),
+        None => None,
+    }
+}
+
+impl Ours<'_> {
+    /// Whether a parameter decodes to this one, with `+` for a space or for itself.
+    fn is_said_by(&self, parameter: &str) -> bool {
+        let says = |text: &str| {
+            url::form_urlencoded::parse(text.as_bytes())
+                .next()
+                .is_some_and(|(name, value)| name == self.name && value == self.value)
+        };
+        let literal = parameter
+            .split_once('=')
+            .is_some_and(|(name, value)| name == self.name && value == self.value);
+        literal || says(parameter) || says(&parameter.replace('+', "%2B"))
+    }
 }

@@ -5,13 +5,26 @@ use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+/// What a read has to be answered with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Shape {
+    /// `{"value": [...]}` or an array: what a list, a continuation and a delta are.
+    List,
+    /// The same, or one bare object: of a resource that was asked for by its id, and of an entity that the catalogue
+    /// lacks.
+    #[default]
+    Any,
+}
 
 /// The records of one response.
 ///
-/// A list is `{"value": [...], "nextLink": ..., "deltaLink": ...}`; a single object is a page of one record, a
-/// bare array a page of its elements, an empty body a page of none.
+/// A list is `{"value": [...], "nextLink": ..., "deltaLink": ...}` or a bare array; a single object is a page of one
+/// record.
 #[derive(Debug, Clone)]
 pub struct Page {
     body: Bytes,
@@ -22,22 +35,30 @@ pub struct Page {
     pub delta_link: Option<String>,
 }
 
+/// Why a body is no page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NoPage {
+    /// What is there instead, without showing it.
+    pub(crate) problem: String,
+    /// Whether it looks cut off rather than wrong.
+    pub(crate) is_cut_off: bool,
+}
+
 impl Page {
     /// Finds the records in a response body.
-    pub(crate) fn parse(body: Bytes) -> Result<Self, serde_json::Error> {
-        let content = body.trim_ascii();
+    pub(crate) fn parse(body: Bytes, shape: Shape) -> Result<Self, NoPage> {
+        let content = json(&body);
         let parsed = match content.first() {
-            None => Parsed::default(),
+            None => return Err(NoPage::cut_off("an empty body")),
             Some(b'[') => Parsed {
                 records: serde_json::from_slice(content)?,
                 ..Parsed::default()
             },
             Some(b'{') => serde_json::from_slice(content)?,
-            // Not a shape that Protime sends: the error names what is there.
             Some(_) => {
-                return Err(serde_json::from_slice::<Parsed>(content)
-                    .err()
-                    .unwrap_or_else(unexpected));
+                // Text that is not JSON at all is reported by its place.
+                serde_json::from_slice::<IgnoredAny>(content)?;
+                return Err(NoPage::wrong("JSON that is neither an object nor an array"));
             }
         };
         let records = match parsed.records {
@@ -45,9 +66,13 @@ impl Page {
                 .iter()
                 .map(|record| position(&body, record.get()))
                 .collect(),
-            Records::Other => {
+            Records::Other if shape == Shape::Any && !parsed.is_error => {
                 let whole: &RawValue = serde_json::from_slice(content)?;
                 vec![position(&body, whole.get())]
+            }
+            Records::Other if parsed.is_error => return Err(NoPage::wrong("an error object")),
+            Records::Other => {
+                return Err(NoPage::wrong("an object whose `value` is not a list"));
             }
         };
         Ok(Self {
@@ -107,7 +132,7 @@ impl Page {
         }
         match text {
             Cow::Borrowed(_) => None,
-            Cow::Owned(text) => Self::parse(text.into()).ok(),
+            Cow::Owned(text) => Self::parse(text.into(), Shape::Any).ok(),
         }
     }
 
@@ -117,14 +142,46 @@ impl Page {
     }
 }
 
+impl NoPage {
+    fn cut_off(problem: &str) -> Self {
+        Self {
+            problem: problem.to_owned(),
+            is_cut_off: true,
+        }
+    }
+
+    fn wrong(problem: &str) -> Self {
+        Self {
+            problem: problem.to_owned(),
+            is_cut_off: false,
+        }
+    }
+}
+
+impl From<serde_json::Error> for NoPage {
+    fn from(error: serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        Self {
+            problem: format!(
+                "a body that is not the JSON of a page (line {line}, column {column})"
+            ),
+            is_cut_off: error.is_eof(),
+        }
+    }
+}
+
+/// A body without what may stand around JSON.
+pub(crate) fn json(body: &[u8]) -> &[u8] {
+    let body = body.trim_ascii();
+    body.strip_prefix("\u{feff}".as_bytes())
+        .unwrap_or(body)
+        .trim_ascii()
+}
+
 /// Where a slice of the body begins and ends in it.
 fn position(body: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - body.as_ptr() as usize;
     start..start + part.len()
-}
-
-fn unexpected() -> serde_json::Error {
-    serde::de::Error::custom("expected an object or an array")
 }
 
 #[derive(Default)]
@@ -132,6 +189,8 @@ struct Parsed<'a> {
     records: Records<'a>,
     next_link: Option<String>,
     delta_link: Option<String>,
+    /// Whether it has a member `error`, and no `id` that would make it a record.
+    is_error: bool,
 }
 
 enum Records<'a> {
@@ -161,17 +220,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Parsed<'a> {
                     records: Records::Other,
                     next_link: None,
                     delta_link: None,
+                    is_error: false,
                 };
+                let (mut has_error, mut has_id) = (false, false);
                 while let Some(key) = map.next_key::<String>()? {
                     match key.as_str() {
                         "value" => parsed.records = map.next_value()?,
                         "nextLink" => parsed.next_link = map.next_value()?,
                         "deltaLink" => parsed.delta_link = map.next_value()?,
-                        _ => {
+                        other => {
+                            has_error |= other == "error";
+                            has_id |= other == "id";
                             map.next_value::<IgnoredAny>()?;
                         }
                     }
                 }
+                parsed.is_error = has_error && !has_id;
                 Ok(parsed)
             }
         }

@@ -1,15 +1,17 @@
 //! The pages of a read, from the first request to the last link.
 
 use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use url::Url;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::client::Client;
 use crate::error::Error;
 use crate::link::{self, LinkError};
-use crate::page::Page;
+use crate::page::{Page, Shape};
 
 /// Pages that are fetched one after the other, each when asked for.
 ///
@@ -17,20 +19,60 @@ use crate::page::Page;
 pub struct Pages<'a> {
     client: &'a Client,
     next: Option<Url>,
+    shape: Shape,
     /// Hashes of the links followed so far: links can be long, and runs too.
     seen: HashSet<u64>,
-    fetched: u64,
+    trail: Trail,
+    effort: Effort,
     deadline: Instant,
 }
 
+/// What reading took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Effort {
+    /// Requests to the API, those that failed included.
+    pub requests: u64,
+    /// Those of them that asked again for what had failed.
+    pub retries: u64,
+    /// How long requests waited because Protime or its failures asked for it.
+    pub waited: Duration,
+}
+
+impl std::iter::Sum for Effort {
+    fn sum<I: Iterator<Item = Self>>(efforts: I) -> Self {
+        efforts.fold(Self::default(), |sum, effort| Self {
+            requests: sum.requests + effort.requests,
+            retries: sum.retries + effort.retries,
+            waited: sum.waited.saturating_add(effort.waited),
+        })
+    }
+}
+
+/// What is remembered of a read from one process to the next, so that a link that repeats is found however few pages
+/// each process reads: the hash of one link, whose page doubles (Brent's way to find a cycle).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trail {
+    /// Pages read so far.
+    page: u64,
+    mark: u64,
+}
+
 impl<'a> Pages<'a> {
-    pub(crate) fn new(client: &'a Client, first: Url, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        client: &'a Client,
+        first: Url,
+        shape: Shape,
+        trail: Trail,
+        deadline: Instant,
+    ) -> Self {
         let seen = HashSet::from([hash(&first)]);
         Self {
             client,
             next: Some(first),
+            shape,
             seen,
-            fetched: 0,
+            trail,
+            effort: Effort::default(),
             deadline,
         }
     }
@@ -40,26 +82,53 @@ impl<'a> Pages<'a> {
         self.next.as_ref()
     }
 
+    /// What another process needs to go on.
+    pub fn trail(&self) -> Trail {
+        self.trail
+    }
+
+    /// What reading took since this was last asked.
+    pub fn take_effort(&mut self) -> Effort {
+        std::mem::take(&mut self.effort)
+    }
+
     /// Fetches the next page, or tells that there is none.
     pub async fn next(&mut self) -> Result<Option<Page>, Error> {
         let Some(url) = self.next.take() else {
             return Ok(None);
         };
-        let page = self.client.page(&url, self.deadline).await?;
+        let page = self
+            .client
+            .page(&url, self.shape, self.deadline, &mut self.effort)
+            .await?;
+        let base_uri = self.client.base_uri();
+        if let Some(delta_link) = &page.delta_link {
+            link::resolve(base_uri, delta_link, Some(&url))?;
+        }
         if let Some(next_link) = &page.next_link {
-            let next = link::resolve(self.client.base_uri(), next_link)?;
-            if !self.seen.insert(hash(&next)) {
-                return Err(LinkError::Repeated { page: self.fetched }.into());
-            }
+            let next = link::resolve(base_uri, next_link, Some(&url))?;
+            self.trail.follow(&next, !self.seen.insert(hash(&next)))?;
             self.next = Some(next);
         }
-        self.fetched += 1;
+        self.shape = Shape::List;
         Ok(Some(page))
     }
 }
 
+impl Trail {
+    fn follow(&mut self, next: &Url, is_seen: bool) -> Result<(), LinkError> {
+        let hash = hash(next);
+        if is_seen || (self.page > 0 && self.mark == hash) {
+            return Err(LinkError::Repeated { page: self.page });
+        }
+        self.page += 1;
+        if self.page.is_power_of_two() {
+            self.mark = hash;
+        }
+        Ok(())
+    }
+}
+
 fn hash(url: &Url) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    url.hash(&mut hasher);
-    hasher.finish()
+    xxh3_64(url.as_str().as_bytes())
 }

@@ -8,6 +8,7 @@ use url::Url;
 use crate::API_PATH;
 use crate::catalogue::{Certainty, Entity, Method, Operation, OperationKind, catalogue};
 use crate::filter::{Filter, ParseError, Severity, check};
+use crate::page::Shape;
 use crate::query::{PathParameters, Query};
 use crate::split;
 
@@ -90,6 +91,16 @@ pub enum RequestError {
     /// The read cannot be split into windows as asked.
     #[error("window: {0}")]
     Window(String),
+    /// The read would take too many requests.
+    #[error(
+        "query.filter: the read takes more than {most} requests ({windows} spans of dates, each with as many requests as its list of ids needs); choose a longer `window`, or shorten the list"
+    )]
+    TooManyParts {
+        /// Into how many spans of dates it is split.
+        windows: usize,
+        /// How many requests are allowed.
+        most: usize,
+    },
     /// The entity has no delta.
     #[error(
         "sync: entity `{0}` has no documented delta for a list without path parameters; use \"full\""
@@ -180,6 +191,17 @@ impl Request {
         })
     }
 
+    /// The URL of the collection whose delta is polled.
+    pub fn delta_source(entity: &str, base_uri: &Url) -> Result<Url, RequestError> {
+        let operation = known_entity(entity)?
+            .operation(OperationKind::Delta)
+            .ok_or_else(|| RequestError::NoDelta(entity.to_owned()))?;
+        let mut url = base_uri.clone();
+        url.set_path(&format!("{API_PATH}{}", operation.path));
+        url.set_query(None);
+        Ok(url)
+    }
+
     fn checked(
         known: &Entity,
         operation: &'static Operation,
@@ -255,6 +277,16 @@ impl Request {
         let query = self.query.encoded();
         url.set_query((!query.is_empty()).then_some(&query));
         url
+    }
+
+    /// What it has to be answered with.
+    pub fn shape(&self) -> Shape {
+        match self.operation.map(|operation| operation.kind) {
+            Some(OperationKind::List | OperationKind::ListForPerson | OperationKind::Delta) => {
+                Shape::List
+            }
+            _ => Shape::Any,
+        }
     }
 
     fn unchecked(entity: &str, path: &PathParameters, query: Query) -> Result<Self, RequestError> {

@@ -3,37 +3,41 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
+/// A server that asks for a longer wait is asked again after this: every wait has an end.
+const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
-/// The wait before attempt number `attempts + 1`: what the server asked for, else exponential with jitter
-/// between half and the whole, so that clients that failed together do not return together.
+/// The wait before attempt number `attempts + 1`: exponential with jitter between half and the whole, so that clients
+/// that failed together do not return together, and no shorter than what the server asked for.
 pub(crate) fn delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
-    if let Some(asked) = retry_after {
-        return asked;
-    }
     let doubled = FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(10));
-    doubled
+    let delay = doubled
         .min(LONGEST)
-        .mul_f64(fastrand::f64().mul_add(0.5, 0.5))
+        .mul_f64(fastrand::f64().mul_add(0.5, 0.5));
+    delay.max(retry_after.unwrap_or_default())
+}
+
+/// `delay` from now on.
+pub(crate) fn after(delay: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(delay.min(LONGEST_ASKED)).unwrap_or(now)
 }
 
 /// A `Retry-After` header, in seconds or as an HTTP date.
 pub(crate) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
-    if let Ok(seconds) = header.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds = Duration::from_secs(header.parse().unwrap_or(u64::MAX));
+        return Some(seconds.min(LONGEST_ASKED));
     }
     let until = jiff::fmt::rfc2822::DateTimeParser::new()
         .parse_timestamp(header)
         .ok()?;
-    Some(
-        until
-            .duration_since(now)
-            .try_into()
-            .unwrap_or(Duration::ZERO),
-    )
+    let wait = Duration::try_from(until.duration_since(now));
+    Some(wait.unwrap_or(Duration::ZERO).min(LONGEST_ASKED))
 }
 
 #[cfg(test)]
@@ -72,9 +76,10 @@ mod tests {
                 "attempt {attempts}: {delay:?}"
             );
         }
-        assert_eq!(
-            delay(1, Some(Duration::from_secs(7))),
-            Duration::from_secs(7)
-        );
+        for (asked, wait) in [(7, 7), (u64::MAX, u64::MAX)] {
+            let (asked, wait) = (Duration::from_secs(asked), Duration::from_secs(wait));
+            assert_eq!(delay(1, Some(asked)), wait);
+        }
+        assert!(delay(3, Some(Duration::ZERO)) >= Duration::from_secs(1));
     }
 }

@@ -71,8 +71,8 @@ const FIELDS: [&str; 7] = [
 impl Settings {
     /// Reads settings from JSON.
     pub fn from_json(json: &[u8]) -> Result<Self, SettingsError> {
-        let fields: Map<String, Value> =
-            serde_json::from_slice(json).map_err(|_| SettingsError::NotAnObject)?;
+        let fields: Map<String, Value> = serde_json::from_slice(crate::page::json(json))
+            .map_err(|_| SettingsError::NotAnObject)?;
         if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
             return Err(field_error(
                 unknown,

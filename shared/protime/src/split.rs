@@ -3,6 +3,8 @@
 //! A date range above the documented year becomes windows, a long list of ids several shorter ones. Both are
 //! rewritten in the filter itself, so that every part is a request like any other.
 
+use std::collections::HashSet;
+
 use jiff::civil::Date;
 use jiff::{Span, ToSpan};
 use url::Url;
@@ -14,8 +16,8 @@ use crate::request::{Request, RequestError};
 
 /// URLs stay below this: continuation tokens are added to them, and Protime refuses 4,096 characters.
 const LONGEST_URL: usize = 2_000;
-/// More requests than a state record can hold links for.
-const MOST_PARTS: usize = 200;
+/// More requests than this are a mistake rather than a wish.
+const MOST_PARTS: usize = 5_000;
 
 /// Filters that ask for the same records together as `filter` does alone.
 ///
@@ -134,13 +136,31 @@ fn with_items(filter: &Filter, list: &Comparison, items: &[Constant]) -> Filter 
 }
 
 /// The filter in two, each with half of its longest list; none if there is no list to halve.
-pub fn halves(filter: &Filter) -> Option<[Filter; 2]> {
+fn halves(filter: &Filter) -> Option<[Filter; 2]> {
     let list = longest_list(filter)?;
     let (first, second) = items(list)?.split_at(items(list)?.len() / 2);
     Some([
         with_items(filter, list, first),
         with_items(filter, list, second),
     ])
+}
+
+/// The URL of a read in two, each with half of the longest list in its filter; none if there is no list to halve.
+pub fn halves_of_url(url: &str) -> Option<[String; 2]> {
+    let url = Url::parse(url).ok()?;
+    let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    let (_, filter) = pairs.iter().find(|(name, _)| name == "filter")?;
+    let halves = halves(&filter.parse().ok()?)?;
+    Some(halves.map(|half| {
+        let mut url = url.clone();
+        let half = half.to_string();
+        let written = pairs.iter().map(|(name, value)| match name.as_str() {
+            "filter" => (name, &half),
+            _ => (name, value),
+        });
+        url.query_pairs_mut().clear().extend_pairs(written);
+        url.into()
+    }))
 }
 
 /// Filters whose URLs are short enough, for a request whose own may not be.
@@ -151,12 +171,13 @@ fn shortened(filter: Filter, url_length: &dyn Fn(&Filter) -> usize) -> Vec<Filte
     let Some(list) = longest_list(&filter) else {
         return vec![filter];
     };
-    let mut all: Vec<Constant> = Vec::new();
-    for item in items(list).into_iter().flatten() {
-        if !all.contains(item) {
-            all.push(item.clone());
-        }
-    }
+    let mut seen = HashSet::new();
+    let all: Vec<Constant> = items(list)
+        .into_iter()
+        .flatten()
+        .filter(|item| seen.insert(item.to_string()))
+        .cloned()
+        .collect();
     let mut parts = Vec::new();
     let mut rest = all.as_slice();
     while !rest.is_empty() {
@@ -208,10 +229,18 @@ pub(crate) fn requests(
         .as_str()
         .len()
     };
-    let parts: Vec<Filter> = windows(&filter, operation, window)?
-        .into_iter()
-        .flat_map(|filter| shortened(filter, &url_length))
-        .collect();
+    let windows = windows(&filter, operation, window)?;
+    let window_count = windows.len();
+    let mut parts: Vec<Filter> = Vec::new();
+    for filter in windows {
+        parts.extend(shortened(filter, &url_length));
+        if parts.len() > MOST_PARTS {
+            return Err(RequestError::TooManyParts {
+                windows: window_count,
+                most: MOST_PARTS,
+            });
+        }
+    }
     match parts.as_slice() {
         // What need not be split is sent as it was written.
         [only] if *only == filter => Ok(vec![read(query.clone().with("filter", written))?]),

@@ -6,13 +6,18 @@ use oauth2::basic::BasicClient;
 use oauth2::{AuthType, ClientId, ClientSecret, RequestTokenError, Scope, TokenResponse, TokenUrl};
 use reqwest::header::{HeaderValue, USER_AGENT};
 use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
 
 use crate::error::Error;
+use crate::page::json;
 use crate::settings::Settings;
 use crate::transport::exchange;
 
 /// A token is renewed this long before it expires, or a fifth of its life before if that is less.
 const MARGIN: Duration = Duration::from_mins(1);
+
+/// No token response is larger.
+const LARGEST_ANSWER: usize = 1 << 20;
 
 /// An access token and when to stop using it.
 #[derive(Debug)]
@@ -72,7 +77,7 @@ pub(crate) async fn request(http: &reqwest::Client, settings: &Settings) -> Resu
     authorization.set_sensitive(true);
     let renew_at = answer
         .expires_in()
-        .map(|life| asked + life - MARGIN.min(life / 5));
+        .and_then(|life| asked.checked_add(life.saturating_sub(MARGIN.min(life / 5))));
     Ok(Token {
         authorization,
         renew_at,
@@ -90,10 +95,10 @@ async fn send(
     request
         .headers_mut()
         .insert(USER_AGENT, settings.user_agent.clone());
-    let answer = exchange(http, request, settings.log_requests)
+    let answer = exchange(http, request, settings.log_requests, LARGEST_ANSWER)
         .await
         .map_err(|broken| Error::TokenEndpoint {
-            reason: broken.reason,
+            reason: broken.to_string(),
             status: None,
             retryable: true,
             retry_after: None,
@@ -113,25 +118,72 @@ async fn send(
             "it answered {status}, a redirect, which is not followed; check access_token_url"
         )));
     }
-    let is_json = serde_json::from_slice::<serde_json::Value>(&answer.body)
-        .is_ok_and(|body| body.is_object());
-    match status {
-        _ if is_json => {}
-        400 | 401 => {
+    let body = serde_json::from_slice::<Map<String, Value>>(json(&answer.body)).ok();
+    let (status, body) = match (status, body) {
+        // Some servers report errors with status 200.
+        (200..500, Some(body)) if body.get("error").is_some_and(Value::is_string) => (
+            400,
+            body.into_iter()
+                .filter(|(name, _)| name == "error")
+                .collect(),
+        ),
+        (400 | 401 | 403, _) => {
             return Err(Error::ClientRejected {
-                code: "no OAuth 2.0 error code".to_owned(),
+                code: format!("status {status} and no OAuth 2.0 error code"),
             });
         }
+        (200, Some(body)) => (200, as_the_standard_has_it(body)?),
         _ => {
             return Err(endpoint_error(&format!(
                 "it answered {status} without a JSON object; check access_token_url"
             )));
         }
-    }
-    let mut response = oauth2::HttpResponse::new(answer.body.to_vec());
+    };
+    let mut response = oauth2::HttpResponse::new(Value::Object(body).to_string().into_bytes());
     *response.status_mut() = oauth2::http::StatusCode::from_u16(status)
         .map_err(|_| endpoint_error("its status is not an HTTP status"))?;
     Ok(response)
+}
+
+/// A token response whose fields have the types of RFC 6749, which servers take freely.
+fn as_the_standard_has_it(mut body: Map<String, Value>) -> Result<Map<String, Value>, Error> {
+    let token = body.get("access_token").and_then(Value::as_str);
+    if token.is_none_or(str::is_empty) {
+        return Err(endpoint_error(
+            "its answer has no access_token, which it needs by RFC 6749",
+        ));
+    }
+    let seconds = match body.get("expires_in") {
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(number) => number.as_f64(),
+        None => None,
+    };
+    // What cannot be read counts as not said: then a 401 tells.
+    let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
+    let scope = match body.get("scope") {
+        Some(Value::Array(scopes)) => {
+            let scopes = scopes.iter().filter_map(Value::as_str);
+            Some(scopes.collect::<Vec<_>>().join(" "))
+        }
+        Some(Value::String(scope)) => Some(scope.clone()),
+        _ => None,
+    };
+    let mut standard = Map::new();
+    standard.insert("token_type".to_owned(), "bearer".into());
+    standard.extend(body.remove_entry("access_token"));
+    standard.extend(seconds.map(|seconds| ("expires_in".to_owned(), whole(seconds).into())));
+    standard.extend(scope.map(|scope| ("scope".to_owned(), scope.into())));
+    Ok(standard)
+}
+
+/// Whole seconds; a life beyond `u32` is as good as endless.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a cast from a float saturates"
+)]
+fn whole(seconds: f64) -> u32 {
+    seconds as u32
 }
 
 fn endpoint_error(reason: &str) -> Error {

@@ -1,5 +1,6 @@
 //! One HTTP exchange: sent, measured, logged where asked for, its body read to the end.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -15,11 +16,9 @@ use webpki_roots::TLS_SERVER_ROOTS;
 use crate::catalogue::Method;
 use crate::retry;
 
-/// Bodies up to this size are read into memory reserved at once; longer ones grow as they come.
-const RESERVE_AT_MOST: u64 = 64 * 1024 * 1024;
 /// Memory for bodies comes in multiples of this, so that what one page leaves behind fits the next, and a long run needs
 /// no more memory than a short one.
-const RESERVE_IN: u64 = 64 * 1024;
+const RESERVE_IN: usize = 64 * 1024;
 
 /// The HTTP client that a process needs once, for all that it asks of anybody.
 ///
@@ -92,10 +91,24 @@ pub(crate) struct Answer {
 }
 
 /// Why nothing usable came back.
-pub(crate) struct Broken {
-    pub(crate) reason: String,
-    /// Whether the server may have acted on the request.
-    pub(crate) sent: bool,
+pub(crate) enum Broken {
+    /// The connection broke, or there never was one.
+    Off {
+        reason: String,
+        /// Whether the server may have acted on the request.
+        sent: bool,
+    },
+    /// The body is larger than was wanted.
+    TooLarge,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off { reason, .. } => f.write_str(reason),
+            Self::TooLarge => f.write_str("the answer is too large"),
+        }
+    }
 }
 
 /// Sends a request and reads the whole answer.
@@ -103,6 +116,7 @@ pub(crate) async fn exchange(
     http: &reqwest::Client,
     request: reqwest::Request,
     log: bool,
+    largest_answer: usize,
 ) -> Result<Answer, Broken> {
     let started = Instant::now();
     let method = request.method().clone();
@@ -111,7 +125,7 @@ pub(crate) async fn exchange(
         .body()
         .and_then(|body| body.as_bytes())
         .map_or(0, <[u8]>::len);
-    let result = receive(http, request).await;
+    let result = receive(http, request, largest_answer).await;
     if log {
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let url = loggable(&url);
@@ -122,14 +136,18 @@ pub(crate) async fn exchange(
             ),
             Err(broken) => tracing::info!(
                 %method, url, durationMs = duration_ms, requestBytes = request_bytes,
-                reason = broken.reason, "request not answered"
+                reason = %broken, "request not answered"
             ),
         }
     }
     result
 }
 
-async fn receive(http: &reqwest::Client, request: reqwest::Request) -> Result<Answer, Broken> {
+async fn receive(
+    http: &reqwest::Client,
+    request: reqwest::Request,
+    largest_answer: usize,
+) -> Result<Answer, Broken> {
     let mut response = http
         .execute(request)
         .await
@@ -149,10 +167,16 @@ async fn receive(http: &reqwest::Client, request: reqwest::Request) -> Result<An
             .and_then(|value| retry::retry_after(&value, Timestamp::now())),
         body: Bytes::new(),
     };
-    let expected = response.content_length().unwrap_or(0).min(RESERVE_AT_MOST);
-    let mut body =
-        Vec::with_capacity(usize::try_from(expected.next_multiple_of(RESERVE_IN)).unwrap_or(0));
+    let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
+    if expected > largest_answer {
+        return Err(Broken::TooLarge);
+    }
+    let mut body = Vec::with_capacity(expected.next_multiple_of(RESERVE_IN));
+    // A body that is sent compressed shows its size only as it comes.
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+        if body.len() + chunk.len() > largest_answer {
+            return Err(Broken::TooLarge);
+        }
         body.extend_from_slice(&chunk);
     }
     answer.body = body.into();
@@ -175,7 +199,7 @@ fn broken(error: &reqwest::Error) -> Broken {
         reason = format!("{reason}: {error}");
         cause = error.source();
     }
-    Broken {
+    Broken::Off {
         reason,
         sent: !(error.is_connect() || error.is_builder()),
     }

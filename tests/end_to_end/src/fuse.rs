@@ -17,7 +17,8 @@ pub struct Fuse {
     /// Blows at this request; 0 never.
     at: AtomicU32,
     fault: Mutex<Fault>,
-    blown: Notify,
+    /// Of the present counting, so that what is left of an attempt before is not taken for this one.
+    blown: Mutex<Arc<Notify>>,
 }
 
 /// What happens at the wanted request.
@@ -47,6 +48,7 @@ impl Fuse {
     pub fn arm_with(&self, at: u32, fault: Fault) {
         self.count.store(0, Ordering::SeqCst);
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *self.blown.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         self.at.store(at, Ordering::SeqCst);
     }
 
@@ -57,7 +59,7 @@ impl Fuse {
 
     /// Waits until it blows.
     pub async fn blown(&self) {
-        self.blown.notified().await;
+        self.present().notified().await;
     }
 
     /// A proxy in front of `upstream`; returns its origin.
@@ -78,10 +80,15 @@ impl Fuse {
         Ok(origin)
     }
 
-    async fn stop(&self) {
-        self.blown.notify_one();
-        std::future::pending::<()>().await;
+    fn present(&self) -> Arc<Notify> {
+        let blown = self.blown.lock();
+        blown.unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+async fn stop(blown: &Notify) {
+    blown.notify_one();
+    std::future::pending::<()>().await;
 }
 
 #[derive(Clone)]
@@ -95,10 +102,11 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let fuse = &proxy.fuse;
     let number = fuse.count.fetch_add(1, Ordering::SeqCst) + 1;
     let at = fuse.at.load(Ordering::SeqCst);
+    let blown = fuse.present();
     let fault = *fuse.fault.lock().unwrap_or_else(PoisonError::into_inner);
     let is_dead = number > at || (number == at && fault == Fault::StopBefore);
     if at > 0 && is_dead && fault != Fault::LoseAnswer {
-        fuse.stop().await;
+        stop(&blown).await;
     }
     let (parts, body) = request.into_parts();
     let target = parts
@@ -141,7 +149,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     if at > 0 && number == at {
         match fault {
             Fault::StopBefore => {}
-            Fault::StopAfter => fuse.stop().await,
+            Fault::StopAfter => stop(&blown).await,
             // It ends the task of this connection, and with it the connection.
             Fault::LoseAnswer => std::panic::resume_unwind(Box::new("an answer is lost")),
         }

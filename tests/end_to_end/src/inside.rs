@@ -9,10 +9,10 @@ use aws_sdk_dynamodb::types::{
     KeyType, Projection, ProjectionType, ScalarAttributeType,
 };
 use aws_sdk_sqs::types::Message;
+use connector::aws::credentials::HttpClients;
+use connector::aws::queue::Queue;
 use connector::clock::Clock;
-use connector::credentials::HttpClients;
 use connector::metrics::Metrics;
-use connector::queue::Queue;
 use connector::store::{ConnectionState, History, StateTable};
 use jiff::Timestamp;
 use serde_json::value::RawValue;

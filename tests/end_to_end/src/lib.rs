@@ -73,7 +73,7 @@ pub fn variable(name: &str) -> String {
 
 /// Local AWS, as the functions reach it.
 pub fn aws() -> ConfigLoader {
-    connector::aws_http::config(protime::http_client().expect("an HTTP client"))
+    connector::aws::http::config(protime::http_client().expect("an HTTP client"))
 }
 
 impl Stack {

@@ -1,11 +1,12 @@
 //! The state of a connection.
 
 use jiff::Timestamp;
+use protime::Effort;
 use serde::{Deserialize, Serialize};
 
 use super::item::{Item, string_of};
-use super::{StateError, connection_id};
-use crate::page_message::Counts;
+use super::{Chains, KeptText, StateError, connection_id};
+use crate::contract::page_message::Counts;
 
 /// What a run leaves behind for the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct ConnectionState {
     /// The last run that completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<LastRun>,
+    /// The last `takeover` that has acted, with the fingerprint of its connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub takeover: Option<String>,
 }
 
 /// How far a run has come. It never points past what SQS has accepted.
@@ -35,34 +39,46 @@ pub struct Checkpoint {
     pub started: Option<Timestamp>,
     /// The event that started it, by which any invocation can go on; earlier releases kept it in the continuation only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<String>,
-    /// `full`, `initial` or `delta`.
-    pub sync: String,
+    pub event: Option<KeptText>,
+    /// What it loads.
+    #[serde(rename = "sync")]
+    pub load: LoadKind,
     /// The URL of the collection or resource.
     pub source: String,
+    /// The request's parameters as the transformer left them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<KeptText>,
+    /// Whether consumers are yet to be told to forget what they have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resync_is_due: bool,
     /// The independent requests of the run.
-    pub chains: Vec<Chain>,
+    pub chains: Chains,
+    /// What it took so far, apart from what attempts took that died.
+    #[serde(default)]
+    pub effort: Effort,
 }
 
-/// One of the independent requests of a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Chain {
-    /// The URL of its first page.
-    pub first: String,
-    /// The URL of the next page; none when all are sent.
-    pub next: Option<String>,
-    /// The number of the next page.
-    pub page: u64,
-    /// What was sent so far.
-    pub counts: Counts,
-    /// Bytes of Protime's responses so far.
-    pub bytes: u64,
-    /// Whether it had to begin again once.
-    #[serde(default)]
-    pub restarted: bool,
-    /// The delta link of its last page.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delta_link: Option<String>,
+/// What a run loads, as its messages say in `sync`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LoadKind {
+    /// Everything, every time.
+    Full,
+    /// Everything, as the beginning of a delta.
+    Initial,
+    /// What changed.
+    Delta,
+}
+
+impl LoadKind {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Initial => "initial",
+            Self::Delta => "delta",
+        }
+    }
 }
 
 /// An established delta.
@@ -74,6 +90,9 @@ pub struct Delta {
     pub polled: Timestamp,
     /// Of the event that started the delta.
     pub fingerprint: String,
+    /// The parameters of the request that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<KeptText>,
 }
 
 /// A run that completed.
@@ -95,14 +114,7 @@ pub struct Due {
     /// When it was due.
     pub scheduled: Timestamp,
     /// Its event.
-    pub event: String,
-}
-
-impl Checkpoint {
-    /// Whether all pages are sent.
-    pub fn is_finished(&self) -> bool {
-        self.chains.iter().all(|chain| chain.next.is_none())
-    }
+    pub event: KeptText,
 }
 
 impl ConnectionState {

@@ -1,5 +1,6 @@
 //! Who has the one delta that Protime keeps per client and collection.
 
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
 
@@ -21,7 +22,7 @@ pub enum DeltaClaim {
 }
 
 impl StateTable {
-    /// Claims the one delta that Protime keeps per client and collection.
+    /// Claims the one delta that Protime keeps per client and collection. Whoever gains it has it for 72 hours at least.
     pub async fn claim_delta(
         &self,
         delta: &str,
@@ -29,34 +30,49 @@ impl StateTable {
         now: Timestamp,
         takeover: bool,
     ) -> Result<DeltaClaim, StateError> {
-        let mut update = self
-            .update(&format!("delta/{delta}"))
-            .update_expression(
-                "SET #owner = :owner, lapses = if_not_exists(lapses, :lapses), expires = :expires",
-            )
-            .expression_attribute_names("#owner", "owner")
-            .expression_attribute_values(":owner", text(incoming))
+        let (mine, lapsed) = ("#owner = :owner", "lapses < :now");
+        let kept = self
+            .own(delta, incoming, now)
+            .condition_expression(format!("{mine} AND NOT {lapsed}"))
+            .update_expression("SET expires = :expires")
+            .expression_attribute_values(":now", time(now));
+        match kept.send().await {
+            Ok(_) => return Ok(DeltaClaim::Kept),
+            Err(error) => refused_item(&error).ok_or_else(|| self.unreachable(&error))?,
+        };
+        let mut gained = self
+            .own(delta, incoming, now)
+            .update_expression("SET #owner = :owner, lapses = :lapses, expires = :expires")
             .expression_attribute_values(":lapses", time(now + DELTA_LIFE))
-            .expression_attribute_values(":expires", number((now + DELTA_LIFE + KEPT).as_second()))
-            .return_values(ReturnValue::AllOld)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+            .return_values(ReturnValue::AllOld);
         if !takeover {
-            update = update
-                .condition_expression(
-                    "attribute_not_exists(#owner) OR #owner = :owner OR lapses < :now",
-                )
+            gained = gained
+                .condition_expression(format!(
+                    "attribute_not_exists(#owner) OR {mine} OR {lapsed}"
+                ))
                 .expression_attribute_values(":now", time(now));
         }
-        match update.send().await {
-            Ok(answer) => Ok(match answer.attributes.as_ref().and_then(owner) {
-                Some(owner) if owner == incoming => DeltaClaim::Kept,
-                _ => DeltaClaim::TakenOver,
-            }),
+        match gained.send().await {
+            // It had lapsed, and nobody else has claimed it.
+            Ok(answer)
+                if answer.attributes.as_ref().and_then(owner).as_deref() == Some(incoming) =>
+            {
+                Ok(DeltaClaim::Kept)
+            }
+            Ok(_) => Ok(DeltaClaim::TakenOver),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
                 Ok(DeltaClaim::OwnedBy(owner(&item).unwrap_or_default()))
             }
         }
+    }
+
+    fn own(&self, delta: &str, incoming: &str, now: Timestamp) -> UpdateItemFluentBuilder {
+        self.update(&format!("delta/{delta}"))
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_values(":owner", text(incoming))
+            .expression_attribute_values(":expires", number((now + DELTA_LIFE + KEPT).as_second()))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
     /// Counts the 72 hours of a delta from `now`, after a successful poll.

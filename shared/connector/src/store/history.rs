@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::item::{Item, number, number_of, refused_item, string_of, text};
 use super::{Lease, StateError, StateTable, VERSION, history_id};
-use crate::page_message::Counts;
+use crate::contract::page_message::Counts;
 
 /// How many runs of each sort are remembered: completed ones, and others.
 const KEPT: usize = 20;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `connection/<incoming>` | lease, generation, checkpoint, delta, runs that are due, rescues, pause |
 //! | `history/<incoming>` | the last runs, and what tells whether a connection is overdue |
+//! | `text/<incoming>/<hash>/<number>` | long events, and the first URLs of runs with many chains |
 //! | `delta/<key>` | which connection has the delta that Protime keeps per client and collection |
 //! | `write/<scope>/<key>`, `claim/<record>` | the publisher's |
 //!
@@ -14,11 +15,13 @@
 //!
 //! The sparse index `connections` (attribute `kind`) lists the connections, and nothing of the publisher's.
 
+mod chains;
 mod connection;
 mod delta;
 mod history;
 pub mod item;
 mod lease;
+mod text;
 mod watch;
 
 use aws_sdk_dynamodb::Client;
@@ -29,10 +32,12 @@ use jiff::SignedDuration;
 use crate::aws;
 use item::text;
 
-pub use connection::{Chain, Checkpoint, ConnectionState, Delta, Due, LastRun};
+pub use chains::{Chain, Chains, PageSent, Pending, PendingChains};
+pub use connection::{Checkpoint, ConnectionState, Delta, Due, LastRun, LoadKind};
 pub use delta::DeltaClaim;
 pub use history::{Failure, History, RunRecord, RunStatus};
 pub use lease::{Acquired, Attempt, Ending, Lease, Leased, Remembered};
+pub use text::{KeptText, KeptTexts};
 pub use watch::{MOST_RESCUES, Watched};
 
 /// A delta lives so long after its last request, at Protime and therefore here (`reference/delta`).
@@ -66,6 +71,11 @@ pub enum StateError {
         "the lease of connection `{0}` has ended, and another invocation has taken it; that one goes on"
     )]
     LeaseLost(String),
+    /// A text that a checkpoint refers to is gone.
+    #[error(
+        "state table, item `{0}`: gone, and with it what an unfinished run was about; delete the connection's item to start anew"
+    )]
+    TextGone(String),
     /// The item is not what we write.
     #[error("state table, item `{id}`: {source}; delete the item to start anew")]
     Malformed {

@@ -7,8 +7,9 @@ use jaq_core::{Cv, DataT, Error, Exn, Lut, RunPtr, ValR};
 use jaq_json::Val;
 use jiff::Span;
 use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
-use super::Schedule;
+use super::Moment;
 
 /// Functions of jaq's library that reach out of the sandbox.
 const REPLACED: [&str; 4] = ["env", "halt", "debug_empty", "stderr_empty"];
@@ -20,7 +21,7 @@ pub(super) struct Sandbox;
 #[derive(Clone)]
 pub(super) struct Environment<'a> {
     pub(super) lut: &'a Lut<Sandbox>,
-    pub(super) schedule: Option<&'a Schedule<'a>>,
+    pub(super) moment: Option<&'a Moment>,
 }
 
 impl DataT for Sandbox {
@@ -81,14 +82,13 @@ fn date<'a>(
     cv: &Cv<'a, Sandbox>,
     of_today: impl FnOnce(Date) -> Result<Date, Error<Val>>,
 ) -> jaq_core::ValXs<'a, Val> {
-    let dated = |schedule: &Schedule<'_>| -> ValR<Val> {
-        let today = schedule
-            .now
-            .to_zoned_datetime(schedule.time_zone.clone())
-            .date();
+    let dated = |moment: &Moment| -> ValR<Val> {
+        let zone = TimeZone::get(&moment.time_zone);
+        let zone = zone.map_err(|_| Error::str("the connection's time zone is not known"))?;
+        let today = moment.now.to_zoned_datetime(zone).date();
         of_today(today).map(|date| Val::from(date.to_string()))
     };
-    bome(cv.0.data().schedule.map_or_else(
+    bome(cv.0.data().moment.map_or_else(
         || Err(Error::str("no schedule to take the date from")),
         dated,
     ))

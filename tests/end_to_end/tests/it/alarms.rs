@@ -4,6 +4,7 @@ use end_to_end::account::Account;
 use end_to_end::fake_queue::FakeQueue;
 use end_to_end::inside::Inside;
 use jiff::SignedDuration;
+use protime::RefusalKind;
 use publisher::OutgoingConnection;
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
@@ -201,7 +202,10 @@ async fn a_lasting_401_is_taken_up_eight_times_then_alarms_then_is_left_alone() 
         .inside
         .run_at(&backfill, account.now, std::time::Duration::from_mins(1))
         .await;
-    assert_eq!(failed.unwrap_err().protime_status(), Some(401));
+    assert_eq!(
+        failed.unwrap_err().refusal_kind(),
+        Some(RefusalKind::Unauthorized)
+    );
     account.pass(DAY * 4).await;
     let sent = account.continuations.clone();
     assert_eq!(sent.len(), 8, "{sent:?}");

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use end_to_end::fuse::Fault as Break;
 use end_to_end::inside::Inside;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -65,30 +66,39 @@ async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
     let later = |minutes: i64| Timestamp::now() + minutes.minutes();
     let mut unfinished = 0;
     for at in 1..=requests {
-        for after in [false, true] {
+        for fault in [Break::StopBefore, Break::StopAfter, Break::LoseAnswer] {
             let (name, old, new) = (
-                format!("c-{at}-{after}"),
-                format!("old-{at}-{after}"),
-                format!("new-{at}-{after}"),
+                format!("c-{at}-{fault:?}"),
+                format!("old-{at}-{fault:?}"),
+                format!("new-{at}-{fault:?}"),
             );
             inside
                 .subscriber
                 .clients
                 .forget(&inside.tenant.client)
                 .await;
-            inside.fuse.arm(at, after);
+            inside.fuse.arm_with(at, fault);
             let first = connection(&name, &old);
             let was_stopped = tokio::select! {
-                result = inside.run(&first) => { result.unwrap(); false }
+                result = inside.run(&first) => {
+                    assert_eq!(result.unwrap()["status"], "completed", "{name}");
+                    false
+                }
                 () = inside.fuse.blown() => true,
             };
+            assert!(!(was_stopped && fault == Break::LoseAnswer));
             inside.fuse.arm(0, false);
             let before = ids(&inside).await.remove(&old).unwrap_or_default();
             let state = inside.state(&name).await;
             if let Some(checkpoint) = &state.checkpoint {
                 let sent = pages_of(&before);
                 assert!(
-                    (0..checkpoint.chains[0].page).all(|page| sent.contains(&page)),
+                    (0..checkpoint
+                        .chains
+                        .open()
+                        .get(&0)
+                        .map_or(0, |chain| chain.page))
+                        .all(|page| sent.contains(&page)),
                     "state ran ahead: {checkpoint:?}, sent {sent:?}"
                 );
                 unfinished += 1;
@@ -104,7 +114,7 @@ async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
             let is_done = !is_new && outcome["reason"] == "this run has completed before";
             assert!(
                 outcome["run"] == json!(run) && (outcome["status"] == "completed" || is_done),
-                "stopped at {at}, after: {after}: {outcome}"
+                "{name}: {outcome}"
             );
             let mut sent = ids(&inside).await;
             let mut all = before;
@@ -113,7 +123,7 @@ async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
             assert!(
                 all == expected(&old)
                     || (is_new && all.is_empty() && state.checkpoint.is_none() && was_stopped),
-                "stopped at {at}, after: {after}"
+                "{name}"
             );
             if is_new {
                 assert_eq!(sent.remove(&new).unwrap(), expected(&new));
@@ -127,7 +137,7 @@ async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
         "most stops left a checkpoint: {unfinished}"
     );
     println!(
-        "stopped at each of {requests} requests, before and after; {unfinished} runs were finished from a checkpoint"
+        "stopped at each of {requests} requests, before and after, and each answer lost; {unfinished} runs were finished from a checkpoint"
     );
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use end_to_end::inside::Inside;
 use jiff::{Timestamp, ToSpan};
+use protime::RefusalKind;
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 
@@ -140,7 +141,7 @@ async fn a_delta_is_loaded_once_and_then_polled() {
     let before = inside.state("test").await.delta;
     inside.tenant.protime.add_fault(Fault::status(POLL, 409, 5));
     let error = inside.run(&clockings()).await.unwrap_err();
-    assert_eq!(error.protime_status(), Some(409));
+    assert_eq!(error.refusal_kind(), Some(RefusalKind::Conflict));
     assert_eq!(inside.state("test").await.delta, before);
     assert!(arrived(&inside).await.is_empty());
     let failed = inside.state("test").await.checkpoint.unwrap().run;
@@ -329,8 +330,8 @@ async fn a_continuation_that_has_expired_begins_again_once() {
             .run(&json!({"entity": "departments"}))
             .await
             .unwrap_err()
-            .protime_status(),
-        Some(410)
+            .refusal_kind(),
+        Some(RefusalKind::InvalidContinuation)
     );
     assert!(
         inside.state("test").await.checkpoint.is_none(),

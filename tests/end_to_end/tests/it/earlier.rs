@@ -50,8 +50,11 @@ async fn unfinished(inside: &Inside, lease: &[(&str, AttributeValue)]) -> Value 
     );
     // The same connection, read by that release, had this fingerprint.
     let event = inside.event(&json!({"entity": "departments"}));
-    let connection =
-        connector::connection::IncomingConnection::from_event(&event, "old", Timestamp::now());
+    let connection = connector::contract::connection::IncomingConnection::from_event(
+        &event,
+        "old",
+        Timestamp::now(),
+    );
     let chain = json!({"first": first, "next": first, "page": 0, "counts": {"pages": 0, "records": 0, "messages": 0},
         "bytes": 0, "restarted": false});
     let checkpoint = json!({"fingerprint": connection.unwrap().fingerprint(), "run": "old",

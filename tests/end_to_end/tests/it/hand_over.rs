@@ -7,6 +7,7 @@ use aws_sdk_sqs::types::QueueAttributeName;
 use end_to_end::Tenant;
 use end_to_end::inside::Inside;
 use jiff::Timestamp;
+use protime::RefusalKind;
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 
@@ -85,7 +86,7 @@ async fn a_run_of_forty_hand_overs_completes() {
         .unwrap();
     assert_eq!(
         completed["data"],
-        json!({"pages": 600, "records": 600, "messages": 600})
+        json!({"pages": 600, "records": 600, "messages": 600, "request": {"path": {}, "query": {}}})
     );
     println!("{hand_overs} hand-overs, {repeated} pages sent twice");
 }
@@ -108,7 +109,7 @@ async fn without_a_new_page_a_run_is_not_handed_over() {
         .run_at(&json!({"entity": "departments"}), Timestamp::now(), SHORT)
         .await
         .unwrap_err();
-    assert_eq!(error.protime_status(), Some(503));
+    assert_eq!(error.refusal_kind(), Some(RefusalKind::Unavailable));
     assert!(
         inside
             .tenant

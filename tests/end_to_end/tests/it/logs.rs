@@ -3,7 +3,7 @@
 use aws_sdk_lambda::types::Environment;
 use end_to_end::{Stack, Tenant, eventually, variable};
 use serde_json::{Value, json};
-use simulator::Options;
+use simulator::{Fault, Options};
 
 #[tokio::test]
 async fn no_secret_token_or_record_content_is_in_any_log() {
@@ -196,4 +196,19 @@ async fn the_log_level_changes_no_metric() {
         "{logged} {logged_at_error}"
     );
     assert_eq!(metrics, at_error);
+}
+
+#[tokio::test]
+async fn every_line_of_a_retry_names_its_connection() {
+    let tenant = Tenant::new().await;
+    let fault = Fault::status("/departments", 503, 1);
+    tenant.protime.add_fault(fault);
+    tenant
+        .completed(json!({"entity": "departments", "run": "again"}))
+        .await;
+    let lines = lines_of(&tenant.stack, "incoming", &tenant.incoming()).await;
+    let again = lines
+        .iter()
+        .find(|line| line["message"] == "reading again after a delay");
+    assert_eq!(again.unwrap()["run"], "again");
 }

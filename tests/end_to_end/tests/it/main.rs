@@ -1,11 +1,14 @@
 //! The deployed stack, seen from outside.
 
 mod alarms;
+mod answers;
 mod crash;
 mod delta;
 mod earlier;
 mod hand_over;
+mod heal;
 mod logs;
+mod many;
 mod memory;
 mod once;
 mod publisher;

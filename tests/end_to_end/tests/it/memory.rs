@@ -28,7 +28,7 @@ fn processes() -> Vec<PathBuf> {
 }
 
 /// Runs a connection and returns the highest resident memory meanwhile, in KiB.
-async fn peak_of(tenant: &Tenant, connection: Value, records: u64) -> u64 {
+pub(crate) async fn peak_of(tenant: &Tenant, connection: Value, records: u64) -> u64 {
     // The highest value so far is forgotten.
     for process in processes() {
         let _ = fs::write(process.join("clear_refs"), "5");

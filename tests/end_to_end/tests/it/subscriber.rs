@@ -73,7 +73,7 @@ async fn every_record_arrives_once_and_in_order_with_one_run_completed() {
     assert_eq!(completed["id"], "run-1/completed");
     assert_eq!(
         completed["data"],
-        json!({"pages": 15, "records": 1234, "messages": 13})
+        json!({"pages": 15, "records": 1234, "messages": 13, "request": {"path": {}, "query": {}}})
     );
 
     let arrived: Vec<u64> = pages
@@ -370,5 +370,69 @@ async fn entities_that_the_catalogue_lacks_and_first_pages_can_be_read() {
     assert_eq!(
         (&outcome["pages"], &outcome["records"]),
         (&json!(1), &json!(5))
+    );
+}
+
+#[tokio::test]
+async fn a_transformer_cannot_take_the_deployed_function_down() {
+    let tenant = Tenant::new().await;
+    for program in ["def f: [f]; f", "last(range(1e9))", "[range(1e9)]"] {
+        let failed = tenant
+            .subscribe(json!({"entity": "departments", "transform": program}))
+            .await;
+        assert_eq!(
+            failed.payload["errorType"], "InvalidParameters",
+            "{program}: {}",
+            failed.payload
+        );
+        let message = failed.payload["errorMessage"].as_str().unwrap();
+        assert!(message.contains("the program was stopped"), "{message}");
+        let connection = json!({"entity": "departments", "transform": ".query = {}"});
+        tenant.completed(connection).await;
+    }
+    assert!(
+        tenant
+            .targets()
+            .iter()
+            .all(|target| target.ends_with("/departments"))
+    );
+}
+
+#[tokio::test]
+async fn a_queue_of_ones_own_sets_the_size_of_its_messages() {
+    let tenant = Tenant::new().await;
+    let limit = aws_sdk_sqs::types::QueueAttributeName::MaximumMessageSize;
+    let set = tenant
+        .stack
+        .sqs
+        .set_queue_attributes()
+        .queue_url(&tenant.pages);
+    set.attributes(limit, "4096").send().await.unwrap();
+    let records: Vec<Value> = (1..=40)
+        .map(|id| json!({"id": id, "text": "x".repeat(500)}))
+        .collect();
+    tenant
+        .protime
+        .set_records("departments", &json!(records).to_string())
+        .unwrap();
+    tenant.completed(json!({"entity": "departments"})).await;
+    let messages = tenant.stack.drain(&tenant.pages).await;
+    assert!(messages.len() > 6);
+    assert!(
+        messages
+            .iter()
+            .all(|message| message.body().unwrap().len() < 4_096)
+    );
+    let records = json!([{"id": 1, "text": "x".repeat(5_000)}]).to_string();
+    tenant.protime.set_records("departments", &records).unwrap();
+    let failed = tenant.subscribe(json!({"entity": "departments"})).await;
+    assert_eq!(failed.payload["errorType"], "OversizedRecord");
+    assert!(
+        failed.payload["errorMessage"]
+            .as_str()
+            .unwrap()
+            .contains("4096 bytes"),
+        "{}",
+        failed.payload
     );
 }

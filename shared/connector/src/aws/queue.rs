@@ -2,10 +2,11 @@
 
 mod content;
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use aws_sdk_sqs::types::BatchResultErrorEntry;
+use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::time::{Instant, sleep};
@@ -120,6 +121,16 @@ pub enum QueueError {
         /// Why.
         reason: String,
     },
+    /// The queue cannot be asked about.
+    #[error(
+        "{queue} cannot be used: {reason}; it must exist in this account, and its name begin with the stack's"
+    )]
+    Unusable {
+        /// The queue's URL.
+        queue: String,
+        /// Why.
+        reason: String,
+    },
     /// SQS took the batch, but not all of its messages.
     #[error("{queue} refused message {id}: {code}: {message}")]
     Entry {
@@ -175,6 +186,7 @@ impl From<Message> for Batch {
 pub struct Queue {
     sqs: aws_sdk_sqs::Client,
     url: String,
+    largest_message: usize,
 }
 
 impl Queue {
@@ -183,7 +195,34 @@ impl Queue {
         Self {
             sqs,
             url: url.into(),
+            largest_message: MESSAGE_LIMIT,
         }
+    }
+
+    /// The same queue, which is asked how large its messages can be: whoever made it may have set a limit of their own.
+    pub async fn measured(self) -> Result<Self, QueueError> {
+        let name = QueueAttributeName::MaximumMessageSize;
+        let ask = self
+            .sqs
+            .get_queue_attributes()
+            .queue_url(&self.url)
+            .attribute_names(name.clone());
+        let answer = ask.send().await.map_err(|error| QueueError::Unusable {
+            queue: self.url.clone(),
+            reason: aws::describe(&error),
+        })?;
+        let attributes = answer.attributes.unwrap_or_default();
+        let limit = attributes.get(&name).and_then(|limit| limit.parse().ok());
+        let largest_message = limit.unwrap_or(MESSAGE_LIMIT).min(MESSAGE_LIMIT);
+        Ok(Self {
+            largest_message,
+            ..self
+        })
+    }
+
+    /// What one message can hold, in bytes, attributes included.
+    pub fn largest_message(&self) -> usize {
+        self.largest_message
     }
 
     /// Its URL.
@@ -292,6 +331,17 @@ enum Attempt {
     Answered(Vec<BatchResultErrorEntry>),
     /// For a reason that may pass.
     Failed(String),
+}
+
+/// SQS takes 1 to 128 letters, digits and punctuation here.
+fn group_id(group: &str) -> Cow<'_, str> {
+    let is_legal =
+        (1..=128).contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_legal {
+        Cow::Borrowed(group)
+    } else {
+        Cow::Owned(deduplication_id(group))
+    }
 }
 
 /// Ids can be longer than the 128 characters that SQS allows here.

@@ -1,4 +1,8 @@
-//! What errors of the AWS SDK mean to us.
+//! What the functions use of AWS, and what errors of its SDK mean to us.
+
+pub mod credentials;
+pub mod http;
+pub mod queue;
 
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 

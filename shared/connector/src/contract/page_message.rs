@@ -7,8 +7,10 @@ use jiff::Timestamp;
 use protime::Page;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use xxhash_rust::xxh3::Xxh3;
 
-use crate::queue::{Body, MESSAGE_LIMIT, Message};
+use crate::aws::queue::{Body, Message};
+use crate::store::LoadKind;
 
 const PAGE: &str = "protime.page.v1";
 const RUN_COMPLETED: &str = "protime.run-completed.v1";
@@ -29,8 +31,10 @@ pub struct RunHeader {
     pub source: String,
     /// The run's id.
     pub run: String,
-    /// `full`, `initial` or `delta`.
-    pub sync: String,
+    /// What it loads.
+    pub load: LoadKind,
+    /// What one message can hold, in bytes.
+    pub largest_message: usize,
 }
 
 /// What a run has done.
@@ -57,7 +61,7 @@ impl std::iter::Sum for Counts {
 /// A record that does not fit into a message, even alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "record {index} of page {page} (id {id}) is {size} bytes; with its envelope it exceeds the SQS limit of {MESSAGE_LIMIT} bytes, so the run stops rather than drop it"
+    "record {index} of page {page} (id {id}) is {size} bytes; with its envelope it exceeds the {limit} bytes that the queue allows, so the run stops rather than drop it"
 )]
 pub struct OversizedRecord {
     /// Which page, from 0.
@@ -68,6 +72,8 @@ pub struct OversizedRecord {
     pub id: String,
     /// Its size in bytes.
     pub size: usize,
+    /// What one message can hold, in bytes.
+    pub limit: usize,
 }
 
 impl RunHeader {
@@ -97,8 +103,13 @@ impl RunHeader {
         }
     }
 
-    /// The message that ends a run.
-    pub fn completed_message(&self, counts: Counts, time: Timestamp) -> Message {
+    /// The message that ends a run; `request` is the JSON of its parameters, as far as they are known.
+    pub fn completed_message(
+        &self,
+        counts: Counts,
+        request: Option<&str>,
+        time: Timestamp,
+    ) -> Message {
         let id = format!("{}/completed", self.run);
         let mut body = self.opening(RUN_COMPLETED, &id, time);
         let Counts {
@@ -106,9 +117,12 @@ impl RunHeader {
             records,
             messages,
         } = counts;
+        let request = request.map_or_else(String::new, |json| {
+            format!(r#","request":{}"#, xml_legal(json))
+        });
         let _ = write!(
             body,
-            r#","data":{{"pages":{pages},"records":{records},"messages":{messages}}}}}"#
+            r#","data":{{"pages":{pages},"records":{records},"messages":{messages}{request}}}}}"#
         );
         self.message(RUN_COMPLETED, id, body)
     }
@@ -129,7 +143,7 @@ impl RunHeader {
             quoted(&self.incoming),
             quoted(&self.entity),
             quoted(&self.run),
-            self.sync,
+            self.load.name(),
         )
     }
 
@@ -191,7 +205,7 @@ impl Iterator for Parts<'_> {
         // All hashes are of one length.
         let (id, opening) = self.opening(HASH_PLACE);
         let frame = self.header.message(PAGE, id, opening).size() + "[]}}".len();
-        let available = MESSAGE_LIMIT.saturating_sub(frame);
+        let available = self.header.largest_message.saturating_sub(frame);
         if *size > available {
             self.next = self.sizes.len();
             let record = self.page.records().nth(first).unwrap_or_default();
@@ -200,6 +214,7 @@ impl Iterator for Parts<'_> {
                 index: first,
                 id: record_id(record),
                 size: *size,
+                limit: self.header.largest_message,
             }));
         }
         let mut filled = *size;
@@ -217,7 +232,11 @@ impl Iterator for Parts<'_> {
             value.push(piece);
         }
         value.push("]");
-        let (id, opening) = self.opening(&crate::hash(value.pieces()));
+        let mut hash = Xxh3::new();
+        for piece in value.pieces() {
+            hash.update(piece);
+        }
+        let (id, opening) = self.opening(&format!("{:016x}", hash.digest()));
         let mut body = Body::from(opening);
         body.append(value);
         body.push("}}");
@@ -227,10 +246,16 @@ impl Iterator for Parts<'_> {
 }
 
 fn quoted(text: &str) -> String {
-    let json = serde_json::Value::from(text).to_string();
-    NO_XML.iter().fold(json, |json, (character, escape)| {
-        json.replace(*character, escape)
-    })
+    xml_legal(&serde_json::Value::from(text).to_string())
+}
+
+/// JSON with the characters escaped that XML 1.0 lacks.
+fn xml_legal(json: &str) -> String {
+    NO_XML
+        .iter()
+        .fold(json.to_owned(), |json, (character, escape)| {
+            json.replace(*character, escape)
+        })
 }
 
 /// The id of a record, or of the record inside a change of a delta.

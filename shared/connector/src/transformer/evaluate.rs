@@ -1,135 +1,94 @@
-//! Transformers: jq programs, run by jaq in a sandbox.
-//!
-//! They see their input and nothing else: no environment variables, no files, no further inputs. `halt` is an
-//! error, `debug` and `stderr` write nothing.
-//!
-//! ```
-//! use connector::transformer::Transformer;
-//!
-//! let transformer = Transformer::outgoing("{method: \"POST\", payload: .}")?;
-//! assert_eq!(transformer.run_outgoing("[1.10]")?, [r#"{"method":"POST","payload":[1.10]}"#]);
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
-
-mod sandbox;
+//! Compiling and running jq programs with jaq.
 
 use jaq_core::load::{self, Arena, File, Loader};
 use jaq_core::{Compiler, Ctx, Filter, Vars, compile, unwrap_valr};
 use jaq_json::{Val, read, write};
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
-use sandbox::{Environment, Sandbox};
+use super::sandbox::{self, Environment, Sandbox};
+use super::worker::{Answer, Task};
+use super::{CompileError, Moment, RunError};
 
-/// Variables of an incoming connection's transformer, in the order of their values.
+/// Variables of an incoming connection's program, in the order of their values.
 const VARIABLES: [&str; 3] = ["$now", "$last", "$incoming"];
 /// Deeper JSON is not parsed, as the parser's stack grows with it.
 const MAX_DEPTH: usize = 128;
 /// Callers want one output; a second tells them enough.
 const MAX_OUTPUTS: usize = 2;
 
-/// A compiled jq program.
-pub struct Transformer {
-    filter: Filter<Sandbox>,
+/// Runs programs, and keeps the last one compiled.
+#[derive(Default)]
+pub(super) struct Evaluator {
+    compiled: Option<(String, bool, Filter<Sandbox>)>,
 }
 
-/// What an incoming connection's transformer sees besides its input.
-#[derive(Debug, Clone)]
-pub struct Schedule<'a> {
-    /// `$now`: when the run was due.
-    pub now: Timestamp,
-    /// `$last`: when the last completed run was due.
-    pub last: Option<Timestamp>,
-    /// `$incoming`: the connection's name.
-    pub incoming: &'a str,
-    /// The zone that `today`, `days(n)`, `months(n)`, `start_of_month` and `start_of_year` are in.
-    pub time_zone: TimeZone,
-}
-
-/// A program that is not jq.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("jq, line {line}, column {column}: {message}")]
-pub struct CompileError {
-    /// From 1.
-    pub line: usize,
-    /// In characters, from 1.
-    pub column: usize,
-    /// What is wrong.
-    pub message: String,
-}
-
-/// A program that failed on its input.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// The input is not JSON that jq takes.
-    #[error("the input is not JSON: {0}")]
-    Input(String),
-    /// The program raised an error, which may quote its input.
-    #[error("jq: {0}")]
-    Program(String),
-    /// The program returned text that is not UTF-8.
-    #[error("jq: the output is not UTF-8")]
-    Output,
-}
-
-impl Transformer {
-    /// Compiles the program of an incoming connection, which sees a [`Schedule`].
-    pub fn incoming(program: &str) -> Result<Self, CompileError> {
-        compile(program, &VARIABLES, sandbox::date_functions())
-    }
-
-    /// Compiles the program of an outgoing connection.
-    pub fn outgoing(program: &str) -> Result<Self, CompileError> {
-        compile(program, &[], Vec::new())
-    }
-
-    /// Runs an incoming connection's program on JSON; at most two outputs are made.
-    pub fn run_incoming(
-        &self,
-        input: &str,
-        schedule: &Schedule<'_>,
-    ) -> Result<Vec<String>, RunError> {
-        let text = |time: Timestamp| Val::from(format!("{time:.0}"));
-        let variables = [
-            text(schedule.now),
-            schedule.last.map_or(Val::Null, text),
-            Val::from(schedule.incoming.to_owned()),
-        ];
-        self.run(input, variables.into(), Some(schedule))
-    }
-
-    /// Runs an outgoing connection's program on JSON; at most two outputs are made.
-    pub fn run_outgoing(&self, input: &str) -> Result<Vec<String>, RunError> {
-        self.run(input, Vec::new(), None)
-    }
-
-    fn run(
-        &self,
-        input: &str,
-        variables: Vec<Val>,
-        schedule: Option<&Schedule<'_>>,
-    ) -> Result<Vec<String>, RunError> {
-        if depth(input) > MAX_DEPTH {
-            return Err(RunError::Input(format!(
-                "nested deeper than {MAX_DEPTH} levels"
-            )));
-        }
-        let input = read::parse_single(input.as_bytes())
-            .map_err(|error| RunError::Input(error.to_string()))?;
-        let environment = Environment {
-            lut: &self.filter.lut,
-            schedule,
+impl Evaluator {
+    pub(super) fn answer(&mut self, task: &Task) -> Answer {
+        let filter = match self.filter(&task.program, task.incoming) {
+            Ok(filter) => filter,
+            Err(error) => return Answer::Compile(error),
         };
-        let context = Ctx::<Sandbox>::new(environment, Vars::new(variables));
-        let outputs = self.filter.id.run((context, input)).map(unwrap_valr);
-        outputs
-            .take(MAX_OUTPUTS)
-            .map(|output| match output {
-                Ok(value) => json(&value),
-                Err(error) => Err(RunError::Program(error.to_string())),
-            })
-            .collect()
+        match &task.input {
+            None => Answer::Outputs(Vec::new()),
+            Some(input) => match evaluate(filter, input, task.moment.as_ref()) {
+                Ok(outputs) => Answer::Outputs(outputs),
+                Err(error) => Answer::Run(error),
+            },
+        }
     }
+
+    fn filter(&mut self, program: &str, incoming: bool) -> Result<&Filter<Sandbox>, CompileError> {
+        let known = self.compiled.take();
+        let known = known.filter(|(text, kind, _)| text == program && *kind == incoming);
+        let compiled = match known {
+            Some(known) => known,
+            None if incoming => {
+                let filter = compile(program, &VARIABLES, sandbox::date_functions())?;
+                (program.to_owned(), incoming, filter)
+            }
+            None => (
+                program.to_owned(),
+                incoming,
+                compile(program, &[], Vec::new())?,
+            ),
+        };
+        Ok(&self.compiled.insert(compiled).2)
+    }
+}
+
+fn evaluate(
+    filter: &Filter<Sandbox>,
+    input: &str,
+    moment: Option<&Moment>,
+) -> Result<Vec<String>, RunError> {
+    if depth(input) > MAX_DEPTH {
+        return Err(RunError::Input(format!(
+            "nested deeper than {MAX_DEPTH} levels"
+        )));
+    }
+    let input =
+        read::parse_single(input.as_bytes()).map_err(|error| RunError::Input(error.to_string()))?;
+    let variables = moment.map_or_else(Vec::new, |moment| {
+        let text = |time: Timestamp| Val::from(format!("{time:.0}"));
+        vec![
+            text(moment.now),
+            moment.last.map_or(Val::Null, text),
+            Val::from(moment.incoming.clone()),
+        ]
+    });
+    let environment = Environment {
+        lut: &filter.lut,
+        moment,
+    };
+    let context = Ctx::<Sandbox>::new(environment, Vars::new(variables));
+    let outputs = filter.id.run((context, input)).map(unwrap_valr);
+    outputs
+        .take(MAX_OUTPUTS)
+        .map(|output| match output {
+            Ok(value) => json(&value),
+            Err(error) => Err(RunError::Program(error.to_string())),
+        })
+        .collect()
 }
 
 fn json(value: &Val) -> Result<String, RunError> {
@@ -138,17 +97,11 @@ fn json(value: &Val) -> Result<String, RunError> {
     String::from_utf8(text).map_err(|_| RunError::Output)
 }
 
-impl std::fmt::Debug for Transformer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Transformer")
-    }
-}
-
 fn compile(
     program: &str,
     variables: &[&'static str],
     functions: Vec<jaq_core::native::Fun<Sandbox>>,
-) -> Result<Transformer, CompileError> {
+) -> Result<Filter<Sandbox>, CompileError> {
     let definitions = jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs());
@@ -162,12 +115,11 @@ fn compile(
             },
         )
         .map_err(|errors| load_error(program, errors))?;
-    let filter = Compiler::default()
+    Compiler::default()
         .with_funs(sandbox::standard_functions().chain(functions))
         .with_global_vars(variables.iter().copied())
         .compile(modules)
-        .map_err(|errors| undefined(program, errors))?;
-    Ok(Transformer { filter })
+        .map_err(|errors| undefined(program, errors))
 }
 
 /// The first error; the others often follow from it.

@@ -6,10 +6,12 @@ use protime::{PathParameters, Query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use crate::store::ConnectionState;
 use crate::transformer::{CompileError, RunError, Schedule, Transformer};
 
 /// More would not be faster, and Protime may limit rates.
 const MOST_CONCURRENT: u8 = 32;
+const LONGEST_NAME: usize = 80;
 /// What `EventBridge` Scheduler replaces in an input; local stand-ins pass it through.
 const UNFILLED: &str = "<aws.scheduler.";
 
@@ -42,8 +44,8 @@ pub struct IncomingConnection {
     pub window: Option<Span>,
     /// How many independent requests are under way at once.
     pub concurrency: usize,
-    /// Whether a delta of another connection is ended in favour of this one.
-    pub takeover: bool,
+    /// Ends another connection's delta in favour of this one, or starts its own anew.
+    takeover: Option<String>,
     path: Box<RawValue>,
     query: Box<RawValue>,
     program: Option<String>,
@@ -116,17 +118,34 @@ struct Event {
     scheduled: Option<String>,
     window: Option<String>,
     concurrency: Option<u8>,
-    takeover: Option<bool>,
+    takeover: Option<Takeover>,
     fresh: Option<String>,
+}
+
+/// `true`, or a text that acts again when it is changed.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "`takeover` needs true, false or a text")]
+enum Takeover {
+    Flag(bool),
+    Text(String),
+}
+
+/// The parameters of a request, as a transformer left them.
+#[derive(Debug, Clone)]
+pub struct Parameters {
+    /// Of the path.
+    pub path: PathParameters,
+    /// Of the query.
+    pub query: Query,
+    /// Both as `{"path": ..., "query": ...}`.
+    pub json: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Parameters {
-    #[serde(default)]
-    path: Option<PathParameters>,
-    #[serde(default)]
-    query: Option<Query>,
+struct Returned {
+    path: Option<Box<RawValue>>,
+    query: Option<Box<RawValue>>,
 }
 
 impl IncomingConnection {
@@ -146,6 +165,12 @@ impl IncomingConnection {
                 return Err(field_error(field, "empty"));
             }
         }
+        if !is_name(&event.incoming) {
+            return Err(field_error(
+                "incoming",
+                format!("needs 1 to {LONGEST_NAME} of A-Z a-z 0-9 . _ -"),
+            ));
+        }
         let sync = match event.sync.as_deref() {
             None | Some("full") => Sync::Full,
             Some("delta") => Sync::Delta,
@@ -159,6 +184,12 @@ impl IncomingConnection {
             return Err(field_error(
                 "window",
                 "a delta is one request; leave the window out",
+            ));
+        }
+        if event.pagination == Some(false) && sync == Sync::Delta {
+            return Err(field_error(
+                "pagination",
+                "a delta is read to its end, where its link is; leave pagination out",
             ));
         }
         let concurrency = event.concurrency.unwrap_or(4);
@@ -209,7 +240,11 @@ impl IncomingConnection {
             sync,
             window,
             concurrency: usize::from(concurrency),
-            takeover: event.takeover.unwrap_or(false),
+            takeover: match event.takeover {
+                Some(Takeover::Flag(true)) => Some("true".to_owned()),
+                Some(Takeover::Text(text)) if !text.is_empty() => Some(text),
+                _ => None,
+            },
             path: event.path.unwrap_or_else(empty_object),
             query: event.query.unwrap_or_else(empty_object),
             transform: event
@@ -242,6 +277,14 @@ impl IncomingConnection {
         crate::hash([parts.to_string()])
     }
 
+    /// What is remembered of `takeover` once it has acted; none if it has, or if there is none. It acts once for each value
+    /// and fingerprint, so that it may stay in a schedule.
+    pub fn unused_takeover(&self, state: &ConnectionState) -> Option<String> {
+        let takeover = self.takeover.as_ref()?;
+        let acted = crate::hash([takeover.as_str(), "/", self.fingerprint().as_str()]);
+        (state.takeover.as_ref() != Some(&acted)).then_some(acted)
+    }
+
     /// Whether a transformer may change the request from run to run.
     pub fn has_transformer(&self) -> bool {
         self.transform.is_some()
@@ -250,10 +293,7 @@ impl IncomingConnection {
     /// The request parameters, run through the transformer if there is one.
     ///
     /// `last` is the scheduled time of the last completed run.
-    pub fn parameters(
-        &self,
-        last: Option<Timestamp>,
-    ) -> Result<(PathParameters, Query), ParametersError> {
+    pub fn parameters(&self, last: Option<Timestamp>) -> Result<Parameters, ParametersError> {
         let given = format!(r#"{{"path":{},"query":{}}}"#, self.path, self.query);
         let Some(transform) = &self.transform else {
             return parse_parameters(&given, "");
@@ -313,16 +353,22 @@ fn fresh(text: &str) -> Result<SignedDuration, ConnectionError> {
         })
 }
 
-fn parse_parameters(
-    json: &str,
-    origin: &'static str,
-) -> Result<(PathParameters, Query), ParametersError> {
-    let parameters: Parameters =
-        serde_json::from_str(json).map_err(|source| ParametersError::Shape { origin, source })?;
-    Ok((
-        parameters.path.unwrap_or_default(),
-        parameters.query.unwrap_or_default(),
-    ))
+fn parse_parameters(json: &str, origin: &'static str) -> Result<Parameters, ParametersError> {
+    let shape = |source| ParametersError::Shape { origin, source };
+    let returned: Returned = serde_json::from_str(json).map_err(shape)?;
+    let path = returned.path.unwrap_or_else(empty_object);
+    let query = returned.query.unwrap_or_else(empty_object);
+    Ok(Parameters {
+        path: serde_json::from_str(path.get()).map_err(shape)?,
+        query: serde_json::from_str(query.get()).map_err(shape)?,
+        json: format!(r#"{{"path":{path},"query":{query}}}"#),
+    })
+}
+
+/// Names are parts of keys, of ids and of FIFO message groups.
+fn is_name(text: &str) -> bool {
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(is_legal)
 }
 
 fn field_error(field: &'static str, problem: impl Into<String>) -> ConnectionError {

@@ -8,7 +8,7 @@ use aws_sdk_sqs::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_sqs::error::BoxError;
 use bytes::Bytes;
 
-use super::{Message, deduplication_id};
+use super::{Message, deduplication_id, group_id};
 
 /// Takes the place of what the SDK has serialised.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(super) fn content(queue_url: &str, fifo: bool, batch: &[Message]) -> Bytes {
         }
         if fifo {
             json.extend_from_slice(br#","MessageGroupId":"#);
-            string(&mut json, &message.group);
+            string(&mut json, &group_id(&message.group));
             json.extend_from_slice(br#","MessageDeduplicationId":"#);
             string(&mut json, &deduplication_id(&message.id));
         }
@@ -136,7 +136,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::queue::Body;
+    use crate::aws::queue::Body;
 
     proptest! {
         #[test]
@@ -147,7 +147,7 @@ mod tests {
             }
             let message = Message {
                 id: "id".to_owned(),
-                group: "group \"one\"".to_owned(),
+                group: "group-\"one\"".to_owned(),
                 body,
                 attributes: vec![("type", "a\\b".to_owned())],
                 delay_seconds: 7,
@@ -159,7 +159,7 @@ mod tests {
                 "MessageBody": pieces.concat(),
                 "MessageAttributes": {"type": {"DataType": "String", "StringValue": "a\\b"}},
                 "DelaySeconds": 7,
-                "MessageGroupId": "group \"one\"",
+                "MessageGroupId": "group-\"one\"",
                 "MessageDeduplicationId": deduplication_id("id"),
             });
             prop_assert_eq!(

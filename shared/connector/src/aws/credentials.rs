@@ -92,8 +92,10 @@ impl HttpClients {
         let client = match (source.read().await, known) {
             (Ok(settings), Some((client, _))) if *client.settings().await == settings => client,
             (Ok(settings), _) => {
-                let client = Client::new(self.http.clone(), settings, Box::new(source));
-                Arc::new(client.observed_by(self.observer.clone()))
+                let client = Client::new(self.http.clone(), settings, Box::new(source))
+                    .observed_by(self.observer.clone())
+                    .with_largest_answer(largest_answer());
+                Arc::new(client)
             }
             (
                 Err(
@@ -124,6 +126,14 @@ impl HttpClients {
     }
 }
 
+/// A quarter of the function's memory, as an answer takes twice its size while it grows.
+fn largest_answer() -> usize {
+    const ELSEWHERE: usize = 256;
+    let memory = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
+    let mebibytes = memory.and_then(|memory| memory.parse().ok());
+    (mebibytes.unwrap_or(ELSEWHERE) << 20) / 4
+}
+
 /// A secret that can be read again.
 struct Secret {
     secrets: aws_sdk_secretsmanager::Client,
@@ -149,8 +159,10 @@ impl Secret {
                     retryable: aws::is_passing(&error),
                 },
             })?;
-        let json = answer.secret_string().unwrap_or_default();
-        Settings::from_json(json.as_bytes()).map_err(|source| CredentialsError::Invalid {
+        // What is stored from a file can be binary.
+        let binary = answer.secret_binary().map(AsRef::as_ref);
+        let json = answer.secret_string().map(str::as_bytes).or(binary);
+        Settings::from_json(json.unwrap_or_default()).map_err(|source| CredentialsError::Invalid {
             name: name(),
             source,
         })

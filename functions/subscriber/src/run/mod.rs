@@ -1,0 +1,340 @@
+//! A run under a lease, step by step, as the crate's documentation pictures it: an unfinished one is finished first, then
+//! the new one is run.
+
+mod end;
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use connector::aws::queue::Queue;
+use connector::contract::connection::{IncomingConnection, Sync};
+use connector::contract::page_message::RunHeader;
+use connector::store::{
+    Checkpoint, ConnectionState, DeltaClaim, Due, History, Lease, Leased, LoadKind, RunStatus,
+    StateError,
+};
+use protime::{Client, Effort, RefusalKind};
+
+use crate::plan;
+use crate::report::Tally;
+use crate::transfer::{Stopped, Transfer};
+use crate::{Error, Invocation, Outcome, Status, Subscriber};
+
+/// The checkpoint is stored at most so often while pages come in.
+pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A run under a lease. It owns all that is known of its connection.
+pub(crate) struct Run<'a> {
+    subscriber: &'a Subscriber,
+    pub(crate) connection: &'a IncomingConnection,
+    /// The connection's event, which the checkpoint keeps.
+    event: &'a str,
+    invocation: &'a Invocation,
+    queue: Queue,
+    lease: Lease,
+    state: ConnectionState,
+    due: Vec<Due>,
+    history: History,
+    /// Whether the lease is given back.
+    is_free: bool,
+    pub(crate) tally: Tally,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(
+        subscriber: &'a Subscriber,
+        connection: &'a IncomingConnection,
+        event: &'a str,
+        invocation: &'a Invocation,
+        leased: Leased,
+    ) -> Self {
+        let queue = connection
+            .queue
+            .as_deref()
+            .unwrap_or(&subscriber.pages_queue);
+        Self {
+            subscriber,
+            connection,
+            event,
+            invocation,
+            queue: Queue::new(subscriber.sqs.clone(), queue),
+            lease: leased.lease,
+            state: leased.state,
+            due: leased.due,
+            history: History::default(),
+            is_free: false,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Runs to the end, or as far as there is time. The lease is given back whatever happens.
+    pub(crate) async fn execute(&mut self) -> Result<Outcome, Error> {
+        let result = self.steps().await;
+        if let Err(error) = &result {
+            if !self.is_free && !matches!(error, Error::State(StateError::LeaseLost(_))) {
+                self.fail(error).await;
+            }
+            if matches!(error, Error::Protime(protime::Error::BaseUriChanged)) {
+                self.subscriber
+                    .clients
+                    .forget(&self.connection.client)
+                    .await;
+            }
+        }
+        result
+    }
+
+    async fn steps(&mut self) -> Result<Outcome, Error> {
+        let incoming = &self.connection.incoming;
+        self.history = self.subscriber.state.history(incoming).await?;
+        let client = self.subscriber.clients.get(&self.connection.client).await?;
+        if self.connection.queue.is_some() {
+            self.queue = self.queue.clone().measured().await?;
+        }
+        self.drop_other_version();
+        self.drop_taken_over();
+        loop {
+            if self.state.checkpoint.is_none() {
+                if let Some(reason) = self.done_before()? {
+                    self.free(None).await?;
+                    return Ok(Outcome::skipped(self.connection, reason));
+                }
+                self.plan(&client).await?;
+            } else if !self.resume(&client).await? {
+                continue;
+            }
+            let is_own = self.is_own();
+            let outcome = self.finish(&client).await?;
+            if is_own || outcome.status == Status::Continued {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    /// Whether the checkpoint is that of the run that was asked for, rather than an earlier one's.
+    fn is_own(&self) -> bool {
+        let checkpoint = self.state.checkpoint.as_ref();
+        checkpoint.is_none_or(|checkpoint| checkpoint.run == self.connection.run)
+    }
+
+    /// An unfinished run is only continued by a connection that reads the same.
+    fn drop_other_version(&mut self) {
+        let fingerprint = self.connection.fingerprint();
+        let dropped = self
+            .state
+            .checkpoint
+            .take_if(|checkpoint| checkpoint.fingerprint != fingerprint);
+        if let Some(checkpoint) = dropped {
+            tracing::warn!(
+                run = checkpoint.run,
+                "an unfinished run of an earlier version of the connection is dropped"
+            );
+        }
+    }
+
+    /// A `takeover` that has not acted yet starts the connection's own delta anew.
+    fn drop_taken_over(&mut self) {
+        if self.connection.sync == Sync::Delta
+            && self.connection.unused_takeover(&self.state).is_some()
+            && let Some(checkpoint) = self.state.checkpoint.take()
+        {
+            tracing::warn!(
+                run = checkpoint.run,
+                "an unfinished run of the delta is dropped"
+            );
+        }
+    }
+
+    /// Why the run need not be run: it was.
+    fn done_before(&self) -> Result<Option<String>, Error> {
+        let connection = self.connection;
+        let completed = self
+            .history
+            .run(&connection.run)
+            .filter(|record| record.status == RunStatus::Completed);
+        match completed {
+            None => Ok(None),
+            Some(record) if record.fingerprint != connection.fingerprint() => {
+                Err(Error::RunOfAnother {
+                    incoming: connection.incoming.clone(),
+                    run: connection.run.clone(),
+                })
+            }
+            Some(_) if connection.unused_takeover(&self.state).is_some() => Ok(None),
+            Some(_) => Ok(Some("this run has completed before".to_owned())),
+        }
+    }
+
+    /// Works out what to ask Protime for, and remembers it before anything is sent.
+    async fn plan(&mut self, client: &Client) -> Result<(), Error> {
+        let settings = client.settings().await;
+        let now = self.invocation.clock.now();
+        let table = &self.subscriber.state;
+        let planned = plan::plan(self.connection, &settings, &mut self.state, table, now).await?;
+        let checkpoint = Checkpoint {
+            started: Some(now),
+            event: Some(
+                table
+                    .keep_text(&self.connection.incoming, self.event)
+                    .await?,
+            ),
+            ..planned
+        };
+        self.history.fresh = self.connection.fresh;
+        self.record(&checkpoint, RunStatus::Started, None).await?;
+        self.state.takeover = self
+            .connection
+            .unused_takeover(&self.state)
+            .or(self.state.takeover.take());
+        self.state.checkpoint = Some(checkpoint);
+        let due = self.due_place();
+        table.begin(&mut self.lease, &self.state, due).await?;
+        Ok(())
+    }
+
+    fn due_place(&self) -> Option<usize> {
+        self.due
+            .iter()
+            .position(|due| due.run == self.connection.run)
+    }
+
+    /// Goes on with an unfinished run. False: it is of no use any more, and dropped.
+    async fn resume(&mut self, client: &Client) -> Result<bool, Error> {
+        let Some(checkpoint) = &self.state.checkpoint else {
+            return Ok(false);
+        };
+        if !self.is_own() {
+            tracing::info!(
+                unfinished = checkpoint.run,
+                "finishing an unfinished run first"
+            );
+        }
+        if checkpoint.load == LoadKind::Full {
+            return Ok(true);
+        }
+        let now = self.invocation.clock.now();
+        let settings = client.settings().await;
+        let table = &self.subscriber.state;
+        if plan::claim(self.connection, &settings, table, now, false).await? == DeltaClaim::Kept {
+            return Ok(true);
+        }
+        // Another connection had the delta meanwhile, and so ended it.
+        self.state.checkpoint = None;
+        self.state.delta = None;
+        Ok(false)
+    }
+
+    /// Transfers what is left of a run and ends it, or hands it over.
+    async fn finish(&mut self, client: &Client) -> Result<Outcome, Error> {
+        let before = self.tally.counts.pages;
+        let mut stopped = self.transfer(client).await;
+        if stopped.as_ref().is_err_and(|error| self.has_expired(error)) {
+            self.load_anew(client).await?;
+            stopped = self.transfer(client).await;
+        }
+        match stopped.map_err(|error| self.with_way_out(error))? {
+            Stopped::AtTheEnd => {
+                let outcome = self.announce_completion().await?;
+                self.record_completion(client).await?;
+                Ok(outcome)
+            }
+            // Another round would come as far.
+            Stopped::OutOfTime(reason) if self.tally.counts.pages == before => {
+                Err(reason.map_or(Error::NoProgress, Error::Protime))
+            }
+            Stopped::OutOfTime(reason) => self.hand_over(reason).await,
+        }
+    }
+
+    async fn transfer(&mut self, client: &Client) -> Result<Stopped, Error> {
+        let Some(checkpoint) = &mut self.state.checkpoint else {
+            return Ok(Stopped::AtTheEnd);
+        };
+        let header = header(self.connection, checkpoint, &self.queue);
+        if std::mem::take(&mut checkpoint.resync_is_due) {
+            let resync = header.resync_message(self.invocation.clock.now());
+            self.queue.send(resync, self.invocation.deadline).await?;
+        }
+        let transfer = Transfer {
+            client,
+            header: &header,
+            queue: &self.queue,
+            table: &self.subscriber.state,
+            lease: &self.lease,
+            pagination: self.connection.pagination,
+            concurrency: self.connection.concurrency,
+            checkpoint_interval: self.subscriber.checkpoint_interval,
+            clock: &self.invocation.clock,
+            fetch_until: self.invocation.fetch_until,
+            deadline: self.invocation.deadline,
+            effort: Cell::default(),
+        };
+        let stopped = Box::pin(transfer.run(&mut self.state, &mut self.tally)).await;
+        let effort = transfer.effort.get();
+        if let Some(checkpoint) = &mut self.state.checkpoint {
+            let efforts = [checkpoint.effort, effort];
+            checkpoint.effort = efforts.into_iter().sum::<Effort>();
+        }
+        stopped
+    }
+
+    fn is_poll(&self) -> bool {
+        let checkpoint = self.state.checkpoint.as_ref();
+        checkpoint.is_some_and(|checkpoint| checkpoint.load == LoadKind::Delta)
+    }
+
+    /// Whether Protime has forgotten the delta that is polled.
+    fn has_expired(&self, error: &Error) -> bool {
+        self.is_poll() && error.refusal_kind() == Some(RefusalKind::Gone)
+    }
+
+    /// A delta that Protime refuses stays refused, until it has expired or somebody starts it anew.
+    fn with_way_out(&self, error: Error) -> Error {
+        let is_refused = error.refusal_kind() == Some(RefusalKind::Invalid);
+        match error {
+            Error::Protime(source)
+                if self.is_poll() && (is_refused || matches!(source, protime::Error::Link(_))) =>
+            {
+                Error::DeltaRefused {
+                    incoming: self.connection.incoming.clone(),
+                    source,
+                }
+            }
+            other => other,
+        }
+    }
+
+    /// Begins the load that takes the place of an expired delta.
+    async fn load_anew(&mut self, client: &Client) -> Result<(), Error> {
+        tracing::warn!("the delta has expired; everything is loaded anew");
+        let settings = client.settings().await;
+        let initial = plan::initial(
+            self.connection,
+            &settings,
+            &self.state,
+            &self.subscriber.state,
+        )
+        .await?;
+        let Some(checkpoint) = &mut self.state.checkpoint else {
+            return Ok(());
+        };
+        checkpoint.load = initial.load;
+        checkpoint.chains = initial.chains;
+        checkpoint.request = initial.request;
+        checkpoint.resync_is_due = true;
+        self.state.delta = None;
+        self.subscriber.state.save(&self.lease, &self.state).await?;
+        Ok(())
+    }
+}
+
+fn header(connection: &IncomingConnection, checkpoint: &Checkpoint, queue: &Queue) -> RunHeader {
+    RunHeader {
+        incoming: connection.incoming.clone(),
+        entity: connection.entity.clone(),
+        source: checkpoint.source.clone(),
+        run: checkpoint.run.clone(),
+        load: checkpoint.load,
+        largest_message: queue.largest_message(),
+    }
+}

@@ -1,0 +1,76 @@
+//! What Protime refuses although the request is right: the chain begins again, once, or as two.
+
+use std::cell::Cell;
+
+use connector::store::{Chain, LoadKind, Pending};
+use protime::{RefusalKind, Shape};
+
+use super::Item;
+use crate::Error;
+
+/// How a chain goes on after a refusal.
+#[derive(Debug, PartialEq)]
+pub(super) enum Recovery {
+    /// With half of its list each, since the continuation became too long.
+    AsTwo([String; 2]),
+    /// From its first page, since the paging token is refused.
+    Anew,
+}
+
+impl Recovery {
+    /// None: the error is final.
+    pub(super) fn of(error: &Error, pending: &Pending, load: LoadKind) -> Option<Self> {
+        match error.refusal_kind()? {
+            // Two requests would start two deltas.
+            RefusalKind::TooLong if pending.next != pending.first && load == LoadKind::Full => {
+                protime::halves_of_url(&pending.first).map(Self::AsTwo)
+            }
+            RefusalKind::InvalidContinuation if !pending.chain.restarted => Some(Self::Anew),
+            _ => None,
+        }
+    }
+
+    /// What to tell the sending side, and the chains that are to be fetched.
+    pub(super) fn begin_again(
+        self,
+        pending: Pending,
+        error: &Error,
+        count: &Cell<u32>,
+    ) -> (Item<'static>, Vec<Pending>) {
+        let chain = pending.number;
+        match self {
+            Self::AsTwo([first, second]) => {
+                tracing::warn!(chain, %error, "the continuation is too long; the list is halved and begun again");
+                let added = count.replace(count.get() + 1);
+                let item = Item::Split {
+                    chain,
+                    first: first.clone(),
+                    added,
+                    second: second.clone(),
+                };
+                (
+                    item,
+                    vec![beginning(chain, first), beginning(added, second)],
+                )
+            }
+            Self::Anew => {
+                tracing::warn!(chain, %error, "the paging token is refused; the chain begins again");
+                let pending = Pending {
+                    next: pending.first.clone(),
+                    chain: pending.chain.begun_again(),
+                    ..pending
+                };
+                (Item::Restart(chain), vec![pending])
+            }
+        }
+    }
+}
+
+fn beginning(number: u32, first: String) -> Pending {
+    Pending {
+        number,
+        next: first.clone(),
+        chain: Chain::beginning(first.clone(), Shape::List),
+        first,
+    }
+}

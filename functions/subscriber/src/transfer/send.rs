@@ -1,0 +1,136 @@
+//! Messages to SQS, and the checkpoint behind them.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use connector::aws::queue::{Batch, MESSAGE_LIMIT};
+use connector::store::ConnectionState;
+use tokio::sync::{SemaphorePermit, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use super::{Item, MESSAGES_UNDERWAY, Transfer};
+use crate::Error;
+use crate::report::Tally;
+
+/// How long a message waits for others that share its call. A page of Protime takes longer to come.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// What one call to SQS carries, and what is true once it is accepted.
+struct Call<'a> {
+    batch: Batch,
+    /// Given back when the call has ended.
+    taken: Vec<SemaphorePermit<'a>>,
+    reached: Vec<Item<'a>>,
+}
+
+impl Transfer<'_> {
+    /// Sends messages in batches of what comes within a moment, so that a slow source is passed on at once and a
+    /// fast one fills the batches.
+    pub(super) async fn send(
+        &self,
+        mut items: mpsc::Receiver<Item<'_>>,
+        state: &mut ConnectionState,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        let mut waiting = VecDeque::new();
+        let mut stored = Instant::now();
+        let mut changed = false;
+        while self.wait_for_items(&mut waiting, &mut items).await {
+            let Call {
+                batch,
+                taken,
+                reached,
+            } = self.next_call(&mut waiting);
+            if !batch.is_empty() {
+                self.queue.send(batch, self.deadline).await?;
+            }
+            drop(taken);
+            for item in reached {
+                changed = true;
+                apply(item, state, tally);
+            }
+            if changed && stored.elapsed() >= self.checkpoint_interval {
+                self.table.save(self.lease, state).await?;
+                stored = Instant::now();
+                changed = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to send, and a moment for more; no more than a call can carry, so that large messages
+    /// do not pile up. False: nothing more will come.
+    async fn wait_for_items<'a>(
+        &self,
+        waiting: &mut VecDeque<Item<'a>>,
+        items: &mut mpsc::Receiver<Item<'a>>,
+    ) -> bool {
+        if waiting.is_empty() {
+            match items.recv().await {
+                Some(item) => waiting.push_back(item),
+                None => return false,
+            }
+        }
+        // A FIFO queue takes one message a call.
+        let linger = if self.queue.is_fifo() {
+            Duration::ZERO
+        } else {
+            LINGER
+        };
+        let mut size: usize = waiting.iter().map(Item::size).sum();
+        let until = Instant::now() + linger;
+        while size < MESSAGE_LIMIT
+            && waiting.len() < 2 * MESSAGES_UNDERWAY
+            && let Ok(Some(item)) = timeout_at(until, items.recv()).await
+        {
+            size += item.size();
+            waiting.push_back(item);
+        }
+        true
+    }
+
+    fn next_call<'a>(&self, waiting: &mut VecDeque<Item<'a>>) -> Call<'a> {
+        let mut call = Call {
+            batch: self.queue.batch(),
+            taken: Vec::new(),
+            reached: Vec::new(),
+        };
+        while let Some(item) = waiting.pop_front() {
+            match item {
+                Item::Message(message, room) => match call.batch.push(message) {
+                    Ok(()) => call.taken.push(room),
+                    Err(message) => {
+                        waiting.push_front(Item::Message(message, room));
+                        break;
+                    }
+                },
+                other => call.reached.push(other),
+            }
+        }
+        call
+    }
+}
+
+/// Moves the checkpoint to where everything before `item` is accepted.
+fn apply(item: Item<'_>, state: &mut ConnectionState, tally: &mut Tally) {
+    let Some(checkpoint) = &mut state.checkpoint else {
+        return;
+    };
+    let chains = &mut checkpoint.chains;
+    match item {
+        Item::Message(..) => {}
+        Item::Begin(number) => chains.begin(number),
+        Item::PageEnd { chain, first, page } => {
+            tally.counts = [tally.counts, page.counts].into_iter().sum();
+            tally.bytes += page.bytes;
+            chains.page_sent(chain, &first, page);
+        }
+        Item::Restart(chain) => chains.restart(chain),
+        Item::Split {
+            chain,
+            first,
+            added,
+            second,
+        } => chains.split(chain, first, added, second),
+    }
+}

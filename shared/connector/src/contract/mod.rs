@@ -1,0 +1,4 @@
+//! What users write and read: incoming connections and page messages.
+
+pub mod connection;
+pub mod page_message;

@@ -1,0 +1,111 @@
+//! Text of any length, in items of its own: `text/<incoming>/<hash>/<number>`.
+//!
+//! An item can have 400 KB, and every update bills all of it; so what is long and never changes is kept apart. The id
+//! follows from the text: to keep the same again changes nothing. The table's time to live removes it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::item::{number, string_of, text};
+use super::{StateError, StateTable};
+
+/// Text up to so many bytes is kept where it is needed.
+const MOST_INLINE: usize = 1_024;
+/// Fewer bytes than an item can have (400 KB), attribute names and keys included.
+const LONGEST_PART: usize = 300_000;
+/// Longer than any run is unfinished.
+const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+
+/// Texts in items of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptTexts {
+    id: String,
+    count: usize,
+}
+
+/// A text, in its place or in items of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum KeptText {
+    /// The text itself.
+    Here(String),
+    /// In these items, one after the other.
+    Elsewhere(KeptTexts),
+}
+
+impl StateTable {
+    /// Keeps a text.
+    pub async fn keep_text(&self, incoming: &str, value: &str) -> Result<KeptText, StateError> {
+        if value.len() <= MOST_INLINE {
+            return Ok(KeptText::Here(value.to_owned()));
+        }
+        let mut parts = Vec::new();
+        let mut rest = value;
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(rest.floor_char_boundary(LONGEST_PART));
+            parts.push(part.to_owned());
+            rest = others;
+        }
+        self.keep_texts(incoming, &parts)
+            .await
+            .map(KeptText::Elsewhere)
+    }
+
+    /// A text that was kept.
+    pub async fn kept_text(&self, kept: &KeptText) -> Result<String, StateError> {
+        match kept {
+            KeptText::Here(text) => Ok(text.clone()),
+            KeptText::Elsewhere(texts) => {
+                let mut whole = String::new();
+                for place in 0..texts.count {
+                    whole += &self.text(texts, place).await?;
+                }
+                Ok(whole)
+            }
+        }
+    }
+
+    /// Keeps texts of at most 300 KB, each in an item.
+    pub(super) async fn keep_texts(
+        &self,
+        incoming: &str,
+        texts: &[String],
+    ) -> Result<KeptTexts, StateError> {
+        let hash = xxh3_128(texts.join("\n").as_bytes());
+        let kept = KeptTexts {
+            id: format!("text/{incoming}/{hash:032x}"),
+            count: texts.len(),
+        };
+        let expires = (Timestamp::now() + KEPT).as_second();
+        for (place, value) in texts.iter().enumerate() {
+            let update = self
+                .update(&format!("{}/{place}", kept.id))
+                .update_expression("SET #text = :text, expires = :expires")
+                .expression_attribute_names("#text", "text")
+                .expression_attribute_values(":text", text(value))
+                .expression_attribute_values(":expires", number(expires));
+            update
+                .send()
+                .await
+                .map_err(|error| self.unreachable(&error))?;
+        }
+        Ok(kept)
+    }
+
+    /// One of them.
+    pub(super) async fn text(&self, kept: &KeptTexts, place: usize) -> Result<String, StateError> {
+        let id = format!("{}/{place}", kept.id);
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(&id))
+            .consistent_read(true);
+        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
+        let item = answer.item.unwrap_or_default();
+        string_of(&item, "text")
+            .map(str::to_owned)
+            .ok_or(StateError::TextGone(id))
+    }
+}

@@ -1,0 +1,285 @@
+//! A delta is not stopped by the calendar, and can always be healed.
+
+use std::time::Duration;
+
+use end_to_end::inside::Inside;
+use jiff::{Timestamp, ToSpan};
+use serde_json::{Value, json};
+use simulator::{Action, Fault, Options};
+
+const POLL: &str = "/delta/clockings";
+const MINUTE: Duration = Duration::from_mins(1);
+
+fn this_year() -> i32 {
+    Timestamp::now().to_string()[..4].parse().unwrap()
+}
+
+async fn loaded() -> Inside {
+    let inside = Inside::new(Options::default()).await;
+    inside.run(&clockings()).await.unwrap();
+    inside.tenant.events().await;
+    inside
+}
+
+/// One that has not heard of a wait that Protime asked for.
+async fn another_environment(inside: &Inside) {
+    let client = &inside.tenant.client;
+    inside.subscriber.clients.forget(client).await;
+}
+
+/// As people write it: with a start of this year, written out.
+fn clockings() -> Value {
+    let year = this_year();
+    json!({"entity": "clockings", "sync": "delta", "query": {"filter": format!("date ge '{year}-01-01'")}})
+}
+
+fn with(field: &str, value: impl Into<Value>) -> Value {
+    let mut connection = clockings();
+    connection[field] = value.into();
+    connection
+}
+
+fn refuse(inside: &Inside, status: u16) {
+    let answer = Action::Answer {
+        status,
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    inside
+        .tenant
+        .protime
+        .add_fault(Fault::new(POLL, u32::MAX, answer));
+}
+
+/// The distinct types and loads of what arrived.
+async fn arrived(inside: &Inside) -> Vec<String> {
+    let events = inside.tenant.events().await;
+    let kind = |event: &Value| {
+        format!(
+            "{} {}",
+            event["type"].as_str().unwrap(),
+            event["sync"].as_str().unwrap()
+        )
+    };
+    let mut kinds: Vec<String> = events.iter().map(kind).collect();
+    kinds.sort();
+    kinds.dedup();
+    kinds
+}
+
+const ANEW: [&str; 3] = [
+    "protime.page.v1 initial",
+    "protime.resync.v1 initial",
+    "protime.run-completed.v1 initial",
+];
+
+#[tokio::test]
+async fn a_start_of_last_year_is_no_matter_for_a_poll() {
+    let inside = loaded().await;
+    let next_year = format!("{}-01-02T03:00:00Z", this_year() + 1);
+    let connection = with("scheduled", next_year);
+    let outcome = inside.run(&connection).await.unwrap();
+    assert_eq!(outcome["status"], "completed");
+    assert_eq!(arrived(&inside).await, ["protime.run-completed.v1 delta"]);
+    // The transformer, which would set the filter, is not asked either.
+    let inside = Inside::new(Options::default()).await;
+    let mut connection = with(
+        "transform",
+        "if $now < \"2100\" then . else error(\"too late\") end",
+    );
+    inside.run(&connection).await.unwrap();
+    connection["scheduled"] = "2100-01-01T00:00:00Z".into();
+    inside.run(&connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_link_that_is_refused_is_kept_until_it_has_expired() {
+    for status in [400, 404] {
+        let inside = loaded().await;
+        let link = inside.state("test").await.delta.unwrap().link;
+        refuse(&inside, status);
+        let now = Timestamp::now();
+        for hours in [1, 24, 71] {
+            let polled = inside
+                .run_at(&clockings(), now + hours.hours(), MINUTE)
+                .await;
+            let error = polled.unwrap_err();
+            assert_eq!(error.kind().name(), "DeltaRefused", "{status}");
+            assert!(error.to_string().contains("takeover"), "{error}");
+            assert!(error.to_string().contains(&status.to_string()), "{error}");
+            let state = inside.state("test").await;
+            assert_eq!(state.delta.unwrap().link, link);
+            assert!(state.checkpoint.is_none());
+        }
+        assert_eq!(arrived(&inside).await, [""; 0]);
+        let outcome = inside
+            .run_at(&clockings(), now + 73.hours(), MINUTE)
+            .await
+            .unwrap();
+        assert_eq!(outcome["status"], "completed");
+        assert_eq!(arrived(&inside).await, ANEW);
+    }
+}
+
+#[tokio::test]
+async fn takeover_starts_ones_own_delta_anew_once_for_each_value() {
+    let inside = loaded().await;
+    refuse(&inside, 404);
+    for value in [json!(true), json!("2026-11-25"), json!("once more")] {
+        let connection = with("takeover", value.clone());
+        inside.run(&connection).await.unwrap();
+        assert_eq!(arrived(&inside).await, ANEW, "{value}");
+        // It stays in the schedule's input.
+        inside.tenant.protime.clear_faults();
+        inside.run(&connection).await.unwrap();
+        assert_eq!(
+            arrived(&inside).await,
+            ["protime.run-completed.v1 delta"],
+            "{value}"
+        );
+        refuse(&inside, 404);
+        assert_eq!(
+            inside.run(&connection).await.unwrap_err().kind().name(),
+            "DeltaRefused"
+        );
+    }
+    // An edited request is another connection, for which the same value acts again.
+    inside.tenant.protime.clear_faults();
+    let mut edited = with("takeover", "once more");
+    edited["query"]["filter"] = clockings()["query"]["filter"]
+        .as_str()
+        .unwrap()
+        .replace("01-01", "02-01")
+        .into();
+    inside.run(&edited).await.unwrap();
+    assert_eq!(arrived(&inside).await, ANEW);
+    // A run that is done is done again for a new value only.
+    let mut again = with("takeover", "and again");
+    again["run"] = "one".into();
+    inside.run(&again).await.unwrap();
+    assert_eq!(inside.run(&again).await.unwrap()["status"], "skipped");
+    again["takeover"] = "the last".into();
+    assert_eq!(inside.run(&again).await.unwrap()["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_delta_link_to_another_host_is_refused_when_it_arrives() {
+    let inside = loaded().await;
+    let link = inside.state("test").await.delta.unwrap().link;
+    let body = json!({"value": [], "deltaLink": "https://elsewhere.example/delta?deltaToken=x"})
+        .to_string();
+    let answer = Action::Answer {
+        status: 200,
+        headers: Vec::new(),
+        body,
+    };
+    inside.tenant.protime.add_fault(Fault::new(POLL, 1, answer));
+    let error = inside.run(&clockings()).await.unwrap_err();
+    assert!(error.to_string().contains("elsewhere.example"), "{error}");
+    assert_eq!(inside.state("test").await.delta.unwrap().link, link);
+    assert_eq!(arrived(&inside).await, [""; 0]);
+    inside.run(&clockings()).await.unwrap();
+
+    // One that an earlier release stored unchecked is healed by a takeover.
+    let id = format!("connection/{}", inside.incoming("test"));
+    let state = inside.item(&id).await["state"].as_s().unwrap().clone();
+    let mut state: Value = serde_json::from_str(&state).unwrap();
+    state["delta"]["link"] = "https://elsewhere.example/delta?deltaToken=x".into();
+    let stored = aws_sdk_dynamodb::types::AttributeValue::S(state.to_string());
+    inside.set(&id, "state", stored).await;
+    let error = inside.run(&clockings()).await.unwrap_err();
+    assert!(error.to_string().contains("takeover"), "{error}");
+    arrived(&inside).await;
+    inside.run(&with("takeover", true)).await.unwrap();
+    assert_eq!(arrived(&inside).await, ANEW);
+}
+
+#[tokio::test]
+async fn whoever_gains_a_lapsed_delta_is_protected_from_that_moment() {
+    let inside = loaded().await;
+    let other = |name: &str| {
+        let mut connection = clockings();
+        connection["incoming"] = name.into();
+        connection
+    };
+    // Nobody polls for four days; then another connection begins, and does not get far.
+    let later = Timestamp::now() + 96.hours();
+    let busy = Action::Answer {
+        status: 503,
+        headers: vec![("retry-after".to_owned(), "3600".to_owned())],
+        body: String::new(),
+    };
+    inside
+        .tenant
+        .protime
+        .add_fault(Fault::new("/clockings", 1, busy));
+    inside
+        .run_at(&other("second"), later, MINUTE)
+        .await
+        .unwrap_err();
+    for name in ["test", "third"] {
+        let refused = inside.run_at(&other(name), later + 1.hour(), MINUTE).await;
+        assert_eq!(
+            refused.unwrap_err().kind().name(),
+            "DeltaConflict",
+            "{name}"
+        );
+    }
+    another_environment(&inside).await;
+    let outcome = inside
+        .run_at(&other("second"), later + 2.hours(), MINUTE)
+        .await
+        .unwrap();
+    assert_eq!(outcome["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_resumed_load_that_lost_its_delta_does_not_go_on() {
+    let inside = Inside::new(Options::default()).await;
+    inside
+        .tenant
+        .protime
+        .configure(|settings| settings.page_size = 100);
+    let busy = Action::Answer {
+        status: 503,
+        headers: vec![("retry-after".to_owned(), "600".to_owned())],
+        body: String::new(),
+    };
+    let fault = Fault::new("/clockings?", 1, busy);
+    inside.tenant.protime.add_fault(Fault { skip: 1, ..fault });
+    let outcome = inside.run(&clockings()).await.unwrap();
+    assert_eq!(outcome["status"], "continued");
+    another_environment(&inside).await;
+    let mut thief = with("takeover", true);
+    thief["incoming"] = "thief".into();
+    inside.run(&thief).await.unwrap();
+    let error = inside
+        .run_at(&clockings(), Timestamp::now() + 1.hour(), MINUTE)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind().name(), "DeltaConflict", "{error}");
+}
+
+#[tokio::test]
+async fn a_delta_is_read_to_its_end_and_is_one_request() {
+    let inside = Inside::new(Options::default()).await;
+    let error = inside.run(&with("pagination", false)).await.unwrap_err();
+    assert!(error.to_string().contains("`pagination`"), "{error}");
+    assert!(inside.tenant.targets().is_empty());
+
+    // A continuation that is too long is not halved: two requests would start two deltas.
+    inside
+        .tenant
+        .protime
+        .configure(|settings| settings.page_size = 10);
+    let too_long = Fault::status("continuationToken", 414, u32::MAX);
+    inside.tenant.protime.add_fault(too_long);
+    let error = inside.run(&clockings()).await.unwrap_err();
+    assert_eq!(error.kind().name(), "ProtimeRefused", "{error}");
+    let starts = inside
+        .tenant
+        .targets()
+        .into_iter()
+        .filter(|target| target.ends_with("&delta"));
+    assert_eq!(starts.count(), 1);
+}

@@ -42,13 +42,14 @@ async fn main() -> anyhow::Result<()> {
         .filter(|url| !url.is_empty());
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
+    let times = clock.clone();
     // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it
     // is made; Lambda need not wait for that to hand out the first event.
     let publisher = LazyLock::new(move || {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let secrets = aws_sdk_secretsmanager::Client::new(&aws);
         Publisher {
-            clients: HttpClients::new(secrets, http, metrics.observer()),
+            clients: HttpClients::new(secrets, http, metrics.observer(), times),
             dead_letters: Queue::new(sqs.clone(), dead_letters),
             results: results.map(|url| Queue::new(sqs.clone(), url)),
             records: WriteRecords::new(aws_sdk_dynamodb::Client::new(&aws), state_table),

@@ -24,13 +24,14 @@ async fn main() -> anyhow::Result<()> {
     let aws = connector::aws::http::config(http.clone()).load().await;
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
+    let times = clock.clone();
     // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it
     // is made; Lambda need not wait for that to hand out the first event.
     let subscriber = LazyLock::new(move || {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let secrets = aws_sdk_secretsmanager::Client::new(&aws);
         Subscriber {
-            clients: HttpClients::new(secrets, http, metrics.observer()),
+            clients: HttpClients::new(secrets, http, metrics.observer(), times),
             continuations: Queue::new(sqs.clone(), continuations),
             sqs,
             pages_queue,

@@ -2,9 +2,10 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -55,10 +56,14 @@ pub struct Exchange {
 /// What is told of every request to the API and to the token endpoint, for metrics.
 pub type Observer = Arc<dyn Fn(Exchange) + Send + Sync>;
 
+/// What tells the time by which waits are kept that outlast a request.
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
 /// A client of one tenant's Protime API. Cheap to share: one per process and secret.
 pub struct Client {
     http: reqwest::Client,
     observer: Option<Observer>,
+    clock: WallClock,
     source: Box<dyn SettingsSource>,
     base_uri: Url,
     largest_answer: usize,
@@ -77,7 +82,7 @@ struct Login {
 #[derive(Clone)]
 struct Hold {
     /// By the wall clock, since a frozen Lambda environment stops the monotonic one.
-    until: SystemTime,
+    until: Timestamp,
     refusal: Refusal,
 }
 
@@ -109,6 +114,7 @@ impl Client {
         Self {
             http,
             observer: None,
+            clock: Arc::new(Timestamp::now),
             source,
             base_uri,
             largest_answer: LARGEST_ANSWER,
@@ -124,6 +130,12 @@ impl Client {
             largest_answer: bytes,
             ..self
         }
+    }
+
+    /// The same client, which reads the time from there.
+    #[must_use]
+    pub fn with_clock(self, clock: WallClock) -> Self {
+        Self { clock, ..self }
     }
 
     /// The same client, which tells `observer` of every request.
@@ -239,7 +251,7 @@ impl Client {
             return;
         };
         let asked = refusal.status == 429 || refusal.retry_after.is_some();
-        if asked && let Some(until) = SystemTime::now().checked_add(delay) {
+        if asked && let Ok(until) = (self.clock)().saturating_add(delay) {
             let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
             if hold.as_ref().is_none_or(|hold| hold.until < until) {
                 *hold = Some(Hold {
@@ -259,9 +271,10 @@ impl Client {
         let Some(Hold { until, refusal }) = hold else {
             return Ok(Duration::ZERO);
         };
-        let Ok(left) = until.duration_since(SystemTime::now()) else {
+        let left = Duration::try_from(until.duration_since((self.clock)())).unwrap_or_default();
+        if left.is_zero() {
             return Ok(Duration::ZERO);
-        };
+        }
         let until = retry::after(left);
         if until >= deadline {
             let refusal = Refusal {

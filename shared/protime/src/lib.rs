@@ -42,7 +42,7 @@ mod token;
 mod transport;
 
 pub use catalogue::Method;
-pub use client::{Client, Exchange, Observer, SettingsSource, Written};
+pub use client::{Client, Exchange, Observer, SettingsSource, WallClock, Written};
 pub use error::{Error, Refusal, RefusalKind};
 pub use link::LinkError;
 pub use page::{Page, Shape};

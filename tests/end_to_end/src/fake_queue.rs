@@ -93,6 +93,7 @@ impl FakeQueue {
                 aws_sdk_secretsmanager::Client::new(&aws),
                 protime::http_client().expect("an HTTP client"),
                 sink.observer(),
+                clock.clone(),
             ),
             metrics: sink,
             dead_letters: Queue::new(sqs.clone(), format!("{queue_origin}/000000000000/parked")),

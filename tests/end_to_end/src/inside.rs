@@ -88,6 +88,7 @@ impl Inside {
                 aws_sdk_secretsmanager::Client::new(&aws),
                 http,
                 sink.observer(),
+                clock.clone(),
             ),
             continuations: Queue::new(sqs.clone(), &continuations),
             sqs,

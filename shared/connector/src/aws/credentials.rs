@@ -10,6 +10,7 @@ use protime::{Client, Observer, Settings, SettingsError, SettingsSource};
 use tokio::sync::Mutex;
 
 use crate::aws;
+use crate::clock::Clock;
 
 /// A secret is read again when it is older than this, so that an edited setting takes effect without a
 /// redeploy. A rejected client reads it again at once.
@@ -51,6 +52,7 @@ pub struct HttpClients {
     secrets: aws_sdk_secretsmanager::Client,
     http: reqwest::Client,
     observer: Observer,
+    clock: Clock,
     cached: Mutex<HashMap<String, Cached>>,
 }
 
@@ -60,16 +62,18 @@ struct Cached {
 }
 
 impl HttpClients {
-    /// No client yet; `http` is shared by all of them, and `observer` is told of all their requests.
+    /// No client yet; `http` is shared by all of them, `observer` is told of all their requests.
     pub fn new(
         secrets: aws_sdk_secretsmanager::Client,
         http: reqwest::Client,
         observer: Observer,
+        clock: Clock,
     ) -> Self {
         Self {
             secrets,
             http,
             observer,
+            clock,
             cached: Mutex::default(),
         }
     }
@@ -92,7 +96,9 @@ impl HttpClients {
         let client = match (source.read().await, known) {
             (Ok(settings), Some((client, _))) if *client.settings().await == settings => client,
             (Ok(settings), _) => {
+                let clock = self.clock.clone();
                 let client = Client::new(self.http.clone(), settings, Box::new(source))
+                    .with_clock(Arc::new(move || clock.now()))
                     .observed_by(self.observer.clone())
                     .with_largest_answer(largest_answer());
                 Arc::new(client)

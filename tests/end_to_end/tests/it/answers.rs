@@ -195,6 +195,7 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
             secrets,
             protime::http_client().unwrap(),
             std::sync::Arc::new(|_| {}),
+            connector::clock::Clock::default(),
         );
         let client = inside.get(&tenant.client).await.unwrap();
         let stored: Value = serde_json::from_str(&secret).unwrap();

@@ -298,15 +298,17 @@ async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
     let now = Timestamp::now();
     let connection = |run: &str| json!({"entity": "departments", "run": run});
     // The second finishes the first, hands it over in turn, and is not forgotten.
-    for (run, pages_before) in [("first", 0), ("second", 2)] {
+    for (run, pages_before, minutes) in [("first", 0, 0), ("second", 2, 5)] {
         throttle_after(&inside, pages_before, WAIT);
-        let outcome = inside.run_at(&connection(run), now, MINUTE).await.unwrap();
+        let later = now + minutes.minutes();
+        let outcome = inside.run_at(&connection(run), later, MINUTE).await;
+        let outcome = outcome.unwrap();
         assert_eq!(
             (&outcome["status"], &outcome["run"]),
             (&json!("continued"), &json!("first"))
         );
     }
-    come_to_rest(&inside, now).await;
+    come_to_rest(&inside, now + 5.minutes()).await;
     let ids = ids(&inside).await;
     assert!(
         ids.contains("first/completed") && ids.contains("second/completed"),
@@ -320,7 +322,8 @@ async fn one_connection_that_cannot_be_read_does_not_keep_the_watch_from_the_oth
     let now = Timestamp::now();
     let inside = handed_over(now).await;
     let broken = json!({"incoming": "broken", "entity": "departments"});
-    inside.run_at(&broken, now, MINUTE).await.unwrap();
+    let later = now + 5.minutes();
+    inside.run_at(&broken, later, MINUTE).await.unwrap();
     let id = format!("connection/{}", inside.incoming("broken"));
     inside
         .set(&id, "state", AttributeValue::S("{".to_owned()))

@@ -124,12 +124,15 @@ impl Subscriber {
                 Ok(())
             }
             Ok(None) => {
-                self.give_back(&leased, invocation).await;
+                self.give_back(&leased, None, invocation).await;
                 acknowledge(&continuation, "the run that it names is over");
                 Ok(())
             }
             Err(error) => {
-                self.give_back(&leased, invocation).await;
+                // An event that cannot be read never can.
+                let over = matches!(error, Error::Connection(_));
+                let over = Some(continuation.run.as_str()).filter(|_| over);
+                self.give_back(&leased, over, invocation).await;
                 self.report_failure(&named, &error);
                 Err(error)
             }
@@ -158,7 +161,7 @@ impl Subscriber {
         let until = match acquired {
             Acquired::Leased(leased) => match leased.not_before {
                 Some(until) if until > now => {
-                    self.give_back(&leased, invocation).await;
+                    self.give_back(&leased, None, invocation).await;
                     until
                 }
                 _ => return Ok(Some(leased)),
@@ -206,14 +209,14 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Gives back a lease that was taken in vain.
-    async fn give_back(&self, leased: &Leased, invocation: &Invocation) {
+    /// Gives back a lease that was taken in vain; `over` is a run that is not due any more.
+    async fn give_back(&self, leased: &Leased, over: Option<&str>, invocation: &Invocation) {
         let ending = Ending {
             now: invocation.clock.now(),
             not_before: leased.not_before,
             progressed: false,
         };
-        let released = self.state.release(&leased.lease, None, ending, None).await;
+        let released = self.state.release(&leased.lease, None, ending, over).await;
         if let Err(error) = released {
             tracing::warn!(%error, "the lease is not released; it ends by itself");
         }

@@ -46,6 +46,13 @@ pub enum Error {
     Protime(#[from] protime::Error),
     #[error(transparent)]
     OversizedRecord(#[from] OversizedRecord),
+    #[error(
+        "{source}. It is a change of connection `{incoming}`'s delta, which comes again at every poll and holds back the changes after it; \"takeover\": true, or another text, loads everything anew by the filter, which can leave the record out"
+    )]
+    OversizedChange {
+        incoming: String,
+        source: OversizedRecord,
+    },
     #[error(transparent)]
     Queue(#[from] QueueError),
     #[error(transparent)]
@@ -60,6 +67,10 @@ pub enum Error {
         "ten runs of connection `{0}` are due already while another is under way; this one is not remembered. Let it run less often, or narrow what it reads"
     )]
     TooManyDue(String),
+    #[error(
+        "other runs of connection `{0}` came and went whenever this one asked for the lease; it has to be started again"
+    )]
+    Contended(String),
     #[error(
         "run `{run}` was completed by another connection of the name `{incoming}`, which asks for something else; give one of them another name"
     )]
@@ -139,9 +150,9 @@ impl Error {
             Self::Protime(protime::Error::Content { .. }) => Kind::ProtimeContent,
             Self::Protime(protime::Error::TooLarge { .. }) => Kind::ProtimeTooLarge,
             Self::Protime(_) => Kind::ProtimeUnavailable,
-            Self::OversizedRecord(_) => Kind::OversizedRecord,
+            Self::OversizedRecord(_) | Self::OversizedChange { .. } => Kind::OversizedRecord,
             Self::Queue(_) | Self::SendingStopped => Kind::Queue,
-            Self::State(_) => Kind::State,
+            Self::State(_) | Self::Contended(_) => Kind::State,
             Self::Continuation(_) => Kind::InvalidContinuation,
             Self::UnknownEvent => Kind::UnknownEvent,
             Self::TooManyDue(_) => Kind::TooManyDue,
@@ -174,11 +185,17 @@ impl Error {
         self.kind() == Kind::ClientRejected
     }
 
+    /// Whether trying again is of no use before somebody changes something.
+    pub fn needs_somebody(&self) -> bool {
+        self.ends_run() || self.kind() == Kind::DeltaConflict
+    }
+
     /// Whether the run cannot be finished by trying again, so that its checkpoint is of no use.
     pub fn ends_run(&self) -> bool {
         match self {
             Self::Parameters(ParametersError::Run(RunError::Unavailable(_))) => false,
             Self::OversizedRecord(_)
+            | Self::OversizedChange { .. }
             | Self::NoDeltaLink
             | Self::Connection(_)
             | Self::Parameters(_)

@@ -2,7 +2,7 @@
 
 use connector::contract::connection::{IncomingConnection, Parameters, Sync};
 use connector::store::{
-    Chains, Checkpoint, ConnectionState, DELTA_LIFE, DeltaClaim, LoadKind, StateTable,
+    Chains, Checkpoint, ConnectionState, DELTA_LIFE, Delta, DeltaClaim, LoadKind, StateTable,
 };
 use jiff::Timestamp;
 use jiff::civil::date;
@@ -100,14 +100,15 @@ async fn delta(
         return Err(Error::EditedDelta(connection.incoming.clone()));
     }
     let claim = claim(connection, settings, table, now, takeover).await?;
-    let lived = state.delta.take_if(|delta| {
-        takeover || claim == DeltaClaim::TakenOver || now.duration_since(delta.polled) >= DELTA_LIFE
-    });
-    let Some(delta) = &state.delta else {
-        let mut anew = initial(connection, settings, state, table).await?;
-        anew.resync_is_due = lived.is_some();
-        if anew.resync_is_due {
+    let lives = |delta: &&Delta| {
+        !takeover && claim != DeltaClaim::TakenOver && now.duration_since(delta.polled) < DELTA_LIFE
+    };
+    let Some(delta) = state.delta.as_ref().filter(lives) else {
+        let anew = initial(connection, settings, state, table).await?;
+        // What was known of the delta is forgotten once there is something in its place.
+        if state.delta.take().is_some() {
             tracing::warn!("the delta is started anew; everything is loaded");
+            state.resync_is_due = true;
         }
         return Ok(anew);
     };
@@ -207,7 +208,6 @@ fn checkpoint(connection: &IncomingConnection, load: LoadKind, source: Option<&U
         load,
         source: source.unwrap_or_default(),
         request: None,
-        resync_is_due: false,
         chains: Chains::default(),
         effort: Effort::default(),
     }

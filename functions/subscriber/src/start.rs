@@ -84,8 +84,7 @@ impl Subscriber {
                 Remembered::Free => {}
             }
         }
-        let reason = "other runs of this connection came and went; start it again".to_owned();
-        Ok(Start::Skipped(reason))
+        Err(Error::Contended(incoming.clone()))
     }
 
     /// Remembers a run as due. Of a delta only the newest is, since every poll asks the same.

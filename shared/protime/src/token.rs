@@ -121,7 +121,7 @@ async fn send(
     let body = serde_json::from_slice::<Map<String, Value>>(json(&answer.body)).ok();
     let (status, body) = match (status, body) {
         // Some servers report errors with status 200.
-        (200..500, Some(body)) if body.get("error").is_some_and(Value::is_string) => (
+        (200 | 400 | 401 | 403, Some(body)) if body.get("error").is_some_and(Value::is_string) => (
             400,
             body.into_iter()
                 .filter(|(name, _)| name == "error")

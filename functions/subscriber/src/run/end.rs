@@ -14,6 +14,8 @@ use super::{Run, header};
 use crate::continuation::Continuation;
 use crate::{Error, Outcome, Status, plan};
 
+/// The history is written again so often after another attempt has written it.
+const HISTORY_ATTEMPTS: u32 = 3;
 /// More characters of an error's message are not kept in the history.
 const LONGEST_MESSAGE: usize = 1_000;
 
@@ -26,13 +28,7 @@ impl Run<'_> {
         let wait = reason.as_ref().and_then(protime::Error::retry_after);
         // The run that was asked for follows the unfinished one.
         if !self.is_own() {
-            let remembered = self
-                .subscriber
-                .remember(self.connection, self.event, self.invocation)
-                .await?;
-            if remembered == Remembered::TooMany {
-                return Err(Error::TooManyDue(self.connection.incoming.clone()));
-            }
+            self.remember().await?;
         }
         let until = self.free(wait).await?;
         let incoming = &self.connection.incoming;
@@ -85,10 +81,14 @@ impl Run<'_> {
             return Err(Error::NoDeltaLink);
         }
         let table = &self.subscriber.state;
-        table.save(&self.lease, &self.state).await?;
+        table.save(&self.lease, &self.state, false).await?;
         let now = self.invocation.clock.now();
         let request = match &checkpoint.request {
-            Some(request) => Some(table.kept_text(request).await?),
+            Some(request) => match table.kept_text(request).await {
+                // A delta may outlive the items in which its request is kept.
+                Err(StateError::TextGone(_)) => None,
+                request => Some(request?),
+            },
             None => None,
         };
         let header = header(self.connection, checkpoint, &self.queue);
@@ -125,7 +125,6 @@ impl Run<'_> {
         self.state.checkpoint = None;
         if is_own {
             self.free(None).await?;
-            self.begin_due().await?;
         } else {
             let table = &self.subscriber.state;
             table.end_run(&mut self.lease, &self.state).await?;
@@ -138,7 +137,46 @@ impl Run<'_> {
             .durations
             .extend(took.map(|took| took.as_secs_f64()));
         log_completion(self.connection, &checkpoint, now);
+        if is_own {
+            self.begin_due().await;
+        }
         Ok(())
+    }
+
+    /// Gives the lease back for a run that need not be run, and is not due any more.
+    pub(super) async fn skip(&mut self, reason: String) -> Result<Outcome, Error> {
+        let ending = Ending {
+            now: self.invocation.clock.now(),
+            not_before: None,
+            progressed: false,
+        };
+        let run = Some(self.connection.run.as_str());
+        let table = &self.subscriber.state;
+        table.release(&self.lease, None, ending, run).await?;
+        self.is_free = true;
+        self.begin_due().await;
+        Ok(Outcome::skipped(self.connection, reason))
+    }
+
+    /// Leaves the run that was asked for to a further invocation, after an earlier one took all the time.
+    pub(super) async fn follow(&mut self) -> Result<Outcome, Error> {
+        self.remember().await?;
+        self.free(None).await?;
+        self.begin_due().await;
+        let reason = "an earlier run was finished first and took all the time; this one follows it";
+        Ok(Outcome::skipped(self.connection, reason.to_owned()))
+    }
+
+    /// Remembers the run that was asked for as due.
+    async fn remember(&self) -> Result<(), Error> {
+        let remembered = self
+            .subscriber
+            .remember(self.connection, self.event, self.invocation)
+            .await?;
+        match remembered {
+            Remembered::TooMany => Err(Error::TooManyDue(self.connection.incoming.clone())),
+            Remembered::Due | Remembered::Free => Ok(()),
+        }
     }
 
     /// Remembers where the changes are polled next, and counts the delta's 72 hours anew.
@@ -161,8 +199,14 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Lets the next run begin that met this one.
-    async fn begin_due(&self) -> Result<(), Error> {
+    /// Lets the next run begin that met this one. If that fails, the watch does it.
+    async fn begin_due(&self) {
+        if let Err(error) = self.send_due().await {
+            tracing::warn!(%error, "the next run that is due is left to the watch");
+        }
+    }
+
+    async fn send_due(&self) -> Result<(), Error> {
         let incoming = &self.connection.incoming;
         let now = self.invocation.clock.now();
         let Some((due, generation)) = self.subscriber.state.next_due(incoming, now).await? else {
@@ -211,7 +255,6 @@ impl Run<'_> {
             load: LoadKind::Full,
             source: String::new(),
             request: None,
-            resync_is_due: false,
             chains: Chains::default(),
             effort: Effort::default(),
         });
@@ -220,15 +263,21 @@ impl Run<'_> {
         if is_begun && error.ends_run() {
             self.state.checkpoint = None;
             self.free(None).await?;
-            return self.begin_due().await;
+            self.begin_due().await;
+            return Ok(());
+        }
+        // What was to be dropped stays, since nothing has taken its place.
+        if !is_begun && let Some(dropped) = self.dropped.take() {
+            self.state.checkpoint = Some(dropped);
         }
         let ending = Ending {
             now,
             not_before: not_before(now, error.retry_after()),
             progressed: self.tally.counts.pages > 0,
         };
-        // A run that was due and can never begin is not tried again.
-        let due = self.due_place().filter(|_| !is_begun && error.ends_run());
+        // A run that was due and cannot begin before somebody acts is not tried again.
+        let is_over = !is_begun && error.needs_somebody();
+        let due = Some(self.connection.run.as_str()).filter(|_| is_over);
         table
             .release(&self.lease, Some(&self.state), ending, due)
             .await?;
@@ -248,7 +297,7 @@ impl Run<'_> {
         let is_own = checkpoint.run == self.connection.run;
         let scheduled = known.and_then(|known| known.scheduled);
         let own = Some(checkpoint.scheduled).filter(|_| is_own && self.connection.is_scheduled);
-        self.history.record(RunRecord {
+        let record = RunRecord {
             run: checkpoint.run.clone(),
             fingerprint: checkpoint.fingerprint.clone(),
             scheduled: scheduled.or(own),
@@ -257,11 +306,21 @@ impl Run<'_> {
             status,
             counts: checkpoint.chains.counts(),
             error,
-        });
-        self.subscriber
-            .state
-            .save_history(&self.lease, &mut self.history)
-            .await
+        };
+        let table = &self.subscriber.state;
+        for _ in 0..HISTORY_ATTEMPTS {
+            self.history.record(record.clone());
+            match table.save_history(&self.lease, &mut self.history).await {
+                Err(StateError::HistoryChanged(incoming)) => {
+                    let fresh = self.history.fresh;
+                    self.history = table.history(&incoming).await?;
+                    self.history.fresh = fresh;
+                }
+                result => return result,
+            }
+        }
+        let incoming = self.connection.incoming.clone();
+        Err(StateError::HistoryChanged(incoming))
     }
 }
 

@@ -1,19 +1,21 @@
 //! A run under a lease, step by step, as the crate's documentation pictures it: an unfinished one is finished first, then
 //! the new one is run.
 
+mod delta;
 mod end;
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use connector::aws::queue::Queue;
-use connector::contract::connection::{IncomingConnection, Sync};
+use connector::contract::connection::IncomingConnection;
 use connector::contract::page_message::RunHeader;
 use connector::store::{
-    Checkpoint, ConnectionState, DeltaClaim, Due, History, Lease, Leased, LoadKind, RunStatus,
+    Checkpoint, ConnectionState, DeltaClaim, History, Lease, Leased, LoadKind, RunStatus,
     StateError,
 };
-use protime::{Client, Effort, RefusalKind};
+use protime::{Client, Effort};
+use tokio::time::Instant;
 
 use crate::plan;
 use crate::report::Tally;
@@ -33,7 +35,8 @@ pub(crate) struct Run<'a> {
     queue: Queue,
     lease: Lease,
     state: ConnectionState,
-    due: Vec<Due>,
+    /// A checkpoint of no use any more, which is stored all the same until another one takes its place.
+    dropped: Option<Checkpoint>,
     history: History,
     /// Whether the lease is given back.
     is_free: bool,
@@ -60,7 +63,7 @@ impl<'a> Run<'a> {
             queue: Queue::new(subscriber.sqs.clone(), queue),
             lease: leased.lease,
             state: leased.state,
-            due: leased.due,
+            dropped: None,
             history: History::default(),
             is_free: false,
             tally: Tally::default(),
@@ -96,8 +99,10 @@ impl<'a> Run<'a> {
         loop {
             if self.state.checkpoint.is_none() {
                 if let Some(reason) = self.done_before()? {
-                    self.free(None).await?;
-                    return Ok(Outcome::skipped(self.connection, reason));
+                    return self.skip(reason).await;
+                }
+                if Instant::now() >= self.invocation.fetch_until {
+                    return self.follow().await;
                 }
                 self.plan(&client).await?;
             } else if !self.resume(&client).await? {
@@ -125,6 +130,7 @@ impl<'a> Run<'a> {
             .checkpoint
             .take_if(|checkpoint| checkpoint.fingerprint != fingerprint);
         if let Some(checkpoint) = dropped {
+            self.forget_load(&checkpoint);
             tracing::warn!(
                 run = checkpoint.run,
                 "an unfinished run of an earlier version of the connection is dropped"
@@ -132,17 +138,11 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// A `takeover` that has not acted yet starts the connection's own delta anew.
-    fn drop_taken_over(&mut self) {
-        if self.connection.sync == Sync::Delta
-            && self.connection.unused_takeover(&self.state).is_some()
-            && let Some(checkpoint) = self.state.checkpoint.take()
-        {
-            tracing::warn!(
-                run = checkpoint.run,
-                "an unfinished run of the delta is dropped"
-            );
-        }
+    /// Keeps a checkpoint that is dropped until another one is stored in its place. What consumers have of an unfinished
+    /// load of a delta does not belong to the next one.
+    fn forget_load(&mut self, checkpoint: &Checkpoint) {
+        self.state.resync_is_due |= checkpoint.load != LoadKind::Full;
+        self.dropped = Some(checkpoint.clone());
     }
 
     /// Why the run need not be run: it was.
@@ -182,20 +182,14 @@ impl<'a> Run<'a> {
         };
         self.history.fresh = self.connection.fresh;
         self.record(&checkpoint, RunStatus::Started, None).await?;
-        self.state.takeover = self
-            .connection
-            .unused_takeover(&self.state)
-            .or(self.state.takeover.take());
+        if let Some(takeover) = self.connection.unused_takeover(&self.state) {
+            self.state.taken_over(takeover);
+        }
         self.state.checkpoint = Some(checkpoint);
-        let due = self.due_place();
-        table.begin(&mut self.lease, &self.state, due).await?;
+        self.dropped = None;
+        let run = &self.connection.run;
+        table.begin(&mut self.lease, &self.state, run).await?;
         Ok(())
-    }
-
-    fn due_place(&self) -> Option<usize> {
-        self.due
-            .iter()
-            .position(|due| due.run == self.connection.run)
     }
 
     /// Goes on with an unfinished run. False: it is of no use any more, and dropped.
@@ -221,6 +215,7 @@ impl<'a> Run<'a> {
         // Another connection had the delta meanwhile, and so ended it.
         self.state.checkpoint = None;
         self.state.delta = None;
+        self.state.resync_is_due = true;
         Ok(false)
     }
 
@@ -247,13 +242,14 @@ impl<'a> Run<'a> {
     }
 
     async fn transfer(&mut self, client: &Client) -> Result<Stopped, Error> {
-        let Some(checkpoint) = &mut self.state.checkpoint else {
+        let Some(checkpoint) = &self.state.checkpoint else {
             return Ok(Stopped::AtTheEnd);
         };
         let header = header(self.connection, checkpoint, &self.queue);
-        if std::mem::take(&mut checkpoint.resync_is_due) {
+        if checkpoint.load == LoadKind::Initial && self.state.resync_is_due {
             let resync = header.resync_message(self.invocation.clock.now());
             self.queue.send(resync, self.invocation.deadline).await?;
+            self.state.resync_is_due = false;
         }
         let transfer = Transfer {
             client,
@@ -276,55 +272,6 @@ impl<'a> Run<'a> {
             checkpoint.effort = efforts.into_iter().sum::<Effort>();
         }
         stopped
-    }
-
-    fn is_poll(&self) -> bool {
-        let checkpoint = self.state.checkpoint.as_ref();
-        checkpoint.is_some_and(|checkpoint| checkpoint.load == LoadKind::Delta)
-    }
-
-    /// Whether Protime has forgotten the delta that is polled.
-    fn has_expired(&self, error: &Error) -> bool {
-        self.is_poll() && error.refusal_kind() == Some(RefusalKind::Gone)
-    }
-
-    /// A delta that Protime refuses stays refused, until it has expired or somebody starts it anew.
-    fn with_way_out(&self, error: Error) -> Error {
-        let is_refused = error.refusal_kind() == Some(RefusalKind::Invalid);
-        match error {
-            Error::Protime(source)
-                if self.is_poll() && (is_refused || matches!(source, protime::Error::Link(_))) =>
-            {
-                Error::DeltaRefused {
-                    incoming: self.connection.incoming.clone(),
-                    source,
-                }
-            }
-            other => other,
-        }
-    }
-
-    /// Begins the load that takes the place of an expired delta.
-    async fn load_anew(&mut self, client: &Client) -> Result<(), Error> {
-        tracing::warn!("the delta has expired; everything is loaded anew");
-        let settings = client.settings().await;
-        let initial = plan::initial(
-            self.connection,
-            &settings,
-            &self.state,
-            &self.subscriber.state,
-        )
-        .await?;
-        let Some(checkpoint) = &mut self.state.checkpoint else {
-            return Ok(());
-        };
-        checkpoint.load = initial.load;
-        checkpoint.chains = initial.chains;
-        checkpoint.request = initial.request;
-        checkpoint.resync_is_due = true;
-        self.state.delta = None;
-        self.subscriber.state.save(&self.lease, &self.state).await?;
-        Ok(())
     }
 }
 

@@ -50,7 +50,7 @@ impl Transfer<'_> {
                 apply(item, state, tally);
             }
             if changed && stored.elapsed() >= self.checkpoint_interval {
-                self.table.save(self.lease, state).await?;
+                self.table.save(self.lease, state, true).await?;
                 stored = Instant::now();
                 changed = false;
             }

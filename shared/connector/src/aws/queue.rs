@@ -207,9 +207,13 @@ impl Queue {
             .get_queue_attributes()
             .queue_url(&self.url)
             .attribute_names(name.clone());
-        let answer = ask.send().await.map_err(|error| QueueError::Unusable {
-            queue: self.url.clone(),
-            reason: aws::describe(&error),
+        let answer = ask.send().await.map_err(|error| {
+            let (queue, reason) = (self.url.clone(), aws::describe(&error));
+            if aws::is_passing(&error) {
+                QueueError::Call { queue, reason }
+            } else {
+                QueueError::Unusable { queue, reason }
+            }
         })?;
         let attributes = answer.attributes.unwrap_or_default();
         let limit = attributes.get(&name).and_then(|limit| limit.parse().ok());

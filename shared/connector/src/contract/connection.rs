@@ -282,7 +282,7 @@ impl IncomingConnection {
     pub fn unused_takeover(&self, state: &ConnectionState) -> Option<String> {
         let takeover = self.takeover.as_ref()?;
         let acted = crate::hash([takeover.as_str(), "/", self.fingerprint().as_str()]);
-        (state.takeover.as_ref() != Some(&acted)).then_some(acted)
+        (!state.takeovers.contains(&acted)).then_some(acted)
     }
 
     /// Whether a transformer may change the request from run to run.

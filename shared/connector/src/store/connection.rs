@@ -1,5 +1,7 @@
 //! The state of a connection.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use protime::Effort;
 use serde::{Deserialize, Serialize};
@@ -20,9 +22,12 @@ pub struct ConnectionState {
     /// The last run that completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<LastRun>,
-    /// The last `takeover` that has acted, with the fingerprint of its connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub takeover: Option<String>,
+    /// The last of `takeover` that have acted, with the fingerprints of their connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub takeovers: Vec<String>,
+    /// Whether consumers are yet to be told to forget what they have of a delta that ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resync_is_due: bool,
 }
 
 /// How far a run has come. It never points past what SQS has accepted.
@@ -48,9 +53,6 @@ pub struct Checkpoint {
     /// The request's parameters as the transformer left them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<KeptText>,
-    /// Whether consumers are yet to be told to forget what they have.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub resync_is_due: bool,
     /// The independent requests of the run.
     pub chains: Chains,
     /// What it took so far, apart from what attempts took that died.
@@ -118,6 +120,14 @@ pub struct Due {
 }
 
 impl ConnectionState {
+    /// Remembers that a `takeover` has acted.
+    pub fn taken_over(&mut self, takeover: String) {
+        const KEPT: usize = 20;
+        self.takeovers.push(takeover);
+        let surplus = self.takeovers.len().saturating_sub(KEPT);
+        self.takeovers.drain(..surplus);
+    }
+
     pub(super) fn to_json(&self) -> String {
         // State is plain data with string keys, which always is JSON.
         serde_json::to_string(self).unwrap_or_default()
@@ -134,11 +144,14 @@ impl ConnectionState {
     }
 }
 
-/// The runs that are due, in their order. What cannot be read is left out: it would keep the connection from running.
+/// The runs that are due, by when they were. What cannot be read is left out: it would keep the connection from running.
 pub(super) fn due_of(item: &Item) -> Vec<Due> {
-    let list = item.get("due").and_then(|due| due.as_l().ok());
-    let texts = list.into_iter().flatten().filter_map(|due| due.as_s().ok());
-    texts
+    let map = item.get("due").and_then(|due| due.as_m().ok());
+    let texts = map.into_iter().flat_map(HashMap::values);
+    let texts = texts.filter_map(|due| due.as_s().ok());
+    let mut due: Vec<Due> = texts
         .filter_map(|json| serde_json::from_str(json).ok())
-        .collect()
+        .collect();
+    due.sort_by(|one, other| (one.scheduled, &one.run).cmp(&(other.scheduled, &other.run)));
+    due
 }

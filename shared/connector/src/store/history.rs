@@ -80,6 +80,9 @@ impl History {
     pub fn record(&mut self, record: RunRecord) {
         self.first_seen.get_or_insert(record.started);
         match self.runs.iter_mut().find(|run| run.run == record.run) {
+            // A run that is complete stays so, whatever becomes of a repeated event.
+            Some(run)
+                if run.status == RunStatus::Completed && record.status == RunStatus::Failed => {}
             Some(run) => *run = record,
             None => self.runs.push(record),
         }
@@ -194,7 +197,13 @@ impl StateTable {
             let is_ours = string_of(&item, "written_by") == Some(lease.token())
                 && number_of(&item, "revision") == Some(next);
             if !is_ours {
-                return Err(StateError::LeaseLost(lease.incoming().to_owned()));
+                // An attempt that was fenced off meanwhile may have written last.
+                let incoming = lease.incoming().to_owned();
+                return Err(if self.is_held(lease).await? {
+                    StateError::HistoryChanged(incoming)
+                } else {
+                    StateError::LeaseLost(incoming)
+                });
             }
         }
         history.revision = next;
@@ -264,6 +273,19 @@ mod tests {
         history.record(run(None, "2026-11-01T03:00:00Z", RunStatus::Completed));
         history.record(run(None, "2026-11-02T03:00:00Z", RunStatus::Failed));
         assert_eq!(history.overdue(time("2027-11-01T03:00:00Z")), None);
+    }
+
+    #[test]
+    fn a_completed_run_stays_so_when_its_event_comes_again_and_fails() {
+        let at = "2026-11-01T03:00:00Z";
+        let mut history = History::default();
+        history.record(run(Some(at), at, RunStatus::Completed));
+        history.record(run(Some(at), at, RunStatus::Failed));
+        assert_eq!(history.run(at).unwrap().status, RunStatus::Completed);
+        // A takeover begins it again.
+        history.record(run(Some(at), at, RunStatus::Started));
+        history.record(run(Some(at), at, RunStatus::Failed));
+        assert_eq!(history.run(at).unwrap().status, RunStatus::Failed);
     }
 
     #[test]

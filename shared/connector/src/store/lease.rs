@@ -1,5 +1,7 @@
 //! The lease of a connection, and every write that needs it.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
@@ -100,7 +102,7 @@ pub enum Remembered {
 
 /// What a write of the state does besides.
 #[derive(Debug, Clone, Copy, Default)]
-struct Effect {
+struct Effect<'a> {
     /// Makes continuations of before stale.
     raises_generation: bool,
     /// Gives the lease back, at this time.
@@ -108,8 +110,8 @@ struct Effect {
     not_before: Option<Timestamp>,
     /// The run got on, so that rescues are counted anew.
     progressed: bool,
-    /// The due run that has begun or failed for good.
-    removes_due: Option<usize>,
+    /// The run that has begun, or need not begin any more, and so is no longer due.
+    removes_due: Option<&'a str>,
 }
 
 /// How an attempt leaves the connection.
@@ -138,7 +140,7 @@ impl StateTable {
         let mut condition = "(attribute_not_exists(lease_until) OR lease_until < :now OR lease_request = :request) AND (attribute_not_exists(paused_until) OR paused_until <= :now)".to_owned();
         let mut update = self
             .update(&connection_id(incoming))
-            .update_expression("SET lease_owner = :token, lease_request = :request, lease_run = :run, lease_until = :until, generation = if_not_exists(generation, :zero), first_seen = if_not_exists(first_seen, :now), #kind = :kind, version = :version")
+            .update_expression("SET lease_owner = :token, lease_request = :request, lease_run = :run, lease_until = :until, generation = if_not_exists(generation, :zero), first_seen = if_not_exists(first_seen, :now), due = if_not_exists(due, :none), #kind = :kind, version = :version")
             .expression_attribute_names("#kind", "kind")
             .expression_attribute_values(":kind", text(KIND))
             .expression_attribute_values(":version", number(VERSION))
@@ -148,6 +150,7 @@ impl StateTable {
             .expression_attribute_values(":until", time(until))
             .expression_attribute_values(":now", time(now))
             .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":none", AttributeValue::M(HashMap::new()))
             .return_values(ReturnValue::AllNew)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         if let Some(generation) = generation {
@@ -190,26 +193,31 @@ impl StateTable {
         }
     }
 
-    /// Stores how far the run has come.
-    pub async fn save(&self, lease: &Lease, state: &ConnectionState) -> Result<(), StateError> {
+    /// Stores how far the run has come; `progressed` where pages were accepted since it was last stored.
+    pub async fn save(
+        &self,
+        lease: &Lease,
+        state: &ConnectionState,
+        progressed: bool,
+    ) -> Result<(), StateError> {
         let effect = Effect {
-            progressed: true,
+            progressed,
             ..Effect::default()
         };
         self.write(&mut lease.clone(), Some(state), effect).await
     }
 
-    /// Stores the checkpoint of a run that begins; `due` is its place among the runs that were due.
+    /// Stores the checkpoint of a run that begins, and so is no longer due.
     pub async fn begin(
         &self,
         lease: &mut Lease,
         state: &ConnectionState,
-        due: Option<usize>,
+        run: &str,
     ) -> Result<(), StateError> {
         let effect = Effect {
             raises_generation: true,
             progressed: true,
-            removes_due: due,
+            removes_due: Some(run),
             ..Effect::default()
         };
         self.write(lease, Some(state), effect).await
@@ -247,13 +255,13 @@ impl StateTable {
     }
 
     /// Gives the lease back after a failure; the continuation that led here can be tried again. Without `state`, what is
-    /// stored stays; `due` is the place of a due run that failed for good.
+    /// stored stays; `due` is a run that need not begin any more.
     pub async fn release(
         &self,
         lease: &Lease,
         state: Option<&ConnectionState>,
         ending: Ending,
-        due: Option<usize>,
+        due: Option<&str>,
     ) -> Result<(), StateError> {
         let effect = Effect {
             raises_generation: false,
@@ -274,23 +282,27 @@ impl StateTable {
         now: Timestamp,
     ) -> Result<Remembered, StateError> {
         // Plain data with string keys always is JSON.
-        let json = serde_json::to_string(due).unwrap_or_default();
+        let json = text(&serde_json::to_string(due).unwrap_or_default());
         let held = "lease_until >= :now";
         let mut update = self
             .update(&connection_id(incoming))
-            .expression_attribute_values(":one", AttributeValue::L(vec![text(&json)]))
             .expression_attribute_values(":now", time(now))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         update = if only_newest {
+            let only = HashMap::from([(due.run.clone(), json)]);
             update
-                .update_expression("SET due = :one")
+                .update_expression("SET due = :only")
                 .condition_expression(held)
+                .expression_attribute_values(":only", AttributeValue::M(only))
         } else {
+            // A run is due once, however often its event comes.
             update
-                .update_expression("SET due = list_append(if_not_exists(due, :none), :one)")
-                .condition_expression(format!("{held} AND NOT contains(due, :json) AND (attribute_not_exists(due) OR size(due) < :most)"))
-                .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
-                .expression_attribute_values(":json", text(&json))
+                .update_expression("SET due.#run = :json")
+                .condition_expression(format!(
+                    "{held} AND attribute_not_exists(due.#run) AND size(due) < :most"
+                ))
+                .expression_attribute_names("#run", &due.run)
+                .expression_attribute_values(":json", json)
                 .expression_attribute_values(":most", number(MOST_DUE))
         };
         match update.send().await {
@@ -300,7 +312,7 @@ impl StateTable {
                 Ok(
                     if time_of(&item, "lease_until").is_none_or(|until| until < now) {
                         Remembered::Free
-                    } else if due_of(&item).contains(due) {
+                    } else if due_of(&item).iter().any(|known| known.run == due.run) {
                         Remembered::Due
                     } else {
                         Remembered::TooMany
@@ -308,6 +320,20 @@ impl StateTable {
                 )
             }
         }
+    }
+
+    /// Whether the lease has not gone to another attempt.
+    pub(super) async fn is_held(&self, lease: &Lease) -> Result<bool, StateError> {
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(&connection_id(&lease.incoming)))
+            .projection_expression("lease_owner")
+            .consistent_read(true);
+        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
+        let item = answer.item.unwrap_or_default();
+        Ok(string_of(&item, "lease_owner") == Some(&lease.token))
     }
 
     /// Runs that are due and the generation that a continuation for them has to name, while no run is under way.
@@ -334,7 +360,7 @@ impl StateTable {
         &self,
         lease: &mut Lease,
         state: Option<&ConnectionState>,
-        effect: Effect,
+        effect: Effect<'_>,
     ) -> Result<(), StateError> {
         let next = lease.generation + u64::from(effect.raises_generation);
         let (mut set, mut remove) = (vec!["generation = :next"], Vec::new());
@@ -366,8 +392,10 @@ impl StateTable {
         if effect.progressed {
             remove.push("rescues");
         }
-        let place = effect.removes_due.map(|place| format!("due[{place}]"));
-        remove.extend(place.as_deref());
+        if let Some(run) = effect.removes_due {
+            remove.push("due.#run");
+            update = update.expression_attribute_names("#run", run);
+        }
         let mut expression = format!("SET {}", set.join(", "));
         if !remove.is_empty() {
             expression = format!("{expression} REMOVE {}", remove.join(", "));

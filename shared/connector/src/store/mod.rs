@@ -76,6 +76,11 @@ pub enum StateError {
         "state table, item `{0}`: gone, and with it what an unfinished run was about; delete the connection's item to start anew"
     )]
     TextGone(String),
+    /// Another attempt, which has lost the lease since, has written the history.
+    #[error(
+        "the history of connection `{0}` was written by two attempts at once; it is read again"
+    )]
+    HistoryChanged(String),
     /// The item is not what we write.
     #[error("state table, item `{id}`: {source}; delete the item to start anew")]
     Malformed {

@@ -116,6 +116,25 @@ async fn a_link_that_is_refused_is_kept_until_it_has_expired() {
 }
 
 #[tokio::test]
+async fn a_delta_that_cannot_be_started_anew_is_not_forgotten() {
+    let inside = Inside::new(Options::default()).await;
+    let mut connection = with(
+        "transform",
+        "if $now < \"2100\" then . else error(\"not yet\") end",
+    );
+    inside.run(&connection).await.unwrap();
+    arrived(&inside).await;
+    let later = Timestamp::now() + 80.hours();
+    connection["scheduled"] = "2100-01-01T00:00:00Z".into();
+    let failed = inside.run_at(&connection, later, MINUTE).await;
+    assert_eq!(failed.unwrap_err().kind().name(), "InvalidParameters");
+    assert!(inside.state("test").await.delta.is_some());
+    connection["scheduled"] = later.to_string().into();
+    inside.run_at(&connection, later, MINUTE).await.unwrap();
+    assert_eq!(arrived(&inside).await, ANEW);
+}
+
+#[tokio::test]
 async fn takeover_starts_ones_own_delta_anew_once_for_each_value() {
     let inside = loaded().await;
     refuse(&inside, 404);

@@ -125,7 +125,7 @@ async fn two_thousand_chains_take_less_than_64_mib() {
     let tenant = Tenant::with(options(), &json!({})).await;
     let mut connection = clockings();
     connection["incoming"] = tenant.incoming().into();
-    let records = 20;
+    let records = 10;
     let peak = peak_of(&tenant, connection, records).await;
     assert!(peak < 64 * 1024, "{peak} KiB");
 }

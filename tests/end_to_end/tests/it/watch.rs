@@ -318,6 +318,36 @@ async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
 }
 
 #[tokio::test]
+async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginning() {
+    let inside = departments(2).await;
+    let now = Timestamp::now();
+    let connection = |run: &str, hour: u32| json!({"entity": "departments", "run": run, "scheduled": format!("2026-11-20T0{hour}:00:00Z")});
+    let done = connection("done", 1);
+    inside.run_at(&done, now, MINUTE).await.unwrap();
+    // Both come while another run is under way, the second for the first time.
+    let id = format!("connection/{}", inside.incoming("test"));
+    let until = (now + 1.minute()).as_millisecond().to_string();
+    inside
+        .set(&id, "lease_until", AttributeValue::N(until))
+        .await;
+    let other = AttributeValue::S("other".to_owned());
+    inside.set(&id, "lease_run", other).await;
+    for event in [&done, &done, &connection("new", 2)] {
+        let outcome = inside.run_at(event, now, MINUTE).await.unwrap();
+        assert_eq!(outcome["status"], "skipped");
+    }
+    let requests = inside.tenant.targets().len();
+    come_to_rest(&inside, now + 5.minutes()).await;
+    let ids = ids(&inside).await;
+    assert!(ids.contains("new/completed"), "{ids:?}");
+    assert_eq!(
+        inside.tenant.targets().len(),
+        requests + 2,
+        "done is not done again"
+    );
+}
+
+#[tokio::test]
 async fn one_connection_that_cannot_be_read_does_not_keep_the_watch_from_the_others() {
     let now = Timestamp::now();
     let inside = handed_over(now).await;

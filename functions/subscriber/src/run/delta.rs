@@ -1,0 +1,78 @@
+//! What is special about the runs of a delta.
+
+use connector::contract::connection::Sync;
+use connector::store::LoadKind;
+use protime::{Client, RefusalKind};
+
+use super::Run;
+use crate::{Error, plan};
+
+impl Run<'_> {
+    /// A `takeover` that has not acted yet starts the connection's own delta anew.
+    pub(super) fn drop_taken_over(&mut self) {
+        if self.connection.sync == Sync::Delta
+            && self.connection.unused_takeover(&self.state).is_some()
+            && let Some(checkpoint) = self.state.checkpoint.take()
+        {
+            self.forget_load(&checkpoint);
+            tracing::warn!(
+                run = checkpoint.run,
+                "an unfinished run of the delta is dropped"
+            );
+        }
+    }
+
+    fn is_poll(&self) -> bool {
+        let checkpoint = self.state.checkpoint.as_ref();
+        checkpoint.is_some_and(|checkpoint| checkpoint.load == LoadKind::Delta)
+    }
+
+    /// Whether Protime has forgotten the delta that is polled.
+    pub(super) fn has_expired(&self, error: &Error) -> bool {
+        self.is_poll() && error.refusal_kind() == Some(RefusalKind::Gone)
+    }
+
+    /// A delta that Protime refuses stays refused, until it has expired or somebody starts it anew.
+    pub(super) fn with_way_out(&self, error: Error) -> Error {
+        let is_refused = error.refusal_kind() == Some(RefusalKind::Invalid);
+        match error {
+            Error::Protime(source)
+                if self.is_poll() && (is_refused || matches!(source, protime::Error::Link(_))) =>
+            {
+                Error::DeltaRefused {
+                    incoming: self.connection.incoming.clone(),
+                    source,
+                }
+            }
+            Error::OversizedRecord(source) if self.is_poll() => Error::OversizedChange {
+                incoming: self.connection.incoming.clone(),
+                source,
+            },
+            other => other,
+        }
+    }
+
+    /// Begins the load that takes the place of an expired delta.
+    pub(super) async fn load_anew(&mut self, client: &Client) -> Result<(), Error> {
+        tracing::warn!("the delta has expired; everything is loaded anew");
+        let settings = client.settings().await;
+        let initial = plan::initial(
+            self.connection,
+            &settings,
+            &self.state,
+            &self.subscriber.state,
+        )
+        .await?;
+        let Some(checkpoint) = &mut self.state.checkpoint else {
+            return Ok(());
+        };
+        checkpoint.load = initial.load;
+        checkpoint.chains = initial.chains;
+        checkpoint.request = initial.request;
+        self.state.resync_is_due = true;
+        self.state.delta = None;
+        let table = &self.subscriber.state;
+        table.save(&self.lease, &self.state, false).await?;
+        Ok(())
+    }
+}

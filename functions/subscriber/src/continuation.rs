@@ -210,7 +210,12 @@ impl Subscriber {
     }
 
     /// Gives back a lease that was taken in vain; `over` is a run that is not due any more.
-    async fn give_back(&self, leased: &Leased, over: Option<&str>, invocation: &Invocation) {
+    pub(crate) async fn give_back(
+        &self,
+        leased: &Leased,
+        over: Option<&str>,
+        invocation: &Invocation,
+    ) {
         let ending = Ending {
             now: invocation.clock.now(),
             not_before: leased.not_before,

@@ -2,7 +2,9 @@
 
 use connector::contract::connection::{IncomingConnection, Sync};
 use connector::store::{Acquired, Attempt, Due, Leased, Remembered, StateError};
+use jiff::Timestamp;
 
+use crate::continuation::Continuation;
 use crate::report::{Identity, Tally};
 use crate::run::Run;
 use crate::{Error, Invocation, Outcome, Subscriber};
@@ -58,7 +60,18 @@ impl Subscriber {
                 .acquire(incoming, &attempt, now, invocation.ends, None)
                 .await?
             {
-                Acquired::Leased(leased) => return Ok(Start::Leased(leased)),
+                Acquired::Leased(leased) => {
+                    let until = leased.not_before.filter(|until| *until > now);
+                    let unfinished = leased.state.checkpoint.as_ref();
+                    return match (until, unfinished) {
+                        (Some(until), Some(unfinished)) => {
+                            let unfinished = unfinished.run.clone();
+                            self.wait(connection, event, &unfinished, &leased, until, invocation)
+                                .await
+                        }
+                        _ => Ok(Start::Leased(leased)),
+                    };
+                }
                 Acquired::Paused(until) => {
                     let reason = format!("the connection is paused until {until:.0}");
                     return Ok(Start::Skipped(reason));
@@ -85,6 +98,40 @@ impl Subscriber {
             }
         }
         Err(Error::Contended(incoming.clone()))
+    }
+
+    /// Leaves Protime alone for as long as it asked: an unfinished run goes on then, and the one that was asked for follows.
+    async fn wait(
+        &self,
+        connection: &IncomingConnection,
+        event: &str,
+        unfinished: &str,
+        leased: &Leased,
+        until: Timestamp,
+        invocation: &Invocation,
+    ) -> Result<Start, Error> {
+        let incoming = &connection.incoming;
+        let is_own = unfinished == connection.run;
+        let remembered = if is_own {
+            Remembered::Due
+        } else {
+            self.remember(connection, event, invocation).await?
+        };
+        self.give_back(leased, None, invocation).await;
+        if remembered == Remembered::TooMany {
+            return Err(Error::TooManyDue(incoming.clone()));
+        }
+        let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());
+        self.send_continuation(&continuation, until, invocation)
+            .await?;
+        let which = if is_own {
+            "this run"
+        } else {
+            "an unfinished run, and then this one,"
+        };
+        let reason =
+            format!("Protime asked to be left alone until {until:.0}; {which} goes on afterwards");
+        Ok(Start::Skipped(reason))
     }
 
     /// Remembers a run as due. Of a delta only the newest is, since every poll asks the same.

@@ -169,6 +169,16 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
             "{retry_after}: {wait}"
         );
         if wait > 60 {
+            for (run, minutes) in [(&outcome["run"], 1), (&json!("next"), 2)] {
+                let mut again = connection.clone();
+                again["run"] = run.clone();
+                let later = now + minutes.minutes();
+                let skipped = inside.run_at(&again, later, Duration::from_mins(1)).await;
+                let skipped = skipped.unwrap();
+                assert_eq!(skipped["status"], "skipped");
+                let reason = skipped["reason"].as_str().unwrap();
+                assert!(reason.contains("asked to be left alone"), "{reason}");
+            }
             inside.watch(now + 50.minutes()).await.unwrap();
             assert_eq!(inside.tenant.targets().len(), asked, "{retry_after}");
         }

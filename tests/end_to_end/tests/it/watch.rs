@@ -318,6 +318,42 @@ async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
 }
 
 #[tokio::test]
+async fn a_permanent_error_late_in_a_long_run_ends_it_once() {
+    let inside = departments(1).await;
+    let text = |id: usize| "x".repeat(if id == 4 { 2 << 20 } else { 1 });
+    let records: Vec<Value> = (1..=5)
+        .map(|id| json!({"id": id, "text": text(id)}))
+        .collect();
+    let records = json!(records).to_string();
+    let protime = &inside.tenant.protime;
+    protime.set_records("departments", &records).unwrap();
+    throttle_after(&inside, 1, WAIT);
+    let now = Timestamp::now();
+    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+    assert_eq!(
+        (&outcome["status"], &outcome["pages"]),
+        (&json!("continued"), &json!(2))
+    );
+    let continuation = continuation(&inside).await;
+    let later = now + 5.minutes();
+    let failed = inside.handle(continuation.clone(), later, MINUTE).await;
+    assert_eq!(failed.unwrap_err().kind().name(), "OversizedRecord");
+    assert!(inside.state("test").await.checkpoint.is_none());
+    // It is delivered again, and the watch looks: nothing begins anew.
+    let requests = inside.tenant.targets().len();
+    for hour in 1..6 {
+        let again = inside
+            .handle(continuation.clone(), later + hour.hours(), MINUTE)
+            .await;
+        assert_eq!(again.unwrap()["batchItemFailures"], json!([]));
+        let report = inside.watch(later + hour.hours()).await.unwrap();
+        assert_eq!(report["rescued"], json!([]));
+    }
+    assert_eq!(inside.tenant.targets().len(), requests);
+    assert!(!ids(&inside).await.contains("long/completed"));
+}
+
+#[tokio::test]
 async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginning() {
     let inside = departments(2).await;
     let now = Timestamp::now();

@@ -197,6 +197,10 @@ impl Publisher {
             verdict => verdict,
         };
         let counted = Ended::of(&verdict);
+        let what = match verdict {
+            Verdict::WrittenBefore(_) => "written before; this delivery writes nothing",
+            _ => "written",
+        };
         let (ended, result) = match verdict {
             Verdict::Deferred(deferral) => return Some(deferral),
             Verdict::Acknowledged => {
@@ -206,25 +210,14 @@ impl Publisher {
                 );
                 return None;
             }
-            Verdict::WrittenBefore(write) => {
+            Verdict::Written(write) | Verdict::Settled(write) | Verdict::WrittenBefore(write) => {
                 tracing::info!(
                     messageId = message_id,
                     method = subject.method,
                     entity = subject.entity,
                     status = write.status,
                     location = write.location,
-                    "written before; this delivery writes nothing"
-                );
-                (Ok(()), subject.published(&write))
-            }
-            Verdict::Written(write) | Verdict::Settled(write) => {
-                tracing::info!(
-                    messageId = message_id,
-                    method = subject.method,
-                    entity = subject.entity,
-                    status = write.status,
-                    location = write.location,
-                    "written"
+                    "{what}"
                 );
                 (Ok(()), subject.published(&write))
             }

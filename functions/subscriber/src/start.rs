@@ -113,12 +113,12 @@ impl Subscriber {
         let incoming = &connection.incoming;
         let is_own = unfinished == connection.run;
         let remembered = if is_own {
-            Remembered::Due
+            Ok(Remembered::Due)
         } else {
-            self.remember(connection, event, invocation).await?
+            self.remember(connection, event, invocation).await
         };
         self.give_back(leased, None, invocation).await;
-        if remembered == Remembered::TooMany {
+        if remembered? == Remembered::TooMany {
             return Err(Error::TooManyDue(incoming.clone()));
         }
         let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());

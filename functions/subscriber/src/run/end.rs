@@ -158,15 +158,6 @@ impl Run<'_> {
         Ok(Outcome::skipped(self.connection, reason))
     }
 
-    /// Leaves the run that was asked for to a further invocation, after an earlier one took all the time.
-    pub(super) async fn follow(&mut self) -> Result<Outcome, Error> {
-        self.remember().await?;
-        self.free(None).await?;
-        self.begin_due().await;
-        let reason = "an earlier run was finished first and took all the time; this one follows it";
-        Ok(Outcome::skipped(self.connection, reason.to_owned()))
-    }
-
     /// Remembers the run that was asked for as due.
     async fn remember(&self) -> Result<(), Error> {
         let remembered = self
@@ -174,8 +165,10 @@ impl Run<'_> {
             .remember(self.connection, self.event, self.invocation)
             .await?;
         match remembered {
+            Remembered::Due => Ok(()),
             Remembered::TooMany => Err(Error::TooManyDue(self.connection.incoming.clone())),
-            Remembered::Due | Remembered::Free => Ok(()),
+            // The lease has ended, so that nobody would start it.
+            Remembered::Free => Err(Error::Contended(self.connection.incoming.clone())),
         }
     }
 

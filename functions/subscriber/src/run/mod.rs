@@ -15,7 +15,6 @@ use connector::store::{
     StateError,
 };
 use protime::{Client, Effort};
-use tokio::time::Instant;
 
 use crate::plan;
 use crate::report::Tally;
@@ -100,9 +99,6 @@ impl<'a> Run<'a> {
             if self.state.checkpoint.is_none() {
                 if let Some(reason) = self.done_before()? {
                     return self.skip(reason).await;
-                }
-                if Instant::now() >= self.invocation.fetch_until {
-                    return self.follow().await;
                 }
                 self.plan(&client).await?;
             } else if !self.resume(&client).await? {
@@ -221,7 +217,6 @@ impl<'a> Run<'a> {
 
     /// Transfers what is left of a run and ends it, or hands it over.
     async fn finish(&mut self, client: &Client) -> Result<Outcome, Error> {
-        let before = self.tally.counts.pages;
         let mut stopped = self.transfer(client).await;
         if stopped.as_ref().is_err_and(|error| self.has_expired(error)) {
             self.load_anew(client).await?;
@@ -233,8 +228,8 @@ impl<'a> Run<'a> {
                 self.record_completion(client).await?;
                 Ok(outcome)
             }
-            // Another round would come as far.
-            Stopped::OutOfTime(reason) if self.tally.counts.pages == before => {
+            // A further invocation would come as far, unless this one had an earlier run to finish.
+            Stopped::OutOfTime(reason) if self.tally.counts.pages == 0 => {
                 Err(reason.map_or(Error::NoProgress, Error::Protime))
             }
             Stopped::OutOfTime(reason) => self.hand_over(reason).await,

@@ -159,14 +159,7 @@ impl History {
 impl StateTable {
     /// The last runs of a connection.
     pub async fn history(&self, incoming: &str) -> Result<History, StateError> {
-        let get = self
-            .dynamodb
-            .get_item()
-            .table_name(&self.table)
-            .key("id", text(&history_id(incoming)))
-            .consistent_read(true);
-        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
-        History::of(&answer.item.unwrap_or_default(), incoming)
+        History::of(&self.read(&history_id(incoming), None).await?, incoming)
     }
 
     /// Stores the last runs, unless another attempt has stored them since they were read: then that one goes on.

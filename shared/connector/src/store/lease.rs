@@ -324,15 +324,8 @@ impl StateTable {
 
     /// Whether the lease has not gone to another attempt.
     pub(super) async fn is_held(&self, lease: &Lease) -> Result<bool, StateError> {
-        let get = self
-            .dynamodb
-            .get_item()
-            .table_name(&self.table)
-            .key("id", text(&connection_id(&lease.incoming)))
-            .projection_expression("lease_owner")
-            .consistent_read(true);
-        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
-        let item = answer.item.unwrap_or_default();
+        let id = connection_id(&lease.incoming);
+        let item = self.read(&id, Some("lease_owner")).await?;
         Ok(string_of(&item, "lease_owner") == Some(&lease.token))
     }
 
@@ -342,15 +335,10 @@ impl StateTable {
         incoming: &str,
         now: Timestamp,
     ) -> Result<Option<(Due, u64)>, StateError> {
-        let get = self
-            .dynamodb
-            .get_item()
-            .table_name(&self.table)
-            .key("id", text(&connection_id(incoming)))
-            .projection_expression("due, generation, lease_until")
-            .consistent_read(true);
-        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
-        let item = answer.item.unwrap_or_default();
+        let attributes = "due, generation, lease_until";
+        let item = self
+            .read(&connection_id(incoming), Some(attributes))
+            .await?;
         let is_busy = time_of(&item, "lease_until").is_some_and(|until| until >= now);
         let first = due_of(&item).into_iter().next().filter(|_| !is_busy);
         Ok(first.map(|due| (due, count_of(&item, "generation"))))

@@ -30,7 +30,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use jiff::SignedDuration;
 
 use crate::aws;
-use item::text;
+use item::{Item, text};
 
 pub use chains::{Chain, Chains, PageSent, Pending, PendingChains};
 pub use connection::{Checkpoint, ConnectionState, Delta, Due, LastRun, LoadKind};
@@ -105,6 +105,19 @@ impl StateTable {
             .update_item()
             .table_name(&self.table)
             .key("id", text(id))
+    }
+
+    /// An item as it is now, or those of its attributes.
+    async fn read(&self, id: &str, attributes: Option<&str>) -> Result<Item, StateError> {
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(id))
+            .set_projection_expression(attributes.map(str::to_owned))
+            .consistent_read(true);
+        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
+        Ok(answer.item.unwrap_or_default())
     }
 
     fn unreachable<E>(&self, error: &SdkError<E>) -> StateError

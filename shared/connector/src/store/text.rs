@@ -96,14 +96,7 @@ impl StateTable {
     /// One of them.
     pub(super) async fn text(&self, kept: &KeptTexts, place: usize) -> Result<String, StateError> {
         let id = format!("{}/{place}", kept.id);
-        let get = self
-            .dynamodb
-            .get_item()
-            .table_name(&self.table)
-            .key("id", text(&id))
-            .consistent_read(true);
-        let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
-        let item = answer.item.unwrap_or_default();
+        let item = self.read(&id, None).await?;
         string_of(&item, "text")
             .map(str::to_owned)
             .ok_or(StateError::TextGone(id))

@@ -125,7 +125,8 @@ impl Transformer {
             incoming,
         };
         match worker::answer(&transformer.task(None, None)) {
-            Answer::Outputs(_) => Ok(transformer),
+            // Whether a program is right cannot be told without the process; running it tells so again.
+            Answer::Outputs(_) | Answer::Run(RunError::Unavailable(_)) => Ok(transformer),
             Answer::Compile(error) => Err(error),
             Answer::Run(error) => Err(CompileError {
                 line: 1,

@@ -318,6 +318,38 @@ async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
 }
 
 #[tokio::test]
+async fn a_run_without_a_page_after_an_earlier_one_was_finished_is_handed_over() {
+    let inside = departments(3).await;
+    let connection = |run: &str| json!({"entity": "departments", "run": run});
+    throttle(&inside, WAIT);
+    let now = Timestamp::now();
+    inside
+        .run_at(&connection("first"), now, MINUTE)
+        .await
+        .unwrap();
+    // Two pages of the first are left; then Protime asks the second to wait.
+    let wait = vec![("retry-after".to_owned(), WAIT.to_string())];
+    let answer = Action::Answer {
+        status: 429,
+        headers: wait,
+        body: String::new(),
+    };
+    let fault = Fault::new("/departments", 1, answer);
+    let protime = &inside.tenant.protime;
+    protime.add_fault(Fault { skip: 2, ..fault });
+    let later = now + 5.minutes();
+    let outcome = inside.run_at(&connection("second"), later, MINUTE).await;
+    let outcome = outcome.unwrap();
+    assert_eq!(
+        (&outcome["run"], &outcome["status"]),
+        (&json!("second"), &json!("continued"))
+    );
+    assert!(ids(&inside).await.contains("first/completed"));
+    come_to_rest(&inside, later).await;
+    assert!(ids(&inside).await.contains("second/completed"));
+}
+
+#[tokio::test]
 async fn a_permanent_error_late_in_a_long_run_ends_it_once() {
     let inside = departments(1).await;
     let text = |id: usize| "x".repeat(if id == 4 { 2 << 20 } else { 1 });

@@ -127,6 +127,8 @@ pub enum Kind {
     DeltaConflict,
     DeltaRefused,
     NoProgress,
+    /// Of no error: the history says so of a run that gave way to another version of its connection.
+    Dropped,
 }
 
 impl Kind {

@@ -210,6 +210,7 @@ fn checkpoint(connection: &IncomingConnection, load: LoadKind, source: Option<&U
         request: None,
         chains: Chains::default(),
         effort: Effort::default(),
+        handed_over: false,
     }
 }
 

@@ -19,6 +19,42 @@ enum Start {
     Skipped(String),
 }
 
+/// Why a run that has the lease does not begin yet.
+struct Wait<'a> {
+    /// The run that goes on first.
+    unfinished: &'a str,
+    /// When it can.
+    until: Timestamp,
+    because: String,
+}
+
+/// Whether an unfinished run has to go on before anything else: Protime asked to be left alone, or the run was handed over
+/// and reads something else than the one that was asked for.
+fn wait<'a>(
+    connection: &IncomingConnection,
+    leased: &'a Leased,
+    now: Timestamp,
+) -> Option<Wait<'a>> {
+    let unfinished = leased.state.checkpoint.as_ref()?;
+    if let Some(until) = leased.not_before.filter(|until| *until > now) {
+        let because = format!("Protime asked to be left alone until {until:.0}");
+        return Some(Wait {
+            unfinished: &unfinished.run,
+            until,
+            because,
+        });
+    }
+    let gets_on = unfinished.handed_over && leased.rescues == 0;
+    let is_other = unfinished.run != connection.run
+        && unfinished.fingerprint != connection.fingerprint()
+        && connection.unused_takeover(&leased.state).is_none();
+    (gets_on && is_other).then(|| Wait {
+        unfinished: &unfinished.run,
+        until: now,
+        because: "an unfinished run asks for something else than this one".to_owned(),
+    })
+}
+
 impl Subscriber {
     /// Runs the incoming connection in `event`.
     pub async fn run(&self, event: &str, invocation: &Invocation) -> Result<Outcome, Error> {
@@ -61,15 +97,12 @@ impl Subscriber {
                 .await?
             {
                 Acquired::Leased(leased) => {
-                    let until = leased.not_before.filter(|until| *until > now);
-                    let unfinished = leased.state.checkpoint.as_ref();
-                    return match (until, unfinished) {
-                        (Some(until), Some(unfinished)) => {
-                            let unfinished = unfinished.run.clone();
-                            self.wait(connection, event, &unfinished, &leased, until, invocation)
+                    return match wait(connection, &leased, now) {
+                        Some(wait) => {
+                            self.wait(connection, event, wait, &leased, invocation)
                                 .await
                         }
-                        _ => Ok(Start::Leased(leased)),
+                        None => Ok(Start::Leased(leased)),
                     };
                 }
                 Acquired::Paused(until) => {
@@ -100,14 +133,17 @@ impl Subscriber {
         Err(Error::Contended(incoming.clone()))
     }
 
-    /// Leaves Protime alone for as long as it asked: an unfinished run goes on then, and the one that was asked for follows.
+    /// Lets an unfinished run go on when it can; the one that was asked for follows.
     async fn wait(
         &self,
         connection: &IncomingConnection,
         event: &str,
-        unfinished: &str,
+        Wait {
+            unfinished,
+            until,
+            because,
+        }: Wait<'_>,
         leased: &Leased,
-        until: Timestamp,
         invocation: &Invocation,
     ) -> Result<Start, Error> {
         let incoming = &connection.incoming;
@@ -124,14 +160,12 @@ impl Subscriber {
         let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());
         self.send_continuation(&continuation, until, invocation)
             .await?;
-        let which = if is_own {
-            "this run"
+        let order = if is_own {
+            "this run goes on afterwards".to_owned()
         } else {
-            "an unfinished run, and then this one,"
+            format!("run `{unfinished}` goes on first, and this one follows it")
         };
-        let reason =
-            format!("Protime asked to be left alone until {until:.0}; {which} goes on afterwards");
-        Ok(Start::Skipped(reason))
+        Ok(Start::Skipped(format!("{because}; {order}")))
     }
 
     /// Remembers a run as due. Of a delta only the newest is, since every poll asks the same.

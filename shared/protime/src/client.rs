@@ -20,7 +20,7 @@ use crate::request::Request;
 use crate::retry;
 use crate::settings::Settings;
 use crate::token::{self, Token};
-use crate::transport::{Answer, Broken, exchange};
+use crate::transport::{Answer, Broken, Memory, exchange};
 
 /// How often a read is tried that conflicts, or whose answer breaks off.
 const FEW_ATTEMPTS: u32 = 5;
@@ -66,7 +66,7 @@ pub struct Client {
     clock: WallClock,
     source: Box<dyn SettingsSource>,
     base_uri: Url,
-    largest_answer: usize,
+    memory: Memory,
     login: Mutex<Login>,
     hold: std::sync::Mutex<Option<Hold>>,
 }
@@ -117,17 +117,18 @@ impl Client {
             clock: Arc::new(Timestamp::now),
             source,
             base_uri,
-            largest_answer: LARGEST_ANSWER,
+            memory: Memory::new(LARGEST_ANSWER),
             login,
             hold: std::sync::Mutex::default(),
         }
     }
 
-    /// The same client, which takes no answer of more than so many bytes, decoded.
+    /// The same client, which takes no answer of more than so many bytes, decoded, nor several that are more together: of
+    /// these it reads some again later.
     #[must_use]
     pub fn with_largest_answer(self, bytes: usize) -> Self {
         Self {
-            largest_answer: bytes,
+            memory: Memory::new(bytes),
             ..self
         }
     }
@@ -384,7 +385,7 @@ impl Client {
                 &self.http,
                 request,
                 grant.settings.log_requests,
-                self.largest_answer,
+                &self.memory,
             ),
         )
         .await;
@@ -394,7 +395,7 @@ impl Client {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Broken::TooLarge)) => Err(Error::TooLarge {
                 request: describe(method, url),
-                limit: self.largest_answer,
+                limit: self.memory.limit,
             }),
             Ok(Err(Broken::Off { reason, sent })) => Err(transport(reason, sent)),
             Err(_) => Err(transport("no answer before the deadline".to_owned(), true)),

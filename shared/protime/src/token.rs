@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::page::json;
 use crate::settings::Settings;
-use crate::transport::exchange;
+use crate::transport::{Memory, exchange};
 
 /// A token is renewed this long before it expires, or a fifth of its life before if that is less.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -95,14 +95,19 @@ async fn send(
     request
         .headers_mut()
         .insert(USER_AGENT, settings.user_agent.clone());
-    let answer = exchange(http, request, settings.log_requests, LARGEST_ANSWER)
-        .await
-        .map_err(|broken| Error::TokenEndpoint {
-            reason: broken.to_string(),
-            status: None,
-            retryable: true,
-            retry_after: None,
-        })?;
+    let answer = exchange(
+        http,
+        request,
+        settings.log_requests,
+        &Memory::new(LARGEST_ANSWER),
+    )
+    .await
+    .map_err(|broken| Error::TokenEndpoint {
+        reason: broken.to_string(),
+        status: None,
+        retryable: true,
+        retry_after: None,
+    })?;
     let status = answer.status;
     if status == 429 || status >= 500 {
         let reason = format!("it answered {status}");

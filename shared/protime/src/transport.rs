@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -81,6 +83,58 @@ pub enum ClientError {
     Other(reqwest::Error),
 }
 
+/// What the bodies of a client's answers may take together, for as long as they are kept.
+pub(crate) struct Memory {
+    /// In bytes.
+    pub(crate) limit: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Memory {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            taken: Arc::default(),
+        }
+    }
+}
+
+/// A body, which gives its memory back when nobody keeps it any more.
+struct Body {
+    bytes: Vec<u8>,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Body {
+    fn append(&mut self, chunk: &[u8], limit: usize) -> Result<(), Broken> {
+        if self.bytes.len() + chunk.len() > limit {
+            return Err(Broken::TooLarge);
+        }
+        self.bytes.extend_from_slice(chunk);
+        let taken = self.taken.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
+        if taken > limit {
+            return Err(Broken::Off {
+                reason: "the answers that are read at the same time take too much memory"
+                    .to_owned(),
+                sent: true,
+            });
+        }
+        Ok(())
+    }
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
 /// What came back.
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -116,7 +170,7 @@ pub(crate) async fn exchange(
     http: &reqwest::Client,
     request: reqwest::Request,
     log: bool,
-    largest_answer: usize,
+    memory: &Memory,
 ) -> Result<Answer, Broken> {
     let started = Instant::now();
     let method = request.method().clone();
@@ -125,7 +179,7 @@ pub(crate) async fn exchange(
         .body()
         .and_then(|body| body.as_bytes())
         .map_or(0, <[u8]>::len);
-    let result = receive(http, request, largest_answer).await;
+    let result = receive(http, request, memory).await;
     if log {
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let url = loggable(&url);
@@ -146,7 +200,7 @@ pub(crate) async fn exchange(
 async fn receive(
     http: &reqwest::Client,
     request: reqwest::Request,
-    largest_answer: usize,
+    memory: &Memory,
 ) -> Result<Answer, Broken> {
     let mut response = http
         .execute(request)
@@ -168,18 +222,18 @@ async fn receive(
         body: Bytes::new(),
     };
     let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
-    if expected > largest_answer {
+    if expected > memory.limit {
         return Err(Broken::TooLarge);
     }
-    let mut body = Vec::with_capacity(expected.next_multiple_of(RESERVE_IN));
+    let mut body = Body {
+        bytes: Vec::with_capacity(expected.next_multiple_of(RESERVE_IN)),
+        taken: memory.taken.clone(),
+    };
     // A body that is sent compressed shows its size only as it comes.
     while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
-        if body.len() + chunk.len() > largest_answer {
-            return Err(Broken::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
+        body.append(&chunk, memory.limit)?;
     }
-    answer.body = body.into();
+    answer.body = Bytes::from_owner(body);
     Ok(answer)
 }
 

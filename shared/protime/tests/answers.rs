@@ -377,6 +377,25 @@ async fn a_body_that_takes_the_memory_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn bodies_that_are_read_at_the_same_time_share_the_memory() {
+    let simulator = simulator().await;
+    simulator.configure(|settings| settings.gzip = true);
+    let large = format!(r#"[{{"id":1,"text":"{}"}}]"#, "x".repeat(5 << 20));
+    simulator.set_records("departments", &large).unwrap();
+    let client = client(&simulator).with_largest_answer(8 << 20);
+    let list = request("{}");
+    // Each alone has room; of two that are kept there is room for one.
+    let kept = read(&client, &list, LONG).await.unwrap();
+    let short = Duration::from_secs(3);
+    let error = read(&client, &list, short).await.unwrap_err();
+    assert!(error.to_string().contains("memory"), "{error}");
+    drop(kept);
+    let read_and_dropped = || async { read(&client, &list, LONG).await.map(|pages| pages.len()) };
+    let (first, second) = tokio::join!(read_and_dropped(), read_and_dropped());
+    assert_eq!((first.unwrap(), second.unwrap()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_link_that_spells_our_filter_another_way_is_read_as_ours() {
     let simulator = simulator().await;
     let query: Query = serde_json::from_str(

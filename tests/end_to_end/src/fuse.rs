@@ -1,6 +1,6 @@
 //! Stopping a process at one of its requests, or losing the answer to it: proxies that count.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
@@ -14,6 +14,8 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub struct Fuse {
     count: AtomicU32,
+    updates: AtomicU32,
+    write_units: AtomicU64,
     /// Blows at this request; 0 never.
     at: AtomicU32,
     fault: Mutex<Fault>,
@@ -55,6 +57,21 @@ impl Fuse {
     /// How many requests were made since.
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::SeqCst)
+    }
+
+    /// The updates of `DynamoDB` items so far, and at most so many write units that they cost: one for each begun
+    /// KB of the item, of which the update sends all that is long.
+    pub fn updates(&self) -> (u32, u64) {
+        let updates = self.updates.load(Ordering::SeqCst);
+        (updates, self.write_units.load(Ordering::SeqCst))
+    }
+
+    fn count_update(&self, target: &str, bytes: usize) {
+        if target.ends_with(".UpdateItem") || target.ends_with(".PutItem") {
+            self.updates.fetch_add(1, Ordering::SeqCst);
+            let units = u64::try_from(bytes.div_ceil(1024)).unwrap_or(u64::MAX);
+            self.write_units.fetch_add(units, Ordering::SeqCst);
+        }
     }
 
     /// Waits until it blows.
@@ -114,6 +131,9 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
         .path_and_query()
         .map_or("", |target| target.as_str());
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
+    let operation = parts.headers.get("x-amz-target");
+    let operation = operation.and_then(|target| target.to_str().ok());
+    fuse.count_update(operation.unwrap_or_default(), body.len());
     let mut forwarded = proxy
         .http
         .request(parts.method, format!("{}{target}", proxy.upstream))

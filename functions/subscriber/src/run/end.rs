@@ -30,6 +30,9 @@ impl Run<'_> {
         if !self.is_own() {
             self.remember().await?;
         }
+        if let Some(checkpoint) = &mut self.state.checkpoint {
+            checkpoint.handed_over = true;
+        }
         let until = self.free(wait).await?;
         let incoming = &self.connection.incoming;
         let Some(checkpoint) = &self.state.checkpoint else {
@@ -250,6 +253,7 @@ impl Run<'_> {
             request: None,
             chains: Chains::default(),
             effort: Effort::default(),
+            handed_over: false,
         });
         self.record(&failed, RunStatus::Failed, Some(failure))
             .await?;

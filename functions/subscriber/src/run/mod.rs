@@ -11,7 +11,7 @@ use connector::aws::queue::Queue;
 use connector::contract::connection::IncomingConnection;
 use connector::contract::page_message::RunHeader;
 use connector::store::{
-    Checkpoint, ConnectionState, DeltaClaim, History, Lease, Leased, LoadKind, RunStatus,
+    Checkpoint, ConnectionState, DeltaClaim, Failure, History, Lease, Leased, LoadKind, RunStatus,
     StateError,
 };
 use protime::{Client, Effort};
@@ -19,7 +19,7 @@ use protime::{Client, Effort};
 use crate::plan;
 use crate::report::Tally;
 use crate::transfer::{Stopped, Transfer};
-use crate::{Error, Invocation, Outcome, Status, Subscriber};
+use crate::{Error, Invocation, Kind, Outcome, Status, Subscriber};
 
 /// The checkpoint is stored at most so often while pages come in.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -118,7 +118,8 @@ impl<'a> Run<'a> {
         checkpoint.is_none_or(|checkpoint| checkpoint.run == self.connection.run)
     }
 
-    /// An unfinished run is only continued by a connection that reads the same.
+    /// An unfinished run is only continued by a connection that reads the same; one that failed gives way to another
+    /// version, which may be the mended one.
     fn drop_other_version(&mut self) {
         let fingerprint = self.connection.fingerprint();
         let dropped = self
@@ -177,6 +178,20 @@ impl<'a> Run<'a> {
             ..planned
         };
         self.history.fresh = self.connection.fresh;
+        if let Some(dropped) = self.dropped.clone() {
+            let run = &self.connection.run;
+            let message =
+                format!("dropped when run `{run}` of another version of the connection began");
+            self.record(
+                &dropped,
+                RunStatus::Failed,
+                Some(Failure {
+                    kind: Kind::Dropped.name().to_owned(),
+                    message,
+                }),
+            )
+            .await?;
+        }
         self.record(&checkpoint, RunStatus::Started, None).await?;
         if let Some(takeover) = self.connection.unused_takeover(&self.state) {
             self.state.taken_over(takeover);
@@ -190,10 +205,12 @@ impl<'a> Run<'a> {
 
     /// Goes on with an unfinished run. False: it is of no use any more, and dropped.
     async fn resume(&mut self, client: &Client) -> Result<bool, Error> {
-        let Some(checkpoint) = &self.state.checkpoint else {
+        let is_own = self.is_own();
+        let Some(checkpoint) = &mut self.state.checkpoint else {
             return Ok(false);
         };
-        if !self.is_own() {
+        checkpoint.handed_over = false;
+        if !is_own {
             tracing::info!(
                 unfinished = checkpoint.run,
                 "finishing an unfinished run first"

@@ -58,6 +58,9 @@ pub struct Checkpoint {
     /// What it took so far, apart from what attempts took that died.
     #[serde(default)]
     pub effort: Effort,
+    /// Whether its last attempt left it to the next one, rather than failed or died.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub handed_over: bool,
 }
 
 /// What a run loads, as its messages say in `sync`.

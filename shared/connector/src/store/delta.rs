@@ -1,7 +1,7 @@
 //! Who has the one delta that Protime keeps per client and collection.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::{SignedDuration, Timestamp};
 
 use super::item::{Item, number, refused_item, string_of, text, time};
@@ -36,15 +36,15 @@ impl StateTable {
             .condition_expression(format!("{mine} AND NOT {lapsed}"))
             .update_expression("SET expires = :expires")
             .expression_attribute_values(":now", time(now));
-        match kept.send().await {
+        // What was there before is known from here: asked again after a lost answer, the claim below meets itself.
+        let before = match kept.send().await {
             Ok(_) => return Ok(DeltaClaim::Kept),
             Err(error) => refused_item(&error).ok_or_else(|| self.unreachable(&error))?,
         };
         let mut gained = self
             .own(delta, incoming, now)
             .update_expression("SET #owner = :owner, lapses = :lapses, expires = :expires")
-            .expression_attribute_values(":lapses", time(now + DELTA_LIFE))
-            .return_values(ReturnValue::AllOld);
+            .expression_attribute_values(":lapses", time(now + DELTA_LIFE));
         if !takeover {
             gained = gained
                 .condition_expression(format!(
@@ -54,11 +54,7 @@ impl StateTable {
         }
         match gained.send().await {
             // It had lapsed, and nobody else has claimed it.
-            Ok(answer)
-                if answer.attributes.as_ref().and_then(owner).as_deref() == Some(incoming) =>
-            {
-                Ok(DeltaClaim::Kept)
-            }
+            Ok(_) if owner(&before).as_deref() == Some(incoming) => Ok(DeltaClaim::Kept),
             Ok(_) => Ok(DeltaClaim::TakenOver),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;

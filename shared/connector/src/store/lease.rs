@@ -69,6 +69,8 @@ pub struct Leased {
     pub due: Vec<Due>,
     /// Until when Protime is not to be asked.
     pub not_before: Option<Timestamp>,
+    /// How often the unfinished run was taken up without getting on.
+    pub rescues: u64,
 }
 
 /// What came of asking for a lease.
@@ -174,12 +176,14 @@ impl StateTable {
             generation: count_of(&item, "generation"),
         };
         let not_before = time_of(&item, "not_before");
+        let rescues = count_of(&item, "rescues");
         match ConnectionState::of(&item, incoming) {
             Ok(state) => Ok(Acquired::Leased(Box::new(Leased {
                 lease,
                 state,
                 due: due_of(&item),
                 not_before,
+                rescues,
             }))),
             Err(error) => {
                 let ending = Ending {

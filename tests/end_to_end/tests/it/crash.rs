@@ -161,6 +161,10 @@ async fn another_version_of_a_connection_drops_the_unfinished_run() {
     let sent = ids(&inside).await;
     assert!(sent["old"].iter().all(|id| !id.ends_with("/completed")));
     assert!(sent["new"].contains("new/completed"));
+    let history = inside.history("test").await;
+    let dropped = history.run("old").unwrap().error.as_ref().unwrap();
+    assert_eq!(dropped.kind, "Dropped");
+    assert!(dropped.message.contains("run `new`"), "{}", dropped.message);
 }
 
 #[tokio::test]

@@ -92,6 +92,46 @@ async fn a_run_of_forty_hand_overs_completes() {
 }
 
 #[tokio::test]
+async fn a_run_that_was_handed_over_is_finished_before_another_version_of_its_connection() {
+    let inside = Inside::new(Options::default()).await;
+    inside.tenant.protime.configure(|settings| {
+        settings.page_size = 1;
+        settings.latency_ms = 20;
+    });
+    let records = departments(60);
+    let protime = &inside.tenant.protime;
+    protime.set_records("departments", &records).unwrap();
+    let now = Timestamp::now();
+    let backfill = json!({"entity": "departments", "run": "backfill"});
+    let outcome = inside.run_at(&backfill, now, SHORT).await.unwrap();
+    assert_eq!(outcome["status"], "continued");
+    let nightly = json!({"entity": "departments", "run": "nightly", "query": {"x": 1}});
+    let outcome = inside.run_at(&nightly, now, SHORT).await.unwrap();
+    assert_eq!(outcome["status"], "skipped");
+    let reason = outcome["reason"].as_str().unwrap();
+    assert!(reason.contains("run `backfill` goes on first"), "{reason}");
+    loop {
+        let messages = inside.tenant.stack.drain(&inside.continuations).await;
+        for message in &messages {
+            let delivery = Inside::delivery(message);
+            inside.handle(delivery, now, SHORT).await.unwrap();
+        }
+        if messages.is_empty() {
+            break;
+        }
+    }
+    let events = inside.tenant.events().await;
+    let mut completed: Vec<&str> = events
+        .iter()
+        .filter(|event| event["type"] == "protime.run-completed.v1")
+        .filter(|event| event["data"]["pages"] == 60)
+        .map(|event| event["run"].as_str().unwrap())
+        .collect();
+    completed.sort_unstable();
+    assert_eq!(completed, ["backfill", "nightly"]);
+}
+
+#[tokio::test]
 async fn without_a_new_page_a_run_is_not_handed_over() {
     let inside = Inside::new(Options::default()).await;
     let wait = vec![("retry-after".to_owned(), "600".to_owned())];

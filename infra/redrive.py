@@ -5,8 +5,12 @@
     python infra/redrive.py --stack protime-connector --reason refused --code BadRequest --older-than-hours 2
 
 Without --all or a filter nothing is moved. A message is deleted from the dead-letter queue only after the publish queue
-has it; if the script dies in between, its idempotency key keeps it from being written twice. A second run finds nothing
-to do. Needs boto3 and credentials (the project's own: .tools/build/bin/python).
+has it; if the script dies in between, its idempotency key keeps it from being written twice. What is parked while the
+script runs, such as a message that is refused once more, is left for the next run. Messages that SQS parked by itself
+carry no key; their ids, under which the publisher knows them, become their keys. In a FIFO queue, a message that stays
+holds back those of its group that come after it.
+
+Needs boto3 and credentials (the project's own: .tools/build/bin/python).
 """
 
 import argparse
@@ -15,7 +19,8 @@ import time
 
 import boto3
 
-KEPT = ("idempotencyKey",)
+# What the publisher adds; the rest is the producer's own.
+ADDED = ("reason", "status", "code", "message", "details")
 
 
 def arguments() -> argparse.Namespace:
@@ -32,8 +37,22 @@ def attribute(message: dict, name: str) -> str:
     return message.get("MessageAttributes", {}).get(name, {}).get("StringValue", "")
 
 
+def sent_at(message: dict) -> float:
+    return int(message["Attributes"]["SentTimestamp"]) / 1000
+
+
+def kept_attributes(message: dict) -> dict:
+    """The producer's own, and the key."""
+    kept = {name: value for name, value in message.get("MessageAttributes", {}).items() if name not in ADDED}
+    kept.setdefault("idempotencyKey", {"DataType": "String", "StringValue": message["MessageId"]})
+    while len(kept) > 10:
+        kept.pop(next(name for name in kept if name != "idempotencyKey"))
+    fields = ("DataType", "StringValue", "BinaryValue")
+    return {name: {field: value[field] for field in fields if field in value} for name, value in kept.items()}
+
+
 def is_wanted(message: dict, options: argparse.Namespace) -> bool:
-    hours = (time.time() - int(message["Attributes"]["SentTimestamp"]) / 1000) / 3600
+    hours = (time.time() - sent_at(message)) / 3600
     return (
         (options.reason is None or attribute(message, "reason") == options.reason)
         and (options.code is None or attribute(message, "code") == options.code)
@@ -68,20 +87,19 @@ def main() -> None:
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
     source, target = outputs["PublishDeadLetterQueueUrl"], outputs["PublishQueueUrl"]
     sqs = boto3.client("sqs")
+    started = time.time()
     moved, left, stay = 0, collections.Counter(), []
     for message in parked(sqs, source):
-        if not (moves and is_wanted(message, options)):
+        if not (moves and sent_at(message) < started and is_wanted(message, options)):
             left[attribute(message, "reason"), attribute(message, "code"), attribute(message, "message")[:100]] += 1
             stay.append(message)
             continue
-        kept = {name: value for name, value in message.get("MessageAttributes", {}).items() if name in KEPT}
-        kept = {name: {"DataType": "String", "StringValue": value["StringValue"]} for name, value in kept.items()}
         # Parked messages of a FIFO queue keep their group; the parked message's id is new, so nothing swallows it.
         order = {}
         if target.endswith(".fifo"):
             order["MessageGroupId"] = message["Attributes"]["MessageGroupId"]
             order["MessageDeduplicationId"] = message["MessageId"]
-        sqs.send_message(QueueUrl=target, MessageBody=message["Body"], MessageAttributes=kept, **order)
+        sqs.send_message(QueueUrl=target, MessageBody=message["Body"], MessageAttributes=kept_attributes(message), **order)
         sqs.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
         moved += 1
     for message in stay:

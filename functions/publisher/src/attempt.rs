@@ -1,20 +1,19 @@
-//! One attempt at a write: begun in the records, settled by a look-up where an earlier one may have written, sent once.
+//! One attempt at a write: begun in the idempotency store, looked up where an earlier one may have written, sent once. What
+//! is done when is decided in [`crate::decision`].
 
-use std::time::Duration;
+use jiff::Timestamp;
+use protime::catalogue::{AfterUncertain, LookUp};
+use protime::{Client, Error, Method, Request, Settings};
 
-use jiff::{SignedDuration, Timestamp};
-use protime::catalogue::AfterUncertain;
-use protime::{Client, Error, Method, Refusal, Request, Settings};
-use tokio::time::Instant;
-
-use crate::look_up::{self, LookUpError};
-use crate::parking::{Parking, Reason};
+use crate::dead_letter::{DeadLetter, Reason};
+use crate::decision::{self, AfterFailure, AfterLookUp, Step, Unknown};
+use crate::idempotency_store::StoreError;
+use crate::invocation::Invocation;
+use crate::look_up::{self, LookUpError, LookedUp, Search};
+use crate::message_record::Forgotten;
 use crate::publish_request::PublishRequest;
-use crate::write_record::{Begun, DoneWrite, RecordError};
+use crate::write_record::{Begun, Claimant, DoneWrite, Waiting};
 use crate::{Deferral, Kind, Publisher, Verdict};
-
-/// A 409 on an update is a conflict that may pass; after so many deliveries it is a refusal.
-const CONFLICT_DELIVERIES: u32 = 5;
 
 /// A write under its idempotency key.
 pub(crate) struct Attempt<'a> {
@@ -25,131 +24,151 @@ pub(crate) struct Attempt<'a> {
     pub(crate) resolved: &'a Request,
     /// The record's id.
     pub(crate) id: &'a str,
-    pub(crate) now: Timestamp,
-    pub(crate) deadline: Instant,
-    pub(crate) deliveries: u32,
+    pub(crate) claimant: Claimant<'a>,
+    pub(crate) invocation: &'a Invocation,
 }
 
 impl Attempt<'_> {
     /// Makes the attempt, and remembers what came of it before telling.
-    pub(crate) async fn make(&self) -> Result<Verdict, RecordError> {
-        let records = &self.publisher.records;
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let until = self.now.saturating_add(left).unwrap_or(Timestamp::MAX);
-        let uncertain = match records
-            .begin(self.id, &self.request.payload_hash(), self.now, until)
-            .await?
-        {
+    pub(crate) async fn make(&self) -> Result<Verdict, StoreError> {
+        let store = &self.publisher.store;
+        let begun = store
+            .begin(self.id, &self.claimant, self.now(), self.invocation.ends)
+            .await?;
+        let waiting = match begun {
+            Begun::Attempt(waiting) => waiting,
             Begun::Done(write) => return Ok(Verdict::WrittenBefore(write)),
-            Begun::Elsewhere => {
+            Begun::Elsewhere(until) => {
+                let wait = until.duration_since(self.now()).try_into().ok();
                 let because = "another invocation is at this write";
-                return Ok(Verdict::deferred(Kind::Elsewhere, because));
+                return Ok(Deferral::new(Kind::Elsewhere, because).after(wait).into());
             }
             Begun::OtherPayload => {
                 let message = "the idempotency key was used with another payload; every write needs a key of its own";
-                return Ok(Verdict::ParkedForeign(Parking::new(
-                    Reason::Invalid,
-                    message,
-                )));
+                return Ok(DeadLetter::new(Reason::Invalid, message).into());
             }
-            Begun::Crashed => {
-                let message = "three attempts ended without a verdict; it is not known whether Protime wrote this";
-                return Ok(Verdict::Parked(Parking::new(Reason::Crashed, message)));
+            Begun::ChangedPayload(owner) => {
+                let letter = unknown(&Unknown::ChangedPayload);
+                return Ok(self.park_record_of(owner, letter));
             }
-            Begun::Uncertain(since) => Some(since),
-            Begun::Fresh => None,
+            Begun::Crashed(owner) => {
+                return Ok(self.park_record_of(owner, DeadLetter::crashed()));
+            }
         };
+        let park = AfterUncertain::Park;
         let after_uncertain = self
             .resolved
             .operation
-            .map(|operation| &operation.after_uncertain);
-        match (uncertain, after_uncertain) {
-            (None, _) | (Some(_), Some(AfterUncertain::Repeat)) => self.send(uncertain).await,
-            (Some(since), Some(AfterUncertain::LookUp(rule))) => self.settle(since, rule).await,
-            (Some(_), _) => Ok(park_unknown("and this operation has no look-up")),
+            .map_or(&park, |operation| &operation.after_uncertain);
+        let settle_after = self.publisher.rules.settle_after;
+        let uncertain = waiting.uncertain;
+        match decision::step(uncertain, after_uncertain, self.now(), settle_after) {
+            Step::Send => self.send(waiting).await,
+            Step::Wait(wait) => self.settle_later(waiting, wait).await,
+            Step::LookUp { rule, since } => self.look_up(waiting, since, rule).await,
+            Step::Park(why) => Ok(self.park(unknown(&why))),
         }
     }
 
     /// Finds out whether an earlier attempt has written, and writes only if it has not.
-    async fn settle(
+    async fn look_up(
         &self,
+        waiting: Waiting,
         since: Timestamp,
-        rule: &protime::catalogue::LookUp,
-    ) -> Result<Verdict, RecordError> {
-        let records = &self.publisher.records;
-        let payload = self.request.payload.as_deref().unwrap_or_default();
-        let scopes = &self.settings.scopes;
-        let deadline = self.deadline.min(Instant::now() + LOOK_UP_TIME);
-        let found = look_up::look_up(
-            self.client,
-            &self.request.entity,
+        rule: &LookUp,
+    ) -> Result<Verdict, StoreError> {
+        let search = Search {
+            client: self.client,
+            entity: &self.request.entity,
             rule,
-            payload,
-            scopes,
-            deadline,
-        )
-        .await;
-        let found = match found {
-            Ok(found) => found,
-            Err(LookUpError::Protime(error)) => {
-                records.defer(self.id, Some(since)).await?;
+            payload: self.request.payload.as_deref().unwrap_or_default(),
+            scopes: &self.settings.scopes,
+            deadline: self.invocation.look_up_until(),
+        };
+        let looked_up = search.run(waiting.look_up.as_ref(), self.now()).await;
+        let (found, began) = match looked_up {
+            Ok(LookedUp::Finished { found, began }) => (found, began),
+            Ok(LookedUp::Unfinished(progress)) => {
+                let waiting = Waiting {
+                    look_up: Some(progress),
+                    ..waiting
+                };
+                self.release(waiting).await?;
+                let because = "looking the record up takes more than one attempt";
+                return Ok(Deferral::new(Kind::Settling, because).soon().into());
+            }
+            Err(LookUpError::Protime(error)) if decision::look_up_may_pass(&error) => {
+                self.release(waiting).await?;
+                if !decision::is_own_limit(&error) {
+                    self.tell_breaker(&error);
+                }
                 let because = format!("looking the record up failed: {error}");
-                let deferral = Deferral::new(Kind::of(&error), because);
-                return Ok(self.outage_or(&error, deferral));
+                return Ok(Deferral::new(Kind::of(&error), because).into());
             }
             Err(error) => {
-                return Ok(park_unknown(&format!(
-                    "and it cannot be looked up: {error}"
-                )));
+                return Ok(self.park(unknown(&Unknown::CannotLookUp(error.to_string()))));
             }
         };
         self.answered();
-        let mut unclaimed = Vec::new();
-        for id in found {
-            if !records
-                .is_claimed_by_other(&self.claimed(&id), self.id)
-                .await?
-            {
-                unclaimed.push(id);
-            }
-        }
-        match unclaimed.as_slice() {
-            [id] if records.claim(&self.claimed(id), self.id, self.now).await? => {
-                let path = &self.resolved.path;
-                let location = Some(format!("{}{path}/{id}", protime::API_PATH));
-                // The lost answer was that of a creation.
-                let write = DoneWrite {
-                    status: 201,
-                    location,
+        let unclaimed = self.unclaimed(&found.equal).await?;
+        let settle_after = self.publisher.rules.settle_after;
+        match decision::after_look_up(&found, &unclaimed, since, began, settle_after) {
+            AfterLookUp::Settle(id) => self.settle(id, waiting).await,
+            AfterLookUp::Send => self.send(Waiting::default()).await,
+            AfterLookUp::Wait(wait) => {
+                let waiting = Waiting {
+                    look_up: None,
+                    ..waiting
                 };
-                self.done(&write).await?;
-                Ok(Verdict::Settled(write))
+                self.settle_later(waiting, wait).await
             }
-            [_] => {
-                records.defer(self.id, Some(since)).await?;
-                let because = "another write has just claimed the record that was found";
-                Ok(Verdict::deferred(Kind::Elsewhere, because))
-            }
-            [] if self.now.duration_since(since) >= self.publisher.settle_after => {
-                self.send(None).await
-            }
-            [] => {
-                records.defer(self.id, Some(since)).await?;
-                let wait = self.publisher.settle_after - self.now.duration_since(since);
-                let deferral = Deferral::new(Kind::Settling, "a slow write may still show");
-                Ok(Verdict::Deferred(deferral.after(wait.try_into().ok())))
-            }
-            _ => Ok(park_unknown("and several records equal it")),
+            AfterLookUp::Park(why) => Ok(self.park(unknown(&why))),
         }
     }
 
-    async fn send(&self, uncertain: Option<Timestamp>) -> Result<Verdict, RecordError> {
+    /// Those that belong to no other write.
+    async fn unclaimed(&self, ids: &[String]) -> Result<Vec<String>, StoreError> {
+        let store = &self.publisher.store;
+        let mut unclaimed = Vec::new();
+        for id in ids {
+            if !store
+                .is_claimed_by_other(&self.claimed(id), self.id)
+                .await?
+            {
+                unclaimed.push(id.clone());
+            }
+        }
+        Ok(unclaimed)
+    }
+
+    /// An earlier attempt has made this record.
+    async fn settle(&self, id: &str, waiting: Waiting) -> Result<Verdict, StoreError> {
+        let store = &self.publisher.store;
+        if !store.claim(&self.claimed(id), self.id, self.now()).await? {
+            self.release(waiting).await?;
+            let because = "another write has just claimed the record that was found";
+            return Ok(Deferral::new(Kind::Elsewhere, because).into());
+        }
+        let path = &self.resolved.path;
+        // The lost answer was that of a creation.
+        let write = DoneWrite {
+            status: 201,
+            location: Some(format!("{}{path}/{id}", protime::API_PATH)),
+        };
+        store
+            .done(self.id, &self.claimant, &write, self.now())
+            .await?;
+        Ok(Verdict::Settled(write))
+    }
+
+    async fn send(&self, before: Waiting) -> Result<Verdict, StoreError> {
+        if !self.invocation.has_time() {
+            self.release(before).await?;
+            return Ok(Deferral::no_time().into());
+        }
         let payload = self.request.payload.clone();
-        let error = match self
-            .client
-            .write(self.resolved, payload, self.deadline)
-            .await
-        {
+        let deadline = self.invocation.write_until();
+        match self.client.write(self.resolved, payload, deadline).await {
             Ok(written) => {
                 self.answered();
                 let write = DoneWrite {
@@ -157,107 +176,116 @@ impl Attempt<'_> {
                     location: written.location,
                 };
                 self.done(&write).await?;
-                return Ok(Verdict::Written(write));
+                Ok(Verdict::Written(write))
             }
-            Err(error) => error,
-        };
-        self.failed(error, uncertain).await
+            Err(error) => self.failed(&error, before).await,
+        }
     }
 
-    /// What an unsuccessful write means.
-    async fn failed(
-        &self,
-        error: Error,
-        uncertain: Option<Timestamp>,
-    ) -> Result<Verdict, RecordError> {
-        let records = &self.publisher.records;
-        let status = error.status();
+    /// What becomes of a write that failed.
+    async fn failed(&self, error: &Error, before: Waiting) -> Result<Verdict, StoreError> {
+        self.tell_breaker(error);
         if matches!(error, Error::BaseUriChanged) {
             self.publisher.clients.forget(&self.request.client).await;
         }
-        let may_have_written = matches!(error, Error::Transport { sent: true, .. })
-            || matches!(status, Some(500 | 502 | 504));
-        if may_have_written {
-            records.defer(self.id, Some(self.now)).await?;
-            return Ok(self.outage_or(&error, Deferral::of(&error)));
-        }
-        match status {
-            Some(429 | 500..) | None => {
-                records.defer(self.id, uncertain).await?;
-                let deferral = Deferral::of(&error).after(error.retry_after());
-                Ok(self.outage_or(&error, deferral))
+        match decision::after_failure(error, self.request.method, &before, self.now()) {
+            AfterFailure::Defer(waiting) => {
+                let conflicts = waiting.conflicts > before.conflicts;
+                self.release(waiting).await?;
+                Ok(if conflicts {
+                    Deferral::new(Kind::Conflict, "Protime answered 409").into()
+                } else {
+                    Deferral::of(error).after(error.retry_after()).into()
+                })
             }
-            Some(409)
-                if self.request.method == Method::Put && self.deliveries <= CONFLICT_DELIVERIES =>
-            {
-                records.defer(self.id, uncertain).await?;
-                Ok(Verdict::deferred(Kind::Conflict, "Protime answered 409"))
-            }
-            Some(status) if uncertain.is_some() && self.is_gone_after_delete(status).await => {
-                let write = DoneWrite {
-                    status,
-                    location: None,
-                };
-                self.done(&write).await?;
-                Ok(Verdict::Settled(write))
-            }
-            Some(_) => {
-                self.answered();
-                let refusal: Option<Refusal> = error.refusal().cloned();
-                let message = refusal
-                    .as_ref()
-                    .map_or_else(|| error.to_string(), |refusal| refusal.message.clone());
-                Ok(Verdict::Parked(Parking {
-                    reason: Reason::Refused,
-                    message,
-                    refusal,
-                }))
-            }
+            AfterFailure::IsGone => self.was_deleted(error).await,
+            AfterFailure::AskWhetherGone => self.ask_whether_gone(error, before).await,
+            AfterFailure::Park(letter) => Ok(self.park(letter)),
         }
     }
 
-    /// Whether a deletion is refused because an earlier attempt has done it. Assignments answer 400 for an unknown id
-    /// (`reference/collections/assignments/delete`).
-    async fn is_gone_after_delete(&self, status: u16) -> bool {
-        if self.request.method != Method::Delete {
-            return false;
-        }
+    async fn ask_whether_gone(
+        &self,
+        error: &Error,
+        before: Waiting,
+    ) -> Result<Verdict, StoreError> {
         let PublishRequest { entity, path, .. } = self.request;
-        let today = self.now.to_zoned_datetime(jiff::tz::TimeZone::UTC).date();
         let scopes = &self.settings.scopes;
-        status == 404
-            || (status == 400
-                && look_up::is_gone(self.client, entity, path, scopes, today, self.deadline).await)
-    }
-
-    /// A creation's record is claimed first, so that it never settles another message.
-    async fn done(&self, write: &DoneWrite) -> Result<(), RecordError> {
-        let records = &self.publisher.records;
-        if self.request.method == Method::Post
-            && let Some(id) = write
-                .location
-                .as_deref()
-                .and_then(|location| location.rsplit('/').next())
-        {
-            records.claim(&self.claimed(id), self.id, self.now).await?;
+        let deadline = self.invocation.look_up_until();
+        match look_up::is_gone(self.client, entity, path, scopes, deadline).await {
+            Some(true) => self.was_deleted(error).await,
+            Some(false) => Ok(self.park(decision::repetition_refused(error))),
+            None => {
+                self.release(before).await?;
+                let because = "whether the record is gone cannot be asked now";
+                Ok(Deferral::new(Kind::ProtimeUnavailable, because).into())
+            }
         }
-        records.done(self.id, write).await
     }
 
-    /// Counts outages for the circuit breaker.
-    fn outage_or(&self, error: &Error, deferral: Deferral) -> Verdict {
-        let is_outage = match error.status() {
-            Some(status) => status >= 500,
-            None => error.is_retryable() || matches!(error, Error::Deadline { .. }),
+    async fn was_deleted(&self, error: &Error) -> Result<Verdict, StoreError> {
+        let write = DoneWrite {
+            status: error.status().unwrap_or_default(),
+            location: None,
         };
-        if is_outage {
-            self.publisher
-                .breaker
-                .outage(&self.request.client, self.now);
-        } else if error.status().is_some() {
-            self.answered();
+        self.done(&write).await?;
+        Ok(Verdict::Settled(write))
+    }
+
+    /// What can be looked up is claimed first, so that it never settles another message.
+    async fn done(&self, write: &DoneWrite) -> Result<(), StoreError> {
+        let store = &self.publisher.store;
+        let operation = self.resolved.operation;
+        let has_look_up = operation.is_some_and(|operation| {
+            matches!(operation.after_uncertain, AfterUncertain::LookUp(_))
+        });
+        let location = write.location.as_deref().filter(|_| {
+            // A deletion or an update makes nothing.
+            has_look_up && self.request.method == Method::Post
+        });
+        if let Some(id) = location.and_then(|location| location.rsplit('/').next()) {
+            store.claim(&self.claimed(id), self.id, self.now()).await?;
         }
-        Verdict::Deferred(deferral)
+        store.done(self.id, &self.claimant, write, self.now()).await
+    }
+
+    async fn settle_later(
+        &self,
+        waiting: Waiting,
+        wait: jiff::SignedDuration,
+    ) -> Result<Verdict, StoreError> {
+        self.release(waiting).await?;
+        let deferral = Deferral::new(Kind::Settling, "a slow write may still show");
+        Ok(deferral.after(wait.try_into().ok()).into())
+    }
+
+    async fn release(&self, waiting: Waiting) -> Result<(), StoreError> {
+        let store = &self.publisher.store;
+        store
+            .release(self.id, &self.claimant, waiting, self.now())
+            .await
+    }
+
+    /// Parks the message, after which the record of the write is of no use: what comes under its key again is a new write.
+    fn park(&self, letter: DeadLetter) -> Verdict {
+        self.park_record_of(Some(self.claimant.token.to_owned()), letter)
+    }
+
+    fn park_record_of(&self, owner: Option<String>, letter: DeadLetter) -> Verdict {
+        let forgotten = Some(Forgotten {
+            id: self.id.to_owned(),
+            owner,
+        });
+        Verdict::Parked { letter, forgotten }
+    }
+
+    fn tell_breaker(&self, error: &Error) {
+        let client = &self.request.client;
+        match decision::trouble(error) {
+            Some(trouble) => self.publisher.breaker.failed(client, trouble, self.now()),
+            None if error.status().is_some() => self.answered(),
+            None => {}
+        }
     }
 
     fn answered(&self) {
@@ -267,16 +295,12 @@ impl Attempt<'_> {
     fn claimed(&self, id: &str) -> String {
         format!("{}{}/{id}", self.settings.base_uri, self.request.entity)
     }
+
+    fn now(&self) -> Timestamp {
+        self.invocation.clock.now()
+    }
 }
 
-fn park_unknown(why: &str) -> Verdict {
-    let message =
-        format!("it is not known whether Protime wrote this, {why}, so it was not sent again");
-    Verdict::Parked(Parking::new(Reason::UnknownOutcome, &message))
+fn unknown(why: &Unknown) -> DeadLetter {
+    DeadLetter::new(Reason::UnknownOutcome, why.explanation())
 }
-
-/// A look-up gets this long, so that an outage does not hold up the batch.
-const LOOK_UP_TIME: Duration = Duration::from_secs(10);
-
-/// How long after an attempt a slow write would have shown.
-pub const SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(30);

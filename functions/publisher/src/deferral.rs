@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use strum::{IntoStaticStr, VariantArray};
+
+use crate::config::Rules;
+use crate::delivery::Delivery;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(15);
@@ -30,6 +34,7 @@ pub enum Kind {
     Conflict,
     Settling,
     Elsewhere,
+    NoTime,
     State,
     DeadLetterQueue,
     ResultsQueue,
@@ -45,7 +50,11 @@ impl Kind {
     pub(crate) fn of(error: &protime::Error) -> Self {
         match error {
             protime::Error::ClientRejected { .. } => Self::ClientRejected,
-            protime::Error::SettingsUnavailable(_) => Self::Credentials,
+            protime::Error::SettingsUnavailable(_)
+            | protime::Error::TokenEndpoint {
+                retryable: false, ..
+            } => Self::Credentials,
+            protime::Error::Deadline { last, .. } => Self::of(last),
             _ => Self::ProtimeUnavailable,
         }
     }
@@ -64,7 +73,8 @@ impl Kind {
             | Self::ProtimeUnavailable
             | Self::Conflict
             | Self::Settling
-            | Self::Elsewhere => false,
+            | Self::Elsewhere
+            | Self::NoTime => false,
         }
     }
 }
@@ -87,17 +97,38 @@ impl Deferral {
         Self::new(Kind::of(error), because)
     }
 
+    /// The invocation has no time for it.
+    pub(crate) fn no_time() -> Self {
+        Self::new(
+            Kind::NoTime,
+            "this invocation has no time left for it; the next one begins with it",
+        )
+        .soon()
+    }
+
     pub(crate) fn after(self, after: Option<Duration>) -> Self {
         Self { after, ..self }
     }
 
-    /// How long the message waits: what was asked for, else longer with every delivery. In whole seconds, rounded up, so
-    /// that none comes back at once.
-    pub(crate) fn delay(&self, receive_count: u32) -> Duration {
-        let delay = self
+    /// As soon as SQS can deliver it.
+    pub(crate) fn soon(self) -> Self {
+        self.after(Some(Duration::ZERO))
+    }
+
+    /// How long the message waits: what was asked for, else longer with every delivery, and always so long that its
+    /// receives suffice. In whole seconds, rounded up, so that none comes back at once.
+    pub(crate) fn delay(&self, delivery: &Delivery<'_>, now: Timestamp, rules: &Rules) -> Duration {
+        let asked = self
             .after
-            .unwrap_or_else(|| backoff(receive_count))
-            .min(LONGEST_VISIBILITY);
+            .unwrap_or_else(|| backoff(delivery.receive_count()));
+        let sparing = match self.kind {
+            Kind::NoTime => Duration::ZERO,
+            _ => delivery
+                .sparing_wait(now, rules)
+                .try_into()
+                .unwrap_or_default(),
+        };
+        let delay = asked.max(sparing).min(LONGEST_VISIBILITY);
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0 || delay.is_zero());
         Duration::from_secs(seconds)
     }

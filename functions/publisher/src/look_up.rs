@@ -1,17 +1,20 @@
 //! Whether a creation whose answer was lost has happened: the record is looked for where it would be.
 
-use jiff::ToSpan;
-use jiff::civil::{Date, date};
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
 use protime::catalogue::{LookUp, OperationKind, catalogue};
-use protime::{Client, Error, PathParameters, Query, Request, RequestError};
+use protime::{Client, Error, PathParameters, Query, Request, RequestError, Shape, Trail};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
+
+use crate::comparison::{Likeness, day_of, likeness, whole};
 
 /// Why nothing can be looked up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookUpError {
     /// The payload does not say what to look for.
-    #[error("the payload has no comparable {0}")]
+    #[error("the payload has no usable {0}")]
     Payload(&'static str),
     /// The client may not read.
     #[error(transparent)]
@@ -21,80 +24,206 @@ pub(crate) enum LookUpError {
     Protime(#[from] Error),
 }
 
-/// What is looked for.
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// The ids of records that equal the payload, claimed or not.
+    pub(crate) equal: Vec<String>,
+    /// Whether others are there that could be it.
+    pub(crate) has_similar: bool,
+}
+
+/// How far a look-up has come that takes more than one attempt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Progress {
+    /// When it began: what was written later it may have missed.
+    began: Timestamp,
+    /// The person's id, where the payload has only a reference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    person: Option<i64>,
+    /// Where the next page is.
+    next: String,
+    found: Found,
+}
+
+/// What came of a look-up.
+#[derive(Debug)]
+pub(crate) enum LookedUp {
+    /// It has seen all there is, as it was then.
+    Finished { found: Found, began: Timestamp },
+    /// It goes on from here.
+    Unfinished(Progress),
+}
+
+/// What is looked for, by whom.
+pub(crate) struct Search<'a> {
+    pub(crate) client: &'a Client,
+    pub(crate) entity: &'a str,
+    pub(crate) rule: &'a LookUp,
+    pub(crate) payload: &'a [u8],
+    pub(crate) scopes: &'a [String],
+    pub(crate) deadline: Instant,
+}
+
+/// The payload, as far as it is looked for.
 struct Wanted<'a> {
     payload: Value,
     rule: &'a LookUp,
-    date: Date,
+    day: Date,
+    person: Person<'a>,
 }
 
-/// The ids of all records that equal the payload, claimed or not.
-pub(crate) async fn look_up(
-    client: &Client,
-    entity: &str,
-    rule: &LookUp,
-    payload: &[u8],
-    scopes: &[String],
-    deadline: Instant,
-) -> Result<Vec<String>, LookUpError> {
-    let payload: Value =
-        serde_json::from_slice(payload).map_err(|_| LookUpError::Payload("JSON"))?;
-    let day = payload[rule.date]
-        .as_str()
-        .and_then(|text| text.parse().ok())
-        .ok_or(LookUpError::Payload("date"))?;
-    let wanted = Wanted {
-        payload,
-        rule,
-        date: day,
-    };
-    if wanted
-        .fields()
-        .any(|field| field.to_string().contains("externalReferences"))
-    {
-        return Err(LookUpError::Payload(
-            "activity levels: they are given by external references",
-        ));
+/// Who the record is about.
+#[derive(Clone)]
+enum Person<'a> {
+    Id(i64),
+    Reference { name: &'a str, value: &'a str },
+}
+
+impl Search<'_> {
+    /// Looks for the record, on from where an earlier attempt has come.
+    pub(crate) async fn run(
+        &self,
+        progress: Option<&Progress>,
+        now: Timestamp,
+    ) -> Result<LookedUp, LookUpError> {
+        let payload: Value =
+            serde_json::from_slice(self.payload).map_err(|_| LookUpError::Payload("JSON"))?;
+        let person = payload["person"].clone();
+        let person = match progress.and_then(|progress| progress.person) {
+            Some(id) => Person::Id(id),
+            None => self.person(&person).await?,
+        };
+        let day = payload[self.rule.date].as_str().and_then(day_of);
+        let wanted = Wanted {
+            rule: self.rule,
+            day: day.ok_or(LookUpError::Payload("date"))?,
+            person,
+            payload,
+        };
+        let found = self.read(&wanted, progress, now).await;
+        match found {
+            // Its paging token is of no use any more, so it begins again.
+            Err(LookUpError::Protime(error))
+                if progress.is_some()
+                    && error.refusal_kind() == Some(protime::RefusalKind::InvalidContinuation) =>
+            {
+                self.read(&wanted, None, now).await
+            }
+            found => found,
+        }
     }
-    let request = wanted.request(entity, scopes)?;
-    let mut found = Vec::new();
-    let mut pages = client.pages(&request, deadline);
-    while let Some(page) = pages.next().await? {
-        for record in page.records() {
-            let record: Value = serde_json::from_str(record).unwrap_or_default();
-            if wanted.is(&record) {
-                found.push(
-                    record["id"]
-                        .as_str()
-                        .map_or_else(|| record["id"].to_string(), str::to_owned),
-                );
+
+    async fn read(
+        &self,
+        wanted: &Wanted<'_>,
+        progress: Option<&Progress>,
+        now: Timestamp,
+    ) -> Result<LookedUp, LookUpError> {
+        let began = progress.map_or(now, |progress| progress.began);
+        let mut found = progress.map_or_else(Found::default, |progress| progress.found.clone());
+        let request = wanted.request(self.entity, self.scopes)?;
+        let mut pages = match progress {
+            Some(progress) => self.client.pages_from(
+                &progress.next,
+                Shape::List,
+                Trail::default(),
+                self.deadline,
+            )?,
+            None => self.client.pages(&request, self.deadline),
+        };
+        let mut is_new = false;
+        while let Some(next) = pages.position().map(ToString::to_string) {
+            let page = match pages.next().await {
+                Ok(page) => page,
+                // The pages that were read need not be read again.
+                Err(_) if is_new => {
+                    return Ok(LookedUp::Unfinished(Progress {
+                        began,
+                        person: wanted.person.id(),
+                        next,
+                        found,
+                    }));
+                }
+                Err(error) => return Err(error.into()),
+            };
+            is_new = true;
+            for record in page.iter().flat_map(protime::Page::records) {
+                let record = serde_json::from_str(record).unwrap_or_default();
+                wanted.sort(&record, &mut found);
+            }
+        }
+        Ok(LookedUp::Finished { found, began })
+    }
+
+    /// By the id, which Protime is asked for where the payload has only a reference: a list can be narrowed to ids alone.
+    async fn person<'p>(&self, person: &'p Value) -> Result<Person<'p>, LookUpError> {
+        if let Some(id) = whole(&person["id"]) {
+            return Ok(Person::Id(id));
+        }
+        let reference = person["externalReferences"].as_object();
+        let Some((name, value)) = reference.and_then(|references| references.iter().next()) else {
+            return Err(LookUpError::Payload("person"));
+        };
+        let value = value.as_str().ok_or(LookUpError::Payload("person"))?;
+        let by_reference = Person::Reference { name, value };
+        let path = serde_json::from_value(json!({"id": value}));
+        let query =
+            serde_json::from_value(json!({"externalReferences": format!("(people,{name})")}));
+        let (Ok(path), Ok(query)) = (path, query) else {
+            return Ok(by_reference);
+        };
+        let Ok(request) = Request::read("people", &path, query, self.scopes, Date::MIN) else {
+            return Ok(by_reference);
+        };
+        let mut pages = self.client.pages(&request, self.deadline);
+        let page = match pages.next().await {
+            Ok(page) => page,
+            // Not everybody may read people; the records carry the reference as well.
+            Err(error) if !crate::decision::look_up_may_pass(&error) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let record = page.and_then(|page| {
+            let record = page.records().next()?;
+            serde_json::from_str::<Value>(record).ok()
+        });
+        let id = record.and_then(|record| whole(&record["id"]));
+        Ok(id.map_or(by_reference, Person::Id))
+    }
+}
+
+impl Person<'_> {
+    fn id(&self) -> Option<i64> {
+        match self {
+            Self::Id(id) => Some(*id),
+            Self::Reference { .. } => None,
+        }
+    }
+
+    fn is(&self, record: &Value) -> bool {
+        match self {
+            Self::Id(id) => whole(&record["person"]["id"]) == Some(*id),
+            Self::Reference { name, value } => {
+                record["person"]["externalReferences"][*name].as_str() == Some(value)
             }
         }
     }
-    Ok(found)
 }
 
 impl Wanted<'_> {
-    fn fields(&self) -> impl Iterator<Item = &Value> {
-        self.rule.equal.iter().map(|name| &self.payload[name])
-    }
-
-    /// One day around the date, since minutes can lead to the day before or after.
+    /// One day around the date, since minutes can lead to the day before or after, and schedules give clockings to it.
     fn request(&self, entity: &str, scopes: &[String]) -> Result<Request, LookUpError> {
         let (from, until) = (
-            self.date.saturating_sub(1.day()),
-            self.date.saturating_add(1.day()),
+            self.day.saturating_sub(1.day()),
+            self.day.saturating_add(1.day()),
         );
-        let mut filter = format!("date ge '{from}' and date le '{until}'");
-        let person = &self.payload["person"];
-        let mut query = json!({});
-        if let Some(id) = person["id"].as_i64() {
-            filter = format!("{filter} and person in ({id})");
-        } else {
-            let (name, _) = reference(person).ok_or(LookUpError::Payload("person"))?;
-            query["externalReferences"] = format!("(people,{name})").into();
-        }
-        query["filter"] = filter.into();
+        let filter = format!("date ge '{from}' and date le '{until}'");
+        let query = match &self.person {
+            Person::Id(id) => json!({"filter": format!("{filter} and person in ({id})")}),
+            Person::Reference { name, .. } => {
+                json!({"filter": filter, "externalReferences": format!("(people,{name})")})
+            }
+        };
         let query: Query =
             serde_json::from_value(query).map_err(|_| LookUpError::Payload("person"))?;
         Ok(Request::read(
@@ -102,77 +231,43 @@ impl Wanted<'_> {
             &PathParameters::default(),
             query,
             scopes,
-            self.date,
+            self.day,
         )?)
     }
 
-    fn is(&self, record: &Value) -> bool {
-        let person = &self.payload["person"];
-        let same_person = match (person["id"].as_i64(), reference(person)) {
-            (Some(id), _) => record["person"]["id"].as_i64() == Some(id),
-            (None, Some((name, value))) => {
-                record["person"]["externalReferences"][name].as_str() == Some(value)
-            }
-            (None, None) => false,
-        };
-        same_person
-            && record["status"] != "Deleted"
-            && self.same_time(record)
-            && self
-                .rule
-                .equal
-                .iter()
-                .all(|name| self.payload[name] == record[name])
-    }
-
-    /// The same moment can be written as minutes of one date or of the next.
-    fn same_time(&self, record: &Value) -> bool {
-        let Some(first) = self.rule.minutes.first() else {
-            return true;
-        };
-        let moment = |day: Date, minutes: &Value| {
-            Some(
-                i64::from(day.since(date(2000, 1, 1)).ok()?.get_days()) * 1440
-                    + minutes.as_i64()?,
-            )
-        };
-        let Some(wanted) = moment(self.date, &self.payload[first]) else {
-            return false;
-        };
-        let day: Option<Date> = record[self.rule.date]
-            .as_str()
-            .and_then(|text| text.parse().ok());
-        day.is_some_and(|day| {
-            self.rule
-                .minutes
-                .iter()
-                .any(|name| moment(day, &record[name]) == Some(wanted))
-        })
+    fn sort(&self, record: &Value, found: &mut Found) {
+        if !self.person.is(record) {
+            return;
+        }
+        match likeness(&self.payload, record, self.rule) {
+            Likeness::Other => {}
+            Likeness::Similar => found.has_similar = true,
+            Likeness::Equal => found.equal.push(match &record["id"] {
+                Value::String(id) => id.clone(),
+                id => id.to_string(),
+            }),
+        }
     }
 }
 
-fn reference(person: &Value) -> Option<(&str, &str)> {
-    let (name, value) = person["externalReferences"].as_object()?.iter().next()?;
-    Some((name, value.as_str()?))
-}
-
-/// Whether a single record of the entity can be read, and is not there.
+/// Whether a single record of the entity can be read, and is not there. None: that cannot be told now.
 pub(crate) async fn is_gone(
     client: &Client,
     entity: &str,
     path: &PathParameters,
     scopes: &[String],
-    today: Date,
     deadline: Instant,
-) -> bool {
+) -> Option<bool> {
     let readable = catalogue()
         .entity(entity)
         .is_some_and(|entity| entity.operation(OperationKind::GetById).is_some());
-    let request = Request::read(entity, path, Query::default(), scopes, today);
-    match request {
-        Ok(request) if readable => {
-            matches!(client.pages(&request, deadline).next().await, Err(error) if error.status() == Some(404))
-        }
-        _ => false,
+    let request = Request::read(entity, path, Query::default(), scopes, Date::MIN);
+    let (true, Ok(request)) = (readable, request) else {
+        return Some(false);
+    };
+    match client.pages(&request, deadline).next().await {
+        Ok(_) => Some(false),
+        Err(error) if crate::decision::look_up_may_pass(&error) => None,
+        Err(error) => Some(error.status() == Some(404)),
     }
 }

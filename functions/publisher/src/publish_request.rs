@@ -148,11 +148,6 @@ impl PublishRequest {
         })
     }
 
-    /// What tells payloads apart.
-    pub fn payload_hash(&self) -> String {
-        connector::hash(self.payload.as_deref())
-    }
-
     /// The id of the write's record: its scope, and the key within.
     pub fn record_id(&self, key: &str) -> String {
         let Self {

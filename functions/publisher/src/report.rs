@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use connector::metrics::{Line, Metric};
 use jiff::SignedDuration;
 
-use crate::{Deferral, Kind, Publisher, Verdict};
+use crate::{Deferral, Kind, Publisher};
 
 /// What has become of the messages of a batch.
 #[derive(Debug, Default)]
@@ -30,19 +30,6 @@ pub(crate) enum Ended {
     Written,
     Settled,
     Parked(&'static str),
-}
-
-impl Ended {
-    pub(crate) fn of(verdict: &Verdict) -> Option<Self> {
-        match verdict {
-            Verdict::Written(_) => Some(Self::Written),
-            Verdict::Settled(_) => Some(Self::Settled),
-            Verdict::Parked(parking) | Verdict::ParkedForeign(parking) => {
-                Some(Self::Parked(parking.reason.as_str()))
-            }
-            Verdict::WrittenBefore(_) | Verdict::Acknowledged | Verdict::Deferred(_) => None,
-        }
-    }
 }
 
 impl Tally {

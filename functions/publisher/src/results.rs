@@ -1,19 +1,22 @@
 //! Results: what became of each write, as `CloudEvents` for the producer.
 
-use serde::Serialize;
+use connector::aws::queue::{Attribute, MESSAGE_LIMIT, Message};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use connector::aws::queue::Message;
-
-use crate::parking::Parking;
+use crate::dead_letter::DeadLetter;
 use crate::write_record::DoneWrite;
 
+/// A longer correlation is not kept in the record of a message that is parked.
+const LONGEST_KEPT: usize = 100_000;
+
 /// What a result says besides its outcome.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Subject {
     /// Stable over redeliveries.
     pub(crate) id: String,
-    pub(crate) method: Option<&'static str>,
+    pub(crate) method: Option<String>,
     pub(crate) entity: Option<String>,
     pub(crate) idempotency_key: String,
     pub(crate) correlation: Option<Box<RawValue>>,
@@ -24,14 +27,14 @@ struct CloudEvent<'a> {
     specversion: &'a str,
     #[serde(rename = "type")]
     kind: &'a str,
-    id: String,
+    id: &'a str,
     source: &'a str,
     time: String,
     datacontenttype: &'a str,
     data: Data<'a>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Data<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,37 +55,44 @@ struct Data<'a> {
 }
 
 impl Subject {
+    /// The same, as far as a record has room for it.
+    pub(crate) fn kept(&self) -> Self {
+        let correlation = self.correlation.clone();
+        Self {
+            correlation: correlation.filter(|json| json.get().len() <= LONGEST_KEPT),
+            ..self.clone()
+        }
+    }
+
     /// The write happened.
-    pub(crate) fn published(&self, write: &DoneWrite) -> Message {
+    pub(crate) fn published(&self, write: &DoneWrite, now: Timestamp) -> Message {
         let id = write
             .location
             .as_deref()
             .and_then(|location| location.rsplit('/').next());
         let status = (write.status > 0).then_some(write.status);
-        self.message(
-            "protime.published.v1",
-            Data {
-                id,
-                status,
-                ..self.data()
-            },
-        )
+        let data = Data {
+            id,
+            status,
+            ..self.data()
+        };
+        self.message("protime.published.v1", &data, now)
     }
 
     /// The message was parked.
-    pub(crate) fn rejected(&self, parking: &Parking) -> Message {
+    pub(crate) fn rejected(&self, letter: &DeadLetter, now: Timestamp) -> Message {
         let data = Data {
-            status: parking.refusal.as_ref().map(|refusal| refusal.status),
-            reason: Some(parking.reason.as_str()),
-            message: Some(&parking.message),
+            status: letter.answer.as_ref().map(|answer| answer.status),
+            reason: Some(letter.reason.as_str()),
+            message: Some(&letter.message),
             ..self.data()
         };
-        self.message("protime.rejected.v1", data)
+        self.message("protime.rejected.v1", &data, now)
     }
 
     fn data(&self) -> Data<'_> {
         Data {
-            method: self.method,
+            method: self.method.as_deref(),
             entity: self.entity.as_deref(),
             id: None,
             status: None,
@@ -93,25 +103,80 @@ impl Subject {
         }
     }
 
-    fn message(&self, kind: &'static str, data: Data<'_>) -> Message {
+    /// What is too long for SQS is left out: the correlation first, which is the producer's own, then the explanation,
+    /// which the parked message has as well.
+    fn message(&self, kind: &'static str, data: &Data<'_>, now: Timestamp) -> Message {
+        let attributes = vec![Attribute::text("type", kind)];
+        let room = MESSAGE_LIMIT - attributes.iter().map(Attribute::size).sum::<usize>();
         let id = format!("{}/{}", self.id, kind.split('.').nth(1).unwrap_or(kind));
-        let event = CloudEvent {
-            specversion: "1.0",
-            kind,
-            id: id.clone(),
-            source: "/protime-connector/publisher",
-            time: format!("{:.0}", jiff::Timestamp::now()),
-            datacontenttype: "application/json",
-            data,
+        let event = |data: Data<'_>| {
+            legal(&CloudEvent {
+                specversion: "1.0",
+                kind,
+                id: &id,
+                source: "/protime-connector/publisher",
+                time: format!("{now:.0}"),
+                datacontenttype: "application/json",
+                data,
+            })
         };
-        // Plain data with string keys always is JSON.
-        let body = serde_json::to_string(&event).unwrap_or_default();
+        let mut body = event(data.clone());
+        if body.len() > room {
+            tracing::warn!("the correlation is too long for the result; it is left out there");
+            let without = Data {
+                correlation: None,
+                ..data.clone()
+            };
+            body = event(without.clone());
+            if body.len() > room {
+                body = event(Data {
+                    message: None,
+                    ..without
+                });
+            }
+        }
         Message {
             group: self.idempotency_key.clone(),
             id,
             body: body.into(),
-            attributes: vec![("type", kind.to_owned())],
+            attributes,
             delay_seconds: 0,
         }
+    }
+}
+
+/// JSON in which characters that SQS does not take are written as escapes.
+fn legal(event: &CloudEvent<'_>) -> String {
+    // Plain data with string keys always is JSON.
+    let json = serde_json::to_string(event).unwrap_or_default();
+    json.replace('\u{FFFE}', "\\ufffe")
+        .replace('\u{FFFF}', "\\uffff")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_result_fits_and_is_legal_whatever_the_producer_wrote() {
+        let correlation = |json: String| Some(RawValue::from_string(json).unwrap());
+        let mut subject = Subject {
+            id: "write/1".to_owned(),
+            idempotency_key: "k\u{FFFF}".to_owned(),
+            correlation: correlation(json!("x".repeat(2 << 20)).to_string()),
+            ..Subject::default()
+        };
+        let message = subject.published(&DoneWrite::default(), Timestamp::UNIX_EPOCH);
+        assert!(message.size() <= MESSAGE_LIMIT);
+        let body = message.body.to_string();
+        assert!(!body.contains('\u{FFFF}'));
+        let event: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(event["data"]["idempotencyKey"], "k\u{FFFF}");
+        assert_eq!(event["data"]["correlation"], Value::Null);
+        subject.correlation = correlation("[1.10]".to_owned());
+        let message = subject.published(&DoneWrite::default(), Timestamp::UNIX_EPOCH);
+        assert!(message.body.to_string().contains(r#""correlation":[1.10]"#));
     }
 }

@@ -1,47 +1,52 @@
-//! What is remembered of a write, so that it happens once: one `DynamoDB` item per idempotency key and scope.
+//! What is remembered of a write under its idempotency key, and what an attempt may do by it.
 
-use aws_sdk_dynamodb::error::SdkError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
-use connector::store::item::{number, number_of, refused_item, string_of, text};
-use jiff::{SignedDuration, Timestamp};
+use aws_sdk_dynamodb::types::AttributeValue;
+use connector::store::item::{Item, count_of, number_of, string_of, time_of};
+use jiff::Timestamp;
 
-/// A write that is done is remembered for 30 days.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+use crate::look_up::Progress;
+use crate::payload::PayloadHash;
+
 /// So many attempts may end without a verdict.
-const MOST_CRASHES: i64 = 3;
+pub(crate) const MOST_CRASHES: u64 = 3;
 
-/// The records of all writes.
-#[derive(Debug, Clone)]
-pub struct WriteRecords {
-    dynamodb: aws_sdk_dynamodb::Client,
-    table: String,
+/// A record as it is stored. Without one, all is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct WriteRecord {
+    /// Whether there is one.
+    pub(crate) exists: bool,
+    /// The token of the last attempt; attempts of earlier releases had none.
+    pub(crate) owner: Option<String>,
+    /// Until when an attempt is under way; it ends with its invocation.
+    pub(crate) lease_until: Option<Timestamp>,
+    /// How it was done.
+    pub(crate) done: Option<DoneWrite>,
+    /// The hash of the payload that was, or may have been, written.
+    pub(crate) payload: Option<String>,
+    /// The message whose attempt was the last; unknown of earlier releases.
+    pub(crate) message: Option<String>,
+    /// What later attempts have to know.
+    pub(crate) waiting: Waiting,
+    /// Attempts so far that ended without a verdict, the present one included.
+    pub(crate) attempts: u64,
 }
 
-/// The table cannot be used, so nothing is written.
-#[derive(Debug, thiserror::Error)]
-#[error("state table {table}: {reason}")]
-pub struct RecordError {
-    table: String,
-    reason: String,
+/// What an attempt leaves to the next one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Since when it is not known whether Protime has written.
+    pub(crate) uncertain: Option<Timestamp>,
+    /// How often Protime answered with a conflict.
+    pub(crate) conflicts: u32,
+    /// How far a look-up has come.
+    pub(crate) look_up: Option<Progress>,
 }
 
-/// What came of beginning a write.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Begun {
-    /// No earlier attempt can have written.
-    Fresh,
-    /// An earlier attempt, at this time, may have written.
-    Uncertain(Timestamp),
-    /// It is done already.
-    Done(DoneWrite),
-    /// Another invocation is at it.
-    Elsewhere,
-    /// The key was used with another payload.
-    OtherPayload,
-    /// Several attempts ended without a verdict.
-    Crashed,
+impl Waiting {
+    /// Whether the next attempt need not know anything.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a write was done.
@@ -53,177 +58,263 @@ pub struct DoneWrite {
     pub location: Option<String>,
 }
 
-impl WriteRecords {
-    /// The records in the table of that name.
-    pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
+/// Who wants to write what.
+#[derive(Debug)]
+pub(crate) struct Claimant<'a> {
+    /// Of the message.
+    pub(crate) message_id: &'a str,
+    /// Which no other attempt has.
+    pub(crate) token: &'a str,
+    pub(crate) payload: &'a PayloadHash,
+}
+
+/// What an attempt may do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Begun {
+    /// Go on, knowing this.
+    Attempt(Waiting),
+    /// It is done already.
+    Done(DoneWrite),
+    /// Another attempt may be at it until then.
+    Elsewhere(Timestamp),
+    /// The key is another message's, with another payload.
+    OtherPayload,
+    /// An earlier attempt at this message may have written another payload. With the record's owner.
+    ChangedPayload(Option<String>),
+    /// Several attempts ended without a verdict. With the record's owner.
+    Crashed(Option<String>),
+}
+
+impl WriteRecord {
+    /// Reads an item, also one of an earlier release.
+    pub(crate) fn of(item: &Item) -> Self {
+        let done = number_of(item, "done").map(|status| DoneWrite {
+            status: u16::try_from(status).unwrap_or_default(),
+            location: string_of(item, "location").map(str::to_owned),
+        });
+        let text = |name| string_of(item, name).map(str::to_owned);
+        let look_up = string_of(item, "look_up");
         Self {
-            dynamodb,
-            table: table.into(),
+            exists: !item.is_empty(),
+            owner: text("owner"),
+            lease_until: time_of(item, "lease_until"),
+            done,
+            payload: text("payload"),
+            message: text("message"),
+            waiting: Waiting {
+                uncertain: time_of(item, "uncertain"),
+                conflicts: u32::try_from(count_of(item, "conflicts")).unwrap_or(u32::MAX),
+                look_up: look_up.and_then(|json| serde_json::from_str(json).ok()),
+            },
+            attempts: count_of(item, "attempts"),
         }
     }
 
-    /// Begins an attempt, which ends at `until` if nothing more is heard of it.
-    pub async fn begin(
-        &self,
-        id: &str,
-        payload: &str,
-        now: Timestamp,
-        until: Timestamp,
-    ) -> Result<Begun, RecordError> {
-        let update = self
-            .update(id)
-            .update_expression(
-                "SET payload = :payload, lease_until = :until, attempted = :now, expires = :expires, attempts = if_not_exists(attempts, :zero) + :one",
-            )
-            .condition_expression(
-                "attribute_not_exists(done) AND (attribute_not_exists(lease_until) OR lease_until < :now) AND (attribute_not_exists(payload) OR payload = :payload)",
-            )
-            .expression_attribute_values(":payload", text(payload))
-            .expression_attribute_values(":until", number(until.as_millisecond()))
-            .expression_attribute_values(":now", number(now.as_millisecond()))
-            .expression_attribute_values(":expires", number((now + KEPT).as_second()))
-            .expression_attribute_values(":zero", number(0))
-            .expression_attribute_values(":one", number(1))
-            .return_values(ReturnValue::AllOld)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        let old = match update.send().await {
-            Ok(answer) => answer.attributes.unwrap_or_default(),
-            Err(error) => {
-                let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-                return Ok(
-                    match (string_of(&item, "payload"), number_of(&item, "done")) {
-                        (Some(other), _) if other != payload => Begun::OtherPayload,
-                        (_, Some(status)) => Begun::Done(DoneWrite {
-                            status: u16::try_from(status).unwrap_or_default(),
-                            location: string_of(&item, "location").map(str::to_owned),
-                        }),
-                        _ => Begun::Elsewhere,
-                    },
-                );
-            }
-        };
-        let time =
-            |name| number_of(&old, name).and_then(|time| Timestamp::from_millisecond(time).ok());
-        if number_of(&old, "attempts").is_some_and(|attempts| attempts >= MOST_CRASHES) {
-            return Ok(Begun::Crashed);
+    /// What an attempt may do, by what is stored.
+    pub(crate) fn begin(&self, claimant: &Claimant<'_>, now: Timestamp) -> Begun {
+        if self.owner.as_deref() == Some(claimant.token) && self.lease_until.is_some() {
+            // This attempt has begun; the answer that said so was lost.
+            return Begun::Attempt(self.waiting.clone());
         }
-        // A lease that nobody gave back belonged to an attempt that died, perhaps after it had written.
-        let died = old
-            .contains_key("lease_until")
-            .then(|| time("attempted"))
-            .flatten();
-        Ok(died
-            .or_else(|| time("uncertain"))
-            .map_or(Begun::Fresh, Begun::Uncertain))
-    }
-
-    /// Protime has written. Nothing undoes this.
-    pub async fn done(&self, id: &str, write: &DoneWrite) -> Result<(), RecordError> {
-        let mut update = self
-            .update(id)
-            .expression_attribute_values(":done", number(i64::from(write.status)));
-        let mut expression = "SET done = :done".to_owned();
-        if let Some(location) = &write.location {
-            expression += ", #location = :location";
-            update = update
-                .expression_attribute_names("#location", "location")
-                .expression_attribute_values(":location", text(location));
-        }
-        expression += " REMOVE lease_until, attempts, uncertain";
-        self.send(update.update_expression(expression)).await
-    }
-
-    /// The attempt ended with a verdict that is not the last: `uncertain` is when it may have written.
-    pub async fn defer(&self, id: &str, uncertain: Option<Timestamp>) -> Result<(), RecordError> {
-        let update = self.update(id);
-        self.send(match uncertain {
-            None => update.update_expression("REMOVE lease_until, attempts, uncertain"),
-            Some(time) => update
-                .update_expression("SET uncertain = :uncertain REMOVE lease_until, attempts")
-                .expression_attribute_values(":uncertain", number(time.as_millisecond())),
-        })
-        .await
-    }
-
-    /// The message is parked: what comes under its key again, mended perhaps, is a new write.
-    pub async fn forget(&self, id: &str) -> Result<(), RecordError> {
-        let delete = self
-            .dynamodb
-            .delete_item()
-            .table_name(&self.table)
-            .key("id", text(id));
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(RecordError {
-                table: self.table.clone(),
-                reason: connector::aws::describe(&error),
-            }),
-        }
-    }
-
-    /// Whether a record of Protime belongs to another write.
-    pub async fn is_claimed_by_other(
-        &self,
-        record: &str,
-        write: &str,
-    ) -> Result<bool, RecordError> {
-        let id = text(&format!("claim/{record}"));
-        let get = self
-            .dynamodb
-            .get_item()
-            .table_name(&self.table)
-            .key("id", id)
-            .consistent_read(true);
-        let answer = get.send().await.map_err(|error| RecordError {
-            table: self.table.clone(),
-            reason: connector::aws::describe(&error),
-        })?;
-        Ok(answer
-            .item
+        let is_same_payload = self
+            .payload
             .as_ref()
-            .and_then(|item| string_of(item, "claimed_by"))
-            .is_some_and(|other| other != write))
+            .is_none_or(|payload| claimant.payload.is(payload));
+        let is_same_message = self.message.as_deref() == Some(claimant.message_id);
+        if let Some(done) = &self.done {
+            return if is_same_payload || is_same_message {
+                Begun::Done(done.clone())
+            } else {
+                Begun::OtherPayload
+            };
+        }
+        if let Some(until) = self.lease_until.filter(|until| *until >= now) {
+            return Begun::Elsewhere(until);
+        }
+        let waiting = Waiting {
+            // A lease that nobody gave back belonged to an attempt that died, perhaps after it had written.
+            uncertain: self.waiting.uncertain.max(self.lease_until),
+            ..self.waiting.clone()
+        };
+        // What was never written blocks nothing.
+        if waiting.uncertain.is_some() && !is_same_payload {
+            return if is_same_message {
+                Begun::ChangedPayload(self.owner.clone())
+            } else {
+                Begun::OtherPayload
+            };
+        }
+        if self.attempts >= MOST_CRASHES {
+            return Begun::Crashed(self.owner.clone());
+        }
+        Begun::Attempt(waiting)
     }
 
-    /// Claims a record of Protime for a write. No: it is another's.
-    pub async fn claim(
+    /// The record while an attempt is under way.
+    pub(crate) fn begun(
         &self,
-        record: &str,
-        write: &str,
-        now: Timestamp,
-    ) -> Result<bool, RecordError> {
-        let update = self
-            .update(&format!("claim/{record}"))
-            .update_expression("SET claimed_by = :write, expires = :expires")
-            .condition_expression("attribute_not_exists(claimed_by) OR claimed_by = :write")
-            .expression_attribute_values(":write", text(write))
-            .expression_attribute_values(":expires", number((now + KEPT).as_second()));
-        match update.send().await {
-            Ok(_) => Ok(true),
-            Err(error) if refused_item(&error).is_some() => Ok(false),
-            Err(error) => Err(self.unreachable(&error)),
+        claimant: &Claimant<'_>,
+        waiting: Waiting,
+        until: Timestamp,
+    ) -> Self {
+        Self {
+            exists: true,
+            owner: Some(claimant.token.to_owned()),
+            lease_until: Some(until),
+            done: None,
+            payload: Some(claimant.payload.canonical.clone()),
+            message: Some(claimant.message_id.to_owned()),
+            waiting,
+            attempts: self.attempts + 1,
         }
     }
 
-    fn update(&self, id: &str) -> UpdateItemFluentBuilder {
-        self.dynamodb
-            .update_item()
-            .table_name(&self.table)
-            .key("id", text(id))
-    }
-
-    async fn send(&self, update: UpdateItemFluentBuilder) -> Result<(), RecordError> {
-        update
-            .send()
-            .await
-            .map(|_| ())
-            .map_err(|error| self.unreachable(&error))
-    }
-
-    fn unreachable(&self, error: &SdkError<UpdateItemError>) -> RecordError {
-        RecordError {
-            table: self.table.clone(),
-            reason: connector::aws::describe(error),
+    /// The attributes that it consists of, and the names of those that it lacks.
+    pub(crate) fn attributes(&self) -> (Vec<(&'static str, AttributeValue)>, Vec<&'static str>) {
+        use connector::store::item::{number, text, time};
+        let count = |count: u64| number(i64::try_from(count).unwrap_or(i64::MAX));
+        let Waiting {
+            uncertain,
+            conflicts,
+            look_up,
+        } = &self.waiting;
+        let look_up = look_up.as_ref().and_then(|progress| {
+            let json = serde_json::to_string(progress).ok()?;
+            Some(text(&json))
+        });
+        let done = self.done.as_ref();
+        let location = done.and_then(|done| done.location.as_deref());
+        let all = [
+            ("owner", self.owner.as_deref().map(text)),
+            ("lease_until", self.lease_until.map(time)),
+            ("done", done.map(|done| number(done.status.into()))),
+            ("location", location.map(text)),
+            ("payload", self.payload.as_deref().map(text)),
+            ("message", self.message.as_deref().map(text)),
+            ("uncertain", uncertain.map(time)),
+            (
+                "conflicts",
+                (*conflicts > 0).then(|| count(u64::from(*conflicts))),
+            ),
+            ("look_up", look_up),
+            (
+                "attempts",
+                (self.attempts > 0).then(|| count(self.attempts)),
+            ),
+            // Of earlier releases.
+            ("attempted", None),
+        ];
+        let mut lacking = Vec::new();
+        let mut present = Vec::new();
+        for (name, value) in all {
+            match value {
+                Some(value) => present.push((name, value)),
+                None => lacking.push(name),
+            }
         }
+        (present, lacking)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use jiff::ToSpan;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn payload(json: &'static str) -> PayloadHash {
+        PayloadHash::of(Some(&Bytes::from_static(json.as_bytes())))
+    }
+
+    fn claimant<'a>(message_id: &'a str, payload: &'a PayloadHash) -> Claimant<'a> {
+        Claimant {
+            message_id,
+            token: "mine",
+            payload,
+        }
+    }
+
+    fn underway(payload: &PayloadHash) -> WriteRecord {
+        let other = Claimant {
+            token: "other",
+            ..claimant("m", payload)
+        };
+        WriteRecord::default().begun(&other, Waiting::default(), NOW + 1.minute())
+    }
+
+    #[test]
+    fn the_first_attempt_knows_nothing() {
+        let payload = payload("1");
+        let begun = WriteRecord::default().begin(&claimant("m", &payload), NOW);
+        assert_eq!(begun, Begun::Attempt(Waiting::default()));
+    }
+
+    #[test]
+    fn an_attempt_that_died_may_have_written_until_its_end() {
+        let payload = payload("1");
+        let record = underway(&payload);
+        let ends = NOW + 1.minute();
+        let claimant = claimant("m", &payload);
+        assert_eq!(record.begin(&claimant, NOW), Begun::Elsewhere(ends));
+        let Begun::Attempt(waiting) = record.begin(&claimant, ends + 1.second()) else {
+            panic!("it may go on")
+        };
+        assert_eq!(waiting.uncertain, Some(ends));
+    }
+
+    #[test]
+    fn an_attempt_recognises_itself() {
+        let payload = payload("1");
+        let claimant = claimant("m", &payload);
+        let waiting = Waiting {
+            conflicts: 2,
+            ..Waiting::default()
+        };
+        let record = WriteRecord::default().begun(&claimant, waiting.clone(), NOW + 1.minute());
+        assert_eq!(record.begin(&claimant, NOW), Begun::Attempt(waiting));
+    }
+
+    #[test]
+    fn another_payload_matters_only_where_something_may_have_been_written() {
+        let (one, other) = (payload("1"), payload("2"));
+        let mut record = WriteRecord {
+            lease_until: None,
+            ..underway(&one)
+        };
+        let same_message = claimant("m", &other);
+        let other_message = claimant("n", &other);
+        for claimant in [&same_message, &other_message] {
+            assert!(matches!(record.begin(claimant, NOW), Begun::Attempt(_)));
+        }
+        record.waiting.uncertain = Some(NOW);
+        let owner = Some("other".to_owned());
+        assert_eq!(
+            record.begin(&same_message, NOW),
+            Begun::ChangedPayload(owner)
+        );
+        assert_eq!(record.begin(&other_message, NOW), Begun::OtherPayload);
+        record.done = Some(DoneWrite::default());
+        assert_eq!(
+            record.begin(&same_message, NOW),
+            Begun::Done(DoneWrite::default()),
+            "a transformer was edited after the write"
+        );
+        assert_eq!(record.begin(&other_message, NOW), Begun::OtherPayload);
+    }
+
+    #[test]
+    fn three_attempts_without_a_verdict_are_enough() {
+        let payload = payload("1");
+        let mut record = underway(&payload);
+        let later = NOW + 1.hour();
+        record.attempts = MOST_CRASHES - 1;
+        let claimant = claimant("m", &payload);
+        assert!(matches!(record.begin(&claimant, later), Begun::Attempt(_)));
+        record.attempts = MOST_CRASHES;
+        let owner = Some("other".to_owned());
+        assert_eq!(record.begin(&claimant, later), Begun::Crashed(owner));
     }
 }

@@ -31,7 +31,7 @@ async fn main() -> anyhow::Result<()> {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let secrets = aws_sdk_secretsmanager::Client::new(&aws);
         Subscriber {
-            clients: HttpClients::new(secrets, http, metrics.observer(), times),
+            clients: HttpClients::new("subscriber", secrets, http, metrics.observer(), times),
             continuations: Queue::new(sqs.clone(), continuations),
             sqs,
             pages_queue,

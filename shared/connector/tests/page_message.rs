@@ -87,7 +87,7 @@ async fn a_message_is_a_cloud_event_as_documented() {
     let attributes: Vec<(&str, &str)> = message
         .attributes
         .iter()
-        .map(|(name, value)| (*name, value.as_str()))
+        .map(|attribute| (attribute.name.as_ref(), attribute.value.as_str()))
         .collect();
     assert_eq!(
         attributes,

@@ -8,7 +8,7 @@ use aws_sdk_sqs::config::{Credentials, Region};
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Json, Router};
-use connector::aws::queue::{MESSAGE_LIMIT, Message, Queue, QueueError};
+use connector::aws::queue::{Attribute, MESSAGE_LIMIT, Message, Queue, QueueError};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -78,7 +78,7 @@ fn message(number: usize, size: usize) -> Message {
         id: format!("id-{number}"),
         group: "clockings".to_owned(),
         body: "x".repeat(size).into(),
-        attributes: vec![("type", "t".to_owned())],
+        attributes: vec![Attribute::text("type", "t")],
         delay_seconds: 0,
     }
 }

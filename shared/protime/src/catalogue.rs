@@ -219,7 +219,9 @@ pub struct LookUp {
     /// Properties of a found record of which one, in minutes from that date, has to equal the first of them in the
     /// body. Dates with other minutes can mean the same time.
     pub minutes: Vec<&'static str>,
-    /// Properties that have to be equal.
+    /// Properties by which, with person and moment, a record is told from others.
+    pub identity: Vec<&'static str>,
+    /// Further properties, which are equal if it is the record that was written.
     pub equal: Vec<&'static str>,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use serde::de::IgnoredAny;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
@@ -176,7 +177,10 @@ impl Client {
 
     /// Sends a write once; only an expired token makes a second attempt.
     ///
-    /// A [`Error::Transport`] that was `sent`, and a 500, 502 or 504, leave open whether Protime has written.
+    /// Written is what is answered with a 2xx without a body, or with JSON: a page of HTML comes from something in between.
+    ///
+    /// An [`Error::Transport`] that was `sent`, an [`Error::Content`], an [`Error::TooLarge`], and every 5xx but 503 leave open
+    /// whether Protime has written.
     pub async fn write(
         &self,
         request: &Request,
@@ -188,6 +192,18 @@ impl Client {
             .authorised(request.method, &url, payload.as_ref(), deadline)
             .await?;
         match answer.status {
+            200..300 if !is_empty_or_json(&answer.body) => Err(Error::Content {
+                request: describe(request.method, &url),
+                status: answer.status,
+                problem: format!(
+                    "{} where JSON or nothing was expected",
+                    answer
+                        .content_type
+                        .as_deref()
+                        .unwrap_or("a body that is not JSON")
+                ),
+                truncated: false,
+            }),
             200..300 => Ok(Written {
                 status: answer.status,
                 location: answer.location,
@@ -472,6 +488,11 @@ impl Client {
             });
         }
     }
+}
+
+fn is_empty_or_json(body: &[u8]) -> bool {
+    let content = page::json(body);
+    content.is_empty() || serde_json::from_slice::<IgnoredAny>(content).is_ok()
 }
 
 fn refusal(method: Method, url: &Url, answer: &Answer) -> Error {

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use url::Url;
 
 use crate::catalogue::Method;
+use crate::error_body::ErrorBody;
 use crate::link::LinkError;
 
 /// A failed request.
@@ -250,31 +249,24 @@ impl Refusal {
                 .query_pairs()
                 .any(|(name, _)| name == "continuationToken"),
         };
-        if let Ok(Body {
-            error,
-            code,
-            message,
-            reasons,
-            validation_errors,
-        }) = serde_json::from_slice(body)
-        {
-            let inner = error.unwrap_or_default();
-            refusal.code = inner.code.or(code);
-            refusal.message = inner.message.or(message).unwrap_or_default();
-            refusal.reasons = texts(inner.reasons.or(reasons));
-            refusal.validation_errors = texts(validation_errors);
-        }
+        let said = ErrorBody::read(body);
+        refusal.code = said.code;
+        refusal.message = said.message.unwrap_or_default();
+        refusal.reasons = said.reasons;
+        refusal.validation_errors = said.validation_errors;
         if refusal.message.is_empty() {
-            refusal.message = match (location, title(body)) {
-                (Some(location), _) if (300..400).contains(&status) => {
+            refusal.message = match location {
+                Some(location) if (300..400).contains(&status) => {
                     format!(
                         "redirect to {}, which is not followed",
                         without_query(location)
                     )
                 }
-                (_, Some(title)) => title,
                 _ if body.is_empty() => "no body".to_owned(),
-                _ if refusal.code.is_some() || !refusal.validation_errors.is_empty() => {
+                _ if refusal.code.is_some()
+                    || !refusal.reasons.is_empty()
+                    || !refusal.validation_errors.is_empty() =>
+                {
                     "no message".to_owned()
                 }
                 _ => format!(
@@ -286,50 +278,6 @@ impl Refusal {
         }
         refusal
     }
-}
-
-/// Both documented shapes at once: `{"error": {...}}` and, for model validation, the fields at the top.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Body {
-    error: Option<Inner>,
-    code: Option<String>,
-    message: Option<String>,
-    reasons: Option<Vec<Box<RawValue>>>,
-    validation_errors: Option<Vec<Box<RawValue>>>,
-}
-
-#[derive(Deserialize, Default)]
-struct Inner {
-    code: Option<String>,
-    message: Option<String>,
-    reasons: Option<Vec<Box<RawValue>>>,
-}
-
-/// Strings as text, anything else as JSON.
-fn texts(items: Option<Vec<Box<RawValue>>>) -> Vec<String> {
-    let text = |item: Box<RawValue>| {
-        serde_json::from_str(item.get()).unwrap_or_else(|_| item.get().to_owned())
-    };
-    items.unwrap_or_default().into_iter().map(text).collect()
-}
-
-/// The title of an HTML page, as gateways send them.
-fn title(body: &[u8]) -> Option<String> {
-    let text = std::str::from_utf8(body).ok()?;
-    let lower = text.to_ascii_lowercase();
-    let start = lower.find("<title>")? + "<title>".len();
-    let end = start + lower[start..].find("</title>")?;
-    let title = text[start..end]
-        .split_whitespace()
-        .collect::<Vec<_>>()
-        .join(" ");
-    (!title.is_empty()).then(|| {
-        format!(
-            "an HTML page titled \"{}\"",
-            title.chars().take(200).collect::<String>()
-        )
-    })
 }
 
 fn without_query(location: &str) -> &str {

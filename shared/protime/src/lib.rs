@@ -29,6 +29,7 @@
 pub mod catalogue;
 mod client;
 mod error;
+mod error_body;
 pub mod filter;
 mod link;
 mod page;

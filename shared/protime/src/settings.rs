@@ -38,6 +38,7 @@ pub struct Settings {
     pub log_requests: bool,
     /// `ServiceName/Version (Company Name)`, mandatory on every request (`reference/general-specs`).
     pub user_agent: HeaderValue,
+    has_default_user_agent: bool,
 }
 
 /// A setting that is missing, unknown or malformed. Never shows a value.
@@ -81,8 +82,8 @@ impl Settings {
         }
         let base_uri = base_uri(text(&fields, "base_uri")?)?;
         let user_agent = match fields.get("user_agent") {
-            None | Some(Value::Null) => default_user_agent(&base_uri),
-            Some(_) => text(&fields, "user_agent")?.to_owned(),
+            None | Some(Value::Null) => None,
+            Some(_) => Some(text(&fields, "user_agent")?.to_owned()),
         };
         Ok(Self {
             access_token_url: secure_url("access_token_url", text(&fields, "access_token_url")?)?,
@@ -94,14 +95,31 @@ impl Settings {
                 Some(Value::Bool(log)) => *log,
                 Some(_) => return Err(field_error("log_requests", "needs true or false")),
             },
-            user_agent: HeaderValue::try_from(user_agent).map_err(|_| {
-                field_error(
-                    "user_agent",
-                    "has characters that a header cannot carry; use plain ASCII",
-                )
-            })?,
+            has_default_user_agent: user_agent.is_none(),
+            user_agent: user_agent
+                .unwrap_or_else(|| default_user_agent(&base_uri, None))
+                .try_into()
+                .map_err(|_| {
+                    field_error(
+                        "user_agent",
+                        "has characters that a header cannot carry; use plain ASCII",
+                    )
+                })?,
             base_uri,
         })
+    }
+
+    /// The same settings with a `User-Agent` that names the service as well, unless they have one of their own: Protime asks
+    /// for one distinct value per service.
+    #[must_use]
+    pub fn for_service(mut self, service: &str) -> Self {
+        let user_agent = default_user_agent(&self.base_uri, Some(service)).try_into();
+        if self.has_default_user_agent
+            && let Ok(user_agent) = user_agent
+        {
+            self.user_agent = user_agent;
+        }
+        self
     }
 }
 
@@ -204,11 +222,15 @@ fn secure_url(field: &str, text: &str) -> Result<Url, SettingsError> {
 }
 
 /// Names this product and the tenant, the first label of the host.
-fn default_user_agent(base_uri: &Url) -> String {
+fn default_user_agent(base_uri: &Url, service: Option<&str>) -> String {
     let tenant = match base_uri.host() {
         Some(Host::Domain(domain)) => domain.split('.').next().unwrap_or(domain).to_owned(),
         Some(host) => host.to_string(),
         None => String::new(),
     };
-    format!("ProtimeConnector/{} ({tenant})", env!("CARGO_PKG_VERSION"))
+    let service = service.map_or_else(String::new, |service| format!("; {service}"));
+    format!(
+        "ProtimeConnector/{} ({tenant}{service})",
+        env!("CARGO_PKG_VERSION")
+    )
 }

@@ -444,7 +444,7 @@ async fn every_error_body_becomes_one_readable_error() {
             "an HTML page titled \"Not here\"",
         ),
         (403, "", "no body"),
-        (414, "too long", "a text/plain body of 8 bytes"),
+        (414, "too long\n", "/clockings: too long"),
     ] {
         let simulator = simulator().await;
         let headers = vec![("content-type".to_owned(), "text/plain".to_owned())];

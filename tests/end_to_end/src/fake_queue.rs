@@ -8,21 +8,26 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::{Json, Router};
 use connector::aws::credentials::HttpClients;
 use connector::aws::queue::Queue;
 use connector::clock::Clock;
 use connector::metrics::Metrics;
 use jiff::{SignedDuration, Timestamp};
-use publisher::{Breaker, OutgoingConnection, Publisher, SETTLE_AFTER, WriteRecords};
+use publisher::{
+    CircuitBreaker, IdempotencyStore, Invocation, OutgoingConnection, Publisher, Rules,
+};
 use serde_json::{Value, json};
 use simulator::Options;
-use tokio::time::Instant;
 
 use crate::captured::Captured;
 use crate::fuse::Fuse;
 use crate::{Tenant, variable};
+
+/// The publish queue's `maxReceiveCount` and visibility timeout.
+const MOST_RECEIVES: u32 = 1_000;
+const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_secs(360);
 
 /// A message in the queue.
 #[derive(Debug, Clone)]
@@ -30,6 +35,7 @@ struct Waiting {
     id: String,
     group: Option<String>,
     body: String,
+    attributes: Value,
     sent: Timestamp,
     visible: Timestamp,
     received: u32,
@@ -38,8 +44,12 @@ struct Waiting {
 #[derive(Default)]
 struct Queues {
     waiting: VecDeque<Waiting>,
-    /// Parked messages and results, as SQS got them.
-    sent: Vec<Value>,
+    /// Messages that SQS itself has parked or deleted.
+    lost: Vec<String>,
+    /// Names of queues that cannot be reached.
+    broken: Vec<String>,
+    /// Parked messages and results, as SQS got them, and the name of the queue.
+    sent: Vec<(String, Value)>,
     /// Visibility timeouts that were asked for, by receipt.
     hidden: Vec<(String, u64)>,
 }
@@ -58,7 +68,10 @@ pub struct FakeQueue {
     pub now: Timestamp,
     /// The metrics that the publisher wrote.
     pub metrics: Captured,
-    clock: Clock,
+    /// What tells the publisher the time.
+    pub clock: Clock,
+    /// How long an invocation may take.
+    pub timeout: Duration,
     queues: Shared,
     sent: u32,
 }
@@ -90,6 +103,7 @@ impl FakeQueue {
         let sink = Metrics::new("stack", clock.clone(), metrics.clone());
         let publisher = Publisher {
             clients: HttpClients::new(
+                "publisher",
                 aws_sdk_secretsmanager::Client::new(&aws),
                 protime::http_client().expect("an HTTP client"),
                 sink.observer(),
@@ -101,15 +115,15 @@ impl FakeQueue {
                 sqs.clone(),
                 format!("{queue_origin}/000000000000/results"),
             )),
-            records: WriteRecords::new(
+            store: IdempotencyStore::new(
                 aws_sdk_dynamodb::Client::new(&aws),
                 variable("STATE_TABLE_NAME"),
             ),
             sqs,
             publish_queue: format!("{queue_origin}/000000000000/publish"),
-            outgoing: Ok(OutgoingConnection::default()),
-            breaker: Breaker::default(),
-            settle_after: SETTLE_AFTER,
+            outgoing: Ok(Arc::new(OutgoingConnection::default())),
+            breaker: CircuitBreaker::default(),
+            rules: Rules::default(),
         };
         Self {
             tenant,
@@ -118,6 +132,7 @@ impl FakeQueue {
             now: Timestamp::now(),
             metrics,
             clock,
+            timeout: Duration::from_mins(1),
             queues,
             sent: 0,
         }
@@ -134,17 +149,53 @@ impl FakeQueue {
         for (name, value) in request.as_object().into_iter().flatten() {
             body[name] = value.clone();
         }
+        self.send_text(&body.to_string(), group, json!({}));
+    }
+
+    /// Puts any text on the queue, with message attributes as Lambda shows them.
+    pub fn send_text(&mut self, body: &str, group: Option<&str>, attributes: Value) -> String {
         self.sent += 1;
         let id = format!("{}-{}", self.tenant.incoming(), self.sent);
         let waiting = Waiting {
-            id,
+            id: id.clone(),
             group: group.map(str::to_owned),
-            body: body.to_string(),
+            body: body.to_owned(),
+            attributes,
             sent: self.now,
             visible: self.now,
             received: 0,
         };
         self.lock().waiting.push_back(waiting);
+        id
+    }
+
+    /// Sends everything that was parked back, as a person does: body and attributes of the producer, and the key.
+    pub fn redrive(&mut self) {
+        let parked: Vec<Value> = self.sent_to("parked");
+        self.lock().sent.retain(|(queue, _)| queue != "parked");
+        for entry in parked {
+            let key = &entry["MessageAttributes"]["idempotencyKey"]["StringValue"];
+            let attributes = json!({"idempotencyKey": {"dataType": "String", "stringValue": key}});
+            self.send_text(
+                entry["MessageBody"].as_str().unwrap_or_default(),
+                None,
+                attributes,
+            );
+        }
+    }
+
+    /// Whether calls to the queue of that name fail: `parked` or `results`.
+    pub fn set_broken(&self, queue: &str, is_broken: bool) {
+        let mut queues = self.lock();
+        queues.broken.retain(|name| name != queue);
+        if is_broken {
+            queues.broken.push(queue.to_owned());
+        }
+    }
+
+    /// Messages that SQS itself has parked after too many receives, or deleted after 14 days.
+    pub fn lost(&self) -> Vec<String> {
+        self.lock().lost.clone()
     }
 
     /// Whether no message waits any more.
@@ -190,6 +241,16 @@ impl FakeQueue {
     pub fn delivery(&mut self) -> SqsEvent {
         let now = self.now;
         let mut queues = self.lock();
+        let (most, oldest) = (MOST_RECEIVES, SignedDuration::from_hours(14 * 24));
+        let is_lost = |waiting: &Waiting| {
+            (waiting.visible <= now && waiting.received >= most)
+                || now.duration_since(waiting.sent) >= oldest
+        };
+        let (lost, kept): (Vec<_>, Vec<_>) = queues.waiting.drain(..).partition(is_lost);
+        queues.waiting = kept.into();
+        queues
+            .lost
+            .extend(lost.into_iter().map(|waiting| waiting.id));
         let mut records = Vec::new();
         let mut blocked: Vec<String> = Vec::new();
         for waiting in &mut queues.waiting {
@@ -202,7 +263,7 @@ impl FakeQueue {
                 continue;
             }
             waiting.received += 1;
-            waiting.visible = now + SignedDuration::from_secs(360);
+            waiting.visible = now + VISIBILITY_TIMEOUT;
             let mut attributes = json!({
                 "ApproximateReceiveCount": waiting.received.to_string(),
                 "SentTimestamp": waiting.sent.as_millisecond().to_string(),
@@ -212,7 +273,7 @@ impl FakeQueue {
             }
             records.push(json!({
                 "messageId": waiting.id, "receiptHandle": waiting.id, "body": waiting.body, "attributes": attributes,
-                "messageAttributes": {}, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:publish",
+                "messageAttributes": waiting.attributes, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:publish",
                 "awsRegion": "eu-west-1",
             }));
         }
@@ -221,11 +282,11 @@ impl FakeQueue {
 
     /// Lets the publisher work on an event. Returns the ids that are to come again.
     pub async fn publish(&self, event: &SqsEvent) -> Vec<String> {
-        let deadline = Instant::now() + Duration::from_secs(30);
         self.clock.set(self.now);
+        let invocation = Invocation::new("request", &self.clock, self.timeout);
         let response = self
             .publisher
-            .publish(event, self.now, deadline)
+            .publish(event, &invocation)
             .await
             .expect("ids");
         response
@@ -265,6 +326,7 @@ impl FakeQueue {
     pub async fn turn(&mut self) {
         let event = self.delivery();
         let failed = self.publish(&event).await;
+        self.now = self.now.max(self.clock.now());
         self.end(&event, &failed);
     }
 
@@ -285,26 +347,34 @@ impl FakeQueue {
 
     /// The attributes `reason` of parked messages.
     pub fn parked(&self) -> Vec<String> {
-        let queues = self.lock();
-        let reasons = queues
-            .sent
+        self.parked_attributes("reason")
+    }
+
+    /// That attribute of all parked messages.
+    pub fn parked_attributes(&self, name: &str) -> Vec<String> {
+        let parked = self.sent_to("parked");
+        let values = parked
             .iter()
-            .map(|entry| entry["MessageAttributes"]["reason"]["StringValue"].clone());
-        reasons
-            .filter_map(|reason| reason.as_str().map(str::to_owned))
+            .map(|entry| &entry["MessageAttributes"][name]["StringValue"]);
+        values
+            .map(|value| value.as_str().unwrap_or_default().to_owned())
             .collect()
     }
 
     /// The results, as `CloudEvents`.
     pub fn results(&self) -> Vec<Value> {
-        let queues = self.lock();
-        let bodies = queues
-            .sent
+        let results = self.sent_to("results");
+        let bodies = results
             .iter()
             .filter_map(|entry| serde_json::from_str(entry["MessageBody"].as_str()?).ok());
-        bodies
-            .filter(|event: &Value| event["specversion"] == "1.0")
-            .collect()
+        bodies.collect()
+    }
+
+    /// What was sent to the queue of that name, as SQS got it.
+    pub fn sent_to(&self, queue: &str) -> Vec<Value> {
+        let queues = self.lock();
+        let sent = queues.sent.iter().filter(|(name, _)| name == queue);
+        sent.map(|(_, entry)| entry.clone()).collect()
     }
 
     /// The statuses of requests with that method, 0 for lost answers.
@@ -323,7 +393,11 @@ impl FakeQueue {
     }
 }
 
-async fn answer(State(queues): State<Shared>, headers: HeaderMap, body: String) -> Json<Value> {
+async fn answer(
+    State(queues): State<Shared>,
+    headers: HeaderMap,
+    body: String,
+) -> (StatusCode, Json<Value>) {
     let call: Value = serde_json::from_str(&body).unwrap_or_default();
     let mut queues = queues.lock().unwrap_or_else(PoisonError::into_inner);
     let target = headers
@@ -339,13 +413,21 @@ async fn answer(State(queues): State<Shared>, headers: HeaderMap, body: String) 
             receipt,
             call["VisibilityTimeout"].as_u64().unwrap_or_default(),
         ));
-        return Json(json!({}));
+        return (StatusCode::OK, Json(json!({})));
+    }
+    let url = call["QueueUrl"].as_str().unwrap_or_default();
+    let queue = url.rsplit('/').next().unwrap_or_default();
+    if queues.broken.iter().any(|name| name == queue) {
+        let error = json!({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "gone"});
+        return (StatusCode::BAD_REQUEST, Json(error));
     }
     let entries = call["Entries"].as_array().cloned().unwrap_or_default();
     let successful: Vec<Value> = entries
         .iter()
         .map(|entry| json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "x"}))
         .collect();
-    queues.sent.extend(entries);
-    Json(json!({"Successful": successful, "Failed": []}))
+    let sent = entries.into_iter().map(|entry| (queue.to_owned(), entry));
+    queues.sent.extend(sent);
+    let answer = json!({"Successful": successful, "Failed": []});
+    (StatusCode::OK, Json(answer))
 }

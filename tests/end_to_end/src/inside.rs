@@ -85,6 +85,7 @@ impl Inside {
         let http = protime::http_client().expect("an HTTP client");
         let subscriber = Subscriber {
             clients: HttpClients::new(
+                "subscriber",
                 aws_sdk_secretsmanager::Client::new(&aws),
                 http,
                 sink.observer(),

@@ -127,6 +127,36 @@ fn the_watch_runs_whatever_the_schedules_do_and_lambda_drops_no_line() {
 }
 
 /// The words in backquotes in the first column of README's table.
+/// Messages are parked with a reason before SQS parks them without one.
+#[test]
+fn publishers_know_how_often_sqs_delivers_and_which_secrets_they_may_read() {
+    for path in ["template.yaml", "infra/outgoing.yaml"] {
+        let template = Template::load_from(path);
+        let functions = template.resources("AWS::Serverless::Function");
+        let queues: Vec<_> = template.resources("AWS::SQS::Queue").collect();
+        let mut publishers = 0;
+        for (_, function) in functions {
+            let variables = &function["Environment"]["Variables"];
+            let Some(queue) = variables["PUBLISH_QUEUE_URL"]["Ref"].as_str() else {
+                continue;
+            };
+            publishers += 1;
+            let (_, queue) = queues.iter().find(|(name, _)| *name == queue).unwrap();
+            assert_eq!(
+                variables["MAX_RECEIVE_COUNT"].as_str().unwrap(),
+                queue["RedrivePolicy"]["maxReceiveCount"].to_string(),
+                "{path}"
+            );
+            assert_eq!(
+                variables["CLIENT_SECRET_PREFIX"]["Ref"],
+                "ClientSecretPrefix"
+            );
+            assert!(queue["ContentBasedDeduplication"].is_null(), "{path}");
+        }
+        assert_eq!(publishers, 1, "{path}");
+    }
+}
+
 fn rows() -> Names {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     let section = readme.split("## At 3 a.m.").nth(1).unwrap();

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use protime::{Client, Observer, Settings, SettingsError, SettingsSource};
 use tokio::sync::Mutex;
@@ -26,6 +27,24 @@ pub enum CredentialsError {
     NotFound {
         /// Its name.
         name: String,
+    },
+    /// No secret can have that name.
+    #[error(
+        "secret `{name}`: no secret can have that name; it is 1 to 512 letters, digits and characters of /_+=.@-"
+    )]
+    InvalidName {
+        /// Its name.
+        name: String,
+    },
+    /// The function's role may not read it.
+    #[error(
+        "secret `{name}`: the function may not read it: {reason}; its name begins with ClientSecretPrefix, and its key has to be open to the function's role"
+    )]
+    Forbidden {
+        /// Its name.
+        name: String,
+        /// Why.
+        reason: String,
     },
     /// It could not be read.
     #[error("secret `{name}`: cannot be read: {reason}")]
@@ -49,6 +68,7 @@ pub enum CredentialsError {
 
 /// The HTTP clients of one environment, by the name of their secret.
 pub struct HttpClients {
+    service: &'static str,
     secrets: aws_sdk_secretsmanager::Client,
     http: reqwest::Client,
     observer: Observer,
@@ -62,14 +82,17 @@ struct Cached {
 }
 
 impl HttpClients {
-    /// No client yet; `http` is shared by all of them, `observer` is told of all their requests.
+    /// No client yet; `service` tells them apart in `User-Agent`, `http` is shared by all of them, `observer` is told of all
+    /// their requests.
     pub fn new(
+        service: &'static str,
         secrets: aws_sdk_secretsmanager::Client,
         http: reqwest::Client,
         observer: Observer,
         clock: Clock,
     ) -> Self {
         Self {
+            service,
             secrets,
             http,
             observer,
@@ -89,7 +112,13 @@ impl HttpClients {
         {
             return Ok(client.clone());
         }
+        if !is_secret_name(name) {
+            return Err(CredentialsError::InvalidName {
+                name: name.chars().take(100).collect(),
+            });
+        }
         let source = Secret {
+            service: self.service,
             secrets: self.secrets.clone(),
             name: name.to_owned(),
         };
@@ -140,8 +169,15 @@ fn largest_answer() -> usize {
     (mebibytes.unwrap_or(ELSEWHERE) << 20) / 4
 }
 
+/// The rule of `CreateSecret` in the API reference of Secrets Manager.
+fn is_secret_name(name: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
+    (1..=512).contains(&name.len()) && name.bytes().all(is_allowed)
+}
+
 /// A secret that can be read again.
 struct Secret {
+    service: &'static str,
     secrets: aws_sdk_secretsmanager::Client,
     name: String,
 }
@@ -159,6 +195,15 @@ impl Secret {
                 Some(GetSecretValueError::ResourceNotFoundException(_)) => {
                     CredentialsError::NotFound { name: name() }
                 }
+                error_code
+                    if error_code.and_then(ProvideErrorMetadata::code)
+                        == Some("AccessDeniedException") =>
+                {
+                    CredentialsError::Forbidden {
+                        name: name(),
+                        reason: aws::describe(&error),
+                    }
+                }
                 _ => CredentialsError::Unreadable {
                     name: name(),
                     reason: aws::describe(&error),
@@ -168,10 +213,13 @@ impl Secret {
         // What is stored from a file can be binary.
         let binary = answer.secret_binary().map(AsRef::as_ref);
         let json = answer.secret_string().map(str::as_bytes).or(binary);
-        Settings::from_json(json.unwrap_or_default()).map_err(|source| CredentialsError::Invalid {
-            name: name(),
-            source,
-        })
+        let settings = Settings::from_json(json.unwrap_or_default());
+        settings
+            .map(|settings| settings.for_service(self.service))
+            .map_err(|source| CredentialsError::Invalid {
+                name: name(),
+                source,
+            })
     }
 }
 

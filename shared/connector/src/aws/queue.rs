@@ -32,8 +32,8 @@ pub struct Message {
     pub group: String,
     /// The body.
     pub body: Body,
-    /// String attributes, by name.
-    pub attributes: Vec<(&'static str, String)>,
+    /// Its attributes, at most ten.
+    pub attributes: Vec<Attribute>,
     /// How many seconds SQS waits before it delivers the message, at most [`LONGEST_DELIVERY_DELAY`]; 0 on FIFO queues.
     pub delay_seconds: u32,
 }
@@ -41,12 +41,38 @@ pub struct Message {
 impl Message {
     /// What SQS counts: the body, and name, type and value of every attribute.
     pub fn size(&self) -> usize {
-        self.body.len()
-            + self
-                .attributes
-                .iter()
-                .map(|(name, value)| attribute_size(name, value))
-                .sum::<usize>()
+        self.body.len() + self.attributes.iter().map(Attribute::size).sum::<usize>()
+    }
+}
+
+/// An attribute of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attribute {
+    /// Its name.
+    pub name: Cow<'static, str>,
+    /// `String`, `Number` or `Binary`, perhaps with a label: `Number.float`.
+    pub data_type: Cow<'static, str>,
+    /// Its value; in base64 if it is binary.
+    pub value: String,
+}
+
+impl Attribute {
+    /// Text.
+    pub fn text(name: &'static str, value: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            data_type: "String".into(),
+            value: value.into(),
+        }
+    }
+
+    /// What SQS counts for it, at most.
+    pub fn size(&self) -> usize {
+        self.name.len() + self.data_type.len() + self.value.len()
+    }
+
+    fn is_binary(&self) -> bool {
+        self.data_type.starts_with("Binary")
     }
 }
 
@@ -105,11 +131,6 @@ impl fmt::Debug for Body {
     }
 }
 
-/// What SQS counts for a string attribute.
-pub fn attribute_size(name: &str, value: &str) -> usize {
-    name.len() + "String".len() + value.len()
-}
-
 /// Messages that could not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
@@ -143,6 +164,13 @@ pub enum QueueError {
         /// Its explanation.
         message: String,
     },
+}
+
+impl QueueError {
+    /// Whether SQS refused the content of a message, which it will do again.
+    pub fn blames_the_message(&self) -> bool {
+        matches!(self, Self::Entry { .. })
+    }
 }
 
 /// Messages for one call.

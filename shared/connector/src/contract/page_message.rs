@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::aws::queue::{Body, Message};
+use crate::aws::queue::{Attribute, Body, Message};
 use crate::store::LoadKind;
 
 const PAGE: &str = "protime.page.v1";
@@ -149,9 +149,9 @@ impl RunHeader {
 
     fn message(&self, kind: &'static str, id: String, body: impl Into<Body>) -> Message {
         let attributes = vec![
-            ("type", kind.to_owned()),
-            ("entity", self.entity.clone()),
-            ("incoming", self.incoming.clone()),
+            Attribute::text("type", kind),
+            Attribute::text("entity", self.entity.as_str()),
+            Attribute::text("incoming", self.incoming.as_str()),
         ];
         Message {
             id,

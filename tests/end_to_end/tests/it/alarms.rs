@@ -172,7 +172,7 @@ async fn a_publish_queue_that_stands_for_an_hour_is_an_alarm() {
 async fn a_wrong_outgoing_connection_is_an_alarm_and_parks_nothing() {
     let mut account = account().await;
     let mut queue = FakeQueue::new(Options::default()).await;
-    queue.publisher.outgoing = OutgoingConnection::from_json("{\"clientt\": 1}");
+    queue.publisher.outgoing = OutgoingConnection::from_json("{\"clientt\": 1}").map(Into::into);
     queue.now = account.now;
     queue.send(&clocking(600));
     account.queue = Some(queue);
@@ -181,7 +181,7 @@ async fn a_wrong_outgoing_connection_is_an_alarm_and_parks_nothing() {
     let queue = account.queue.as_mut().unwrap();
     assert!(queue.parked().is_empty() && !queue.is_empty());
     // Corrected, the message is written.
-    queue.publisher.outgoing = Ok(OutgoingConnection::default());
+    queue.publisher.outgoing = Ok(OutgoingConnection::default().into());
     account.pass(HOUR).await;
     assert_eq!(account.queue.unwrap().statuses("POST"), [201]);
 }

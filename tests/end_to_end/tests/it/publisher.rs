@@ -176,7 +176,9 @@ async fn a_further_outgoing_connection_transforms_keeps_order_and_tells_results(
             .send_message()
             .queue_url(&queue)
             .message_body(body.to_string());
-        send.message_group_id("5").send()
+        send.message_group_id("5")
+            .message_deduplication_id(format!("{}-{comments}", tenant.client.replace('/', "-")))
+            .send()
     };
     for comments in ["first", "second", "third"] {
         send(comments).await.unwrap();

@@ -55,13 +55,19 @@ pub(super) fn content(queue_url: &str, fifo: bool, batch: &[Message]) -> Bytes {
             escape(&mut json, piece);
         }
         json.extend_from_slice(br#"","MessageAttributes":{"#);
-        for (index, (name, value)) in message.attributes.iter().enumerate() {
+        for (index, attribute) in message.attributes.iter().enumerate() {
             if index > 0 {
                 json.push(b',');
             }
-            string(&mut json, name);
-            json.extend_from_slice(br#":{"DataType":"String","StringValue":"#);
-            string(&mut json, value);
+            string(&mut json, &attribute.name);
+            json.extend_from_slice(br#":{"DataType":"#);
+            string(&mut json, &attribute.data_type);
+            json.extend_from_slice(if attribute.is_binary() {
+                br#","BinaryValue":"#
+            } else {
+                br#","StringValue":"#
+            });
+            string(&mut json, &attribute.value);
             json.push(b'}');
         }
         json.push(b'}');
@@ -136,7 +142,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::aws::queue::Body;
+    use crate::aws::queue::{Attribute, Body};
 
     proptest! {
         #[test]
@@ -149,7 +155,7 @@ mod tests {
                 id: "id".to_owned(),
                 group: "group-\"one\"".to_owned(),
                 body,
-                attributes: vec![("type", "a\\b".to_owned())],
+                attributes: vec![Attribute::text("type", "a\\b")],
                 delay_seconds: 7,
             };
             let content = content("https://sqs/queue", true, &[message.clone(), message]);

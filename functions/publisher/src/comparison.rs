@@ -1,0 +1,310 @@
+//! Whether a record of Protime is the one that a write would have made.
+//!
+//! Protime fills in what was left out, writes numbers and ids its own way, and can give a clocking another day. So values
+//! are compared by what they mean, and what cannot be compared is not taken for different.
+
+use jiff::civil::{Date, date};
+use protime::catalogue::LookUp;
+use serde_json::Value;
+
+/// How a record stands to what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Likeness {
+    Other,
+    /// The same person and moment, with something that differs or cannot be compared.
+    Similar,
+    Equal,
+}
+
+/// How two values stand to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Compared {
+    Different,
+    Unknown,
+    Same,
+}
+
+/// A clocking late in the evening or early in the morning can be given to the day after or before
+/// (`concepts/clocking-model`).
+const EVENING: i64 = 18 * 60;
+const MORNING: i64 = 8 * 60;
+const DAY: i64 = 1_440;
+
+/// How a record of the same person stands to the payload.
+pub(crate) fn likeness(payload: &Value, record: &Value, rule: &LookUp) -> Likeness {
+    if record["status"] == "Deleted" {
+        return Likeness::Other;
+    }
+    let of_all = |names: &[&str]| {
+        let compared = names
+            .iter()
+            .map(|name| compare(&payload[*name], &record[*name]));
+        compared.min().unwrap_or(Compared::Same)
+    };
+    let moment = moment(payload, record, rule);
+    match moment.min(of_all(&rule.identity)) {
+        Compared::Different => Likeness::Other,
+        Compared::Same if of_all(&rule.equal) == Compared::Same => Likeness::Equal,
+        Compared::Unknown | Compared::Same => Likeness::Similar,
+    }
+}
+
+/// The same moment can be written as minutes of one date or of the next.
+fn moment(payload: &Value, record: &Value, rule: &LookUp) -> Compared {
+    let day = |value: &Value| value[rule.date].as_str().and_then(day_of);
+    let (Some(wanted), Some(found)) = (day(payload), day(record)) else {
+        return Compared::Unknown;
+    };
+    let Some(first) = rule.minutes.first() else {
+        return if wanted == found {
+            Compared::Same
+        } else {
+            Compared::Different
+        };
+    };
+    let Some(minutes) = whole(&payload[*first]) else {
+        return Compared::Unknown;
+    };
+    let of_record = || rule.minutes.iter().filter_map(|name| whole(&record[*name]));
+    if of_record().next().is_none() {
+        return Compared::Unknown;
+    }
+    let (wanted, found) = (days(wanted), days(found));
+    if of_record().any(|there| found * DAY + there == wanted * DAY + minutes) {
+        return Compared::Same;
+    }
+    // The schedule may have changed the day alone: how it is read back then is not documented.
+    let moved = match found - wanted {
+        1 => minutes >= EVENING,
+        -1 => minutes < MORNING,
+        _ => false,
+    };
+    if moved && of_record().any(|there| there == minutes) {
+        Compared::Unknown
+    } else {
+        Compared::Different
+    }
+}
+
+fn days(day: Date) -> i64 {
+    i64::from(
+        day.since(date(2000, 1, 1))
+            .map_or(i32::MAX, |span| span.get_days()),
+    )
+}
+
+/// A date, also one with a time.
+pub(crate) fn day_of(text: &str) -> Option<Date> {
+    text.get(..10)?.parse().ok()
+}
+
+/// A whole number, also one that is written as `600.0` or as text.
+pub(crate) fn whole(value: &Value) -> Option<i64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64()?,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    #[expect(clippy::cast_possible_truncation, reason = "the range is checked")]
+    (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64)
+}
+
+/// What was written against what is there: members that were not written do not matter.
+fn compare(written: &Value, there: &Value) -> Compared {
+    match (written, there) {
+        (Value::Null, _) => Compared::Same,
+        (written, Value::Null) if is_nothing(written) => Compared::Same,
+        (Value::Object(written), Value::Object(there)) => written
+            .iter()
+            .map(|(name, written)| compare(written, there.get(name).unwrap_or(&Value::Null)))
+            .min()
+            .unwrap_or(Compared::Same),
+        (Value::Array(written), Value::Array(there)) => compare_lists(written, there),
+        (Value::Bool(written), Value::Bool(there)) => same(written == there),
+        (Value::String(written), Value::String(there)) => same(is_same_text(written, there)),
+        (Value::Number(_), Value::Number(_) | Value::String(_))
+        | (Value::String(_), Value::Number(_)) => match (number(written), number(there)) {
+            (Some(written), Some(there)) => same(written.total_cmp(&there).is_eq()),
+            _ => Compared::Unknown,
+        },
+        // Protime does not show it, or shows it in another form.
+        _ => Compared::Unknown,
+    }
+}
+
+/// Lists whose order does not matter.
+fn compare_lists(written: &[Value], there: &[Value]) -> Compared {
+    let found = |item: &Value| {
+        let compared = there.iter().map(|there| compare(item, there));
+        compared.max().unwrap_or(Compared::Different)
+    };
+    let all = written.iter().map(found).min().unwrap_or(Compared::Same);
+    // Protime may add to what was written.
+    if written.len() < there.len() {
+        all.min(Compared::Unknown)
+    } else {
+        all
+    }
+}
+
+fn same(is_same: bool) -> Compared {
+    if is_same {
+        Compared::Same
+    } else {
+        Compared::Different
+    }
+}
+
+/// What Protime may leave out, or fill in where it was left out.
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Bool(true) => false,
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+fn is_same_text(written: &str, there: &str) -> bool {
+    let (written, there) = (written.trim(), there.trim());
+    let is_guid = |text: &str| {
+        text.len() == 36
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
+    };
+    written == there
+        || (is_guid(written) && written.eq_ignore_ascii_case(there))
+        || matches!((day_of(written), day_of(there)), (Some(written), Some(there)) if written == there)
+}
+
+#[cfg(test)]
+mod tests {
+    use protime::catalogue::{AfterUncertain, OperationKind, catalogue};
+    use serde_json::json;
+
+    use super::*;
+
+    fn rule(entity: &str) -> &'static LookUp {
+        let entity = catalogue().entity(entity).unwrap();
+        let create = entity.operation(OperationKind::Create).unwrap();
+        match &create.after_uncertain {
+            AfterUncertain::LookUp(rule) => rule,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn clocking(change: &Value) -> Value {
+        let mut record = json!({"id": 7, "person": {"id": 1}, "date": "2026-02-13", "timeOfDayInMinutes": 1320,
+            "originalTimeOfDayInMinutes": 1320, "kind": "InOut", "status": "Active", "isGenerated": false});
+        for (name, value) in change.as_object().unwrap() {
+            record[name] = value.clone();
+        }
+        record
+    }
+
+    #[test]
+    fn a_clocking_is_known_by_its_moment_and_kind() {
+        let payload = json!({"person": {"id": 1}, "date": "2026-02-13", "timeOfDayInMinutes": 1320, "kind": "InOut"});
+        for (change, expected) in [
+            (json!({}), Likeness::Equal),
+            (
+                json!({"date": "2026-02-14", "timeOfDayInMinutes": -120}),
+                Likeness::Equal,
+            ),
+            // Rounded by Protime; the original one is kept.
+            (json!({"timeOfDayInMinutes": 1315}), Likeness::Equal),
+            (json!({"date": "2026-02-14"}), Likeness::Similar),
+            (json!({"date": "2026-02-12"}), Likeness::Other),
+            (json!({"kind": "Reason"}), Likeness::Other),
+            (json!({"status": "Deleted"}), Likeness::Other),
+            (
+                json!({"timeOfDayInMinutes": 1300, "originalTimeOfDayInMinutes": 1300}),
+                Likeness::Other,
+            ),
+            (
+                json!({"timeOfDayInMinutes": null, "originalTimeOfDayInMinutes": null}),
+                Likeness::Similar,
+            ),
+        ] {
+            let found = likeness(&payload, &clocking(&change), rule("clockings"));
+            assert_eq!(found, expected, "{change}");
+        }
+        let morning = json!({"date": "2026-02-13", "timeOfDayInMinutes": 510, "kind": "InOut"});
+        let yesterday = json!({"date": "2026-02-12", "timeOfDayInMinutes": 510, "originalTimeOfDayInMinutes": 510});
+        let found = likeness(&morning, &clocking(&yesterday), rule("clockings"));
+        assert_eq!(
+            found,
+            Likeness::Other,
+            "who comes at the same time every day"
+        );
+    }
+
+    #[test]
+    fn values_are_compared_by_what_they_mean() {
+        let payload = json!({"date": "2026-02-13T00:00:00", "timeOfDayInMinutes": 1320.0, "kind": "InOut", "terminal": {"id": 3.0}});
+        let equal = clocking(&json!({"terminal": {"id": 3}}));
+        assert_eq!(
+            likeness(&payload, &equal, rule("clockings")),
+            Likeness::Equal
+        );
+        let differs = clocking(&json!({"terminal": {"id": 4}}));
+        assert_eq!(
+            likeness(&payload, &differs, rule("clockings")),
+            Likeness::Similar
+        );
+        let hidden = clocking(&json!({}));
+        assert_eq!(
+            likeness(&payload, &hidden, rule("clockings")),
+            Likeness::Similar
+        );
+    }
+
+    #[test]
+    fn an_assignment_is_known_by_its_day_start_and_activities() {
+        let guid = "ABCDEF00-0000-4000-8000-000000000001";
+        let payload = json!({"person": {"id": 1}, "from": "2026-02-02", "startTimeInMinutes": 600.0, "comments": null,
+            "activityLevels": [{"level": 1, "activityDefinition": {"id": guid}}]});
+        let record = |change: &Value| {
+            let mut record = json!({"person": {"id": 1}, "from": "2026-02-02", "until": "2026-02-02", "startTimeInMinutes": 600,
+                "breakDurationInMinutes": 0, "comments": "",
+                "activityLevels": [{"level": 1, "activityDefinition": {"id": guid.to_lowercase()}}]});
+            for (name, value) in change.as_object().unwrap() {
+                record[name] = value.clone();
+            }
+            record
+        };
+        let other = json!([{"level": 1, "activityDefinition": {"id": "00000000-0000-4000-8000-000000000002"}}]);
+        for (change, expected) in [
+            (json!({}), Likeness::Equal),
+            (json!({"activityLevels": other}), Likeness::Other),
+            (json!({"startTimeInMinutes": 660}), Likeness::Other),
+            (json!({"from": "2026-02-03"}), Likeness::Other),
+        ] {
+            let found = likeness(&payload, &record(&change), rule("assignments"));
+            assert_eq!(found, expected, "{change}");
+        }
+        let mut commented = payload.clone();
+        commented["comments"] = "late".into();
+        assert_eq!(
+            likeness(&commented, &record(&json!({})), rule("assignments")),
+            Likeness::Similar
+        );
+        let mut referenced = payload;
+        referenced["activityLevels"] = json!([{"level": 1, "activityDefinition": {"externalReferences": {"@data-entry-code": "a"}}}]);
+        assert_eq!(
+            likeness(&referenced, &record(&json!({})), rule("assignments")),
+            Likeness::Similar
+        );
+    }
+}

@@ -1,0 +1,193 @@
+//! Dead letters: what can never succeed goes to the dead-letter queue, with the reason beside it.
+
+use connector::aws::queue::{Attribute, MESSAGE_LIMIT, Message};
+use protime::Refusal;
+use serde::{Deserialize, Serialize};
+
+use crate::delivery::Delivery;
+
+/// More than this of a message or of details helps nobody, and would not fit into the record that keeps it.
+const LONGEST_MESSAGE: usize = 8 * 1024;
+const LONGEST_DETAILS: usize = 64 * 1024;
+/// What SQS takes.
+const MOST_ATTRIBUTES: usize = 10;
+
+/// Why a message is parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// It is not a publish request that can be sent.
+    Invalid,
+    /// Protime refused it.
+    Refused,
+    /// Whether Protime wrote it is unknown, and writing again could write twice.
+    UnknownOutcome,
+    /// Attempts at it ended without a verdict again and again.
+    Crashed,
+    /// It was deferred until SQS would have parked or deleted it.
+    Expired,
+}
+
+impl Reason {
+    /// The value of the attribute `reason`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Refused => "refused",
+            Self::UnknownOutcome => "unknown-outcome",
+            Self::Crashed => "crashed",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// What a parked message says about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadLetter {
+    /// Why.
+    pub reason: Reason,
+    /// An explanation.
+    pub message: String,
+    /// Protime's answer, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
+}
+
+/// What Protime answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Protime's code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// Reasons and validation errors, as JSON; empty if there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub details: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details<'a> {
+    reasons: &'a [String],
+    validation_errors: &'a [String],
+}
+
+impl DeadLetter {
+    /// Of a message that Protime has not refused.
+    pub fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: shortened(message.into(), LONGEST_MESSAGE),
+            answer: None,
+        }
+    }
+
+    /// Of a message whose attempts died.
+    pub(crate) fn crashed() -> Self {
+        Self::new(
+            Reason::Crashed,
+            "three attempts ended without a verdict; it is not known whether Protime wrote this. Read the log, look it up in Protime, then send it again or drop it",
+        )
+    }
+
+    /// With Protime's answer.
+    pub fn answered(reason: Reason, message: impl Into<String>, refusal: &Refusal) -> Self {
+        let code = refusal.code.clone();
+        Self {
+            answer: Some(Answer {
+                status: refusal.status,
+                code: code.map(|code| shortened(code, LONGEST_MESSAGE)),
+                details: details(refusal, LONGEST_DETAILS),
+            }),
+            ..Self::new(reason, message)
+        }
+    }
+
+    /// The message for the dead-letter queue: the body untouched, our attributes cut to what fits beside it, then as many
+    /// of the producer's as there is room for.
+    pub(crate) fn to_message(&self, delivery: &Delivery<'_>, idempotency_key: &str) -> Message {
+        let mut attributes = Attributes {
+            left: MESSAGE_LIMIT.saturating_sub(delivery.body.len()),
+            list: Vec::new(),
+        };
+        attributes.add("reason", self.reason.as_str());
+        attributes.add("idempotencyKey", idempotency_key);
+        if let Some(answer) = &self.answer {
+            attributes.add("status", &answer.status.to_string());
+            attributes.add("code", answer.code.as_deref().unwrap_or_default());
+        }
+        attributes.add_shortened("message", &self.message);
+        if let Some(answer) = &self.answer {
+            attributes.add("details", &answer.details);
+        }
+        for attribute in delivery.attributes() {
+            attributes.pass_on(attribute);
+        }
+        Message {
+            id: delivery.id.to_owned(),
+            group: delivery.group().unwrap_or(delivery.id).to_owned(),
+            body: delivery.body.to_owned().into(),
+            attributes: attributes.list,
+            delay_seconds: 0,
+        }
+    }
+}
+
+struct Attributes {
+    left: usize,
+    list: Vec<Attribute>,
+}
+
+impl Attributes {
+    /// SQS takes neither empty values nor characters that XML 1.0 lacks.
+    fn add(&mut self, name: &'static str, value: &str) {
+        let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..);
+        let attribute = Attribute::text(name, value.replace(|c| !legal(c), "\u{FFFD}"));
+        if !value.is_empty() && attribute.size() <= self.left {
+            self.left -= attribute.size();
+            self.list.push(attribute);
+        }
+    }
+
+    fn add_shortened(&mut self, name: &'static str, text: &str) {
+        let room = self.left.saturating_sub(Attribute::text(name, "").size());
+        // What replaces an illegal character is not longer than three bytes, and the shortest of these have one.
+        let illegal = text.chars().filter(|c| *c < ' ').count();
+        let room = room.saturating_sub(2 * illegal);
+        self.add(name, &shortened(text.to_owned(), room));
+    }
+
+    fn pass_on(&mut self, attribute: Attribute) {
+        let is_known = self.list.iter().any(|known| known.name == attribute.name);
+        if !is_known && self.list.len() < MOST_ATTRIBUTES && attribute.size() <= self.left {
+            self.left -= attribute.size();
+            self.list.push(attribute);
+        }
+    }
+}
+
+fn shortened(mut text: String, longest: usize) -> String {
+    text.truncate(text.floor_char_boundary(longest));
+    text
+}
+
+/// As many reasons and validation errors as there is room for.
+fn details(refusal: &Refusal, room: usize) -> String {
+    let (mut reasons, mut validation_errors) = (
+        refusal.reasons.as_slice(),
+        refusal.validation_errors.as_slice(),
+    );
+    while !(reasons.is_empty() && validation_errors.is_empty()) {
+        let details = Details {
+            reasons,
+            validation_errors,
+        };
+        match serde_json::to_string(&details) {
+            Ok(json) if json.len() <= room => return json,
+            _ if validation_errors.is_empty() => reasons = &reasons[..reasons.len() - 1],
+            _ => validation_errors = &validation_errors[..validation_errors.len() - 1],
+        }
+    }
+    String::new()
+}

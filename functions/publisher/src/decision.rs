@@ -1,0 +1,279 @@
+//! The decisions: pure functions of what is known, so that they can be read, and tested, without AWS.
+//!
+//! A write is attempted like this:
+//!
+//! | what is known | what is done |
+//! |---|---|
+//! | nothing, or that nothing was written | it is sent |
+//! | an answer was lost, and the operation can be repeated | it is sent again when the first would have shown |
+//! | an answer was lost, and the record can be looked up | it is looked up, and sent only if it is not there |
+//! | an answer was lost, and nothing of that can be done | parked: `unknown-outcome` |
+//!
+//! What comes of it:
+//!
+//! | Protime's answer | it means | and then |
+//! |---|---|---|
+//! | 2xx without a body, or with JSON | written | remembered for 30 days |
+//! | another 2xx, 408, any 5xx but 503, none after the request was sent | it may have written | as above, from then on |
+//! | 425, 429, 503, no connection, no token | not written | deferred |
+//! | 409 to an update | a conflict | deferred, five times; then as refused |
+//! | 404 to a deletion that may have happened | written | |
+//! | any other | refused | parked: `refused`; if it may have been written before, `unknown-outcome` |
+
+use jiff::{SignedDuration, Timestamp};
+use protime::catalogue::{AfterUncertain, LookUp, Method};
+use protime::{Error, RefusalKind};
+
+use crate::circuit_breaker::Trouble;
+use crate::dead_letter::{DeadLetter, Reason};
+use crate::look_up::Found;
+use crate::write_record::Waiting;
+
+/// A 409 to an update is a conflict that may pass; after so many it is a refusal.
+const MOST_CONFLICTS: u32 = 5;
+
+/// What an attempt does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step<'a> {
+    Send,
+    /// An earlier attempt may still show.
+    Wait(SignedDuration),
+    LookUp {
+        rule: &'a LookUp,
+        since: Timestamp,
+    },
+    Park(Unknown),
+}
+
+/// Why it stays unknown whether Protime has written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unknown {
+    #[error("this operation can neither be repeated nor looked up")]
+    NoLookUp,
+    #[error("it cannot be looked up: {0}")]
+    CannotLookUp(String),
+    #[error("a record of the same person and moment is there, which differs or cannot be compared")]
+    Similar,
+    #[error("several records equal it")]
+    Several,
+    #[error("its repetition was refused")]
+    RepetitionRefused,
+    #[error("an earlier attempt had another payload, made by another transformer")]
+    ChangedPayload,
+}
+
+impl Unknown {
+    pub(crate) fn explanation(&self) -> String {
+        format!(
+            "an answer was lost, and it is not known whether Protime has written this: {self}. Look it up in Protime, then send it again or drop it"
+        )
+    }
+}
+
+/// What an error of a write means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It was not written, and may be later.
+    Unavailable,
+    /// It may have been written.
+    Uncertain,
+    /// Somebody else changed the same at the same time.
+    Conflict,
+    /// It was not written, and never will be.
+    Refused,
+}
+
+/// What comes of a write that failed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AfterFailure {
+    Defer(Waiting),
+    /// The deletion has happened before.
+    IsGone,
+    /// Whether the record is there tells whether the deletion has happened.
+    AskWhetherGone,
+    Park(DeadLetter),
+}
+
+/// What comes of a look-up.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum AfterLookUp<'a> {
+    /// This record is the write's.
+    Settle(&'a str),
+    Send,
+    /// A slow write may still show.
+    Wait(SignedDuration),
+    Park(Unknown),
+}
+
+/// What to do with a write that has begun.
+pub(crate) fn step(
+    uncertain: Option<Timestamp>,
+    after_uncertain: &AfterUncertain,
+    now: Timestamp,
+    settle_after: SignedDuration,
+) -> Step<'_> {
+    let Some(since) = uncertain else {
+        return Step::Send;
+    };
+    match after_uncertain {
+        AfterUncertain::Repeat => match still_shows(since, now, settle_after) {
+            Some(wait) => Step::Wait(wait),
+            None => Step::Send,
+        },
+        AfterUncertain::LookUp(rule) => Step::LookUp { rule, since },
+        AfterUncertain::Park => Step::Park(Unknown::NoLookUp),
+    }
+}
+
+/// How long a write whose answer was lost may still take until it shows.
+fn still_shows(
+    since: Timestamp,
+    now: Timestamp,
+    settle_after: SignedDuration,
+) -> Option<SignedDuration> {
+    let wait = settle_after - now.duration_since(since);
+    // A clock that was set back is no reason to wait for longer.
+    (wait > SignedDuration::ZERO).then(|| wait.min(settle_after))
+}
+
+/// What an error of a write means, in whatever way it failed.
+pub(crate) fn classify(error: &Error, method: Method) -> Failure {
+    match error {
+        Error::Refused(refusal) => match refusal.status {
+            408 | 500..=502 | 504.. => Failure::Uncertain,
+            425 | 429 | 503 => Failure::Unavailable,
+            409 if method == Method::Put => Failure::Conflict,
+            _ => Failure::Refused,
+        },
+        Error::Transport { sent: true, .. } | Error::Content { .. } | Error::TooLarge { .. } => {
+            Failure::Uncertain
+        }
+        Error::Deadline { last, .. } => classify(last, method),
+        Error::Transport { sent: false, .. }
+        | Error::ClientRejected { .. }
+        | Error::TokenEndpoint { .. }
+        | Error::SettingsUnavailable(_)
+        | Error::BaseUriChanged
+        | Error::Link(_) => Failure::Unavailable,
+    }
+}
+
+/// What an error tells the circuit breaker; none if Protime answered.
+pub(crate) fn trouble(error: &Error) -> Option<Trouble> {
+    match error {
+        Error::Refused(refusal) => match (refusal.status, refusal.retry_after) {
+            (429, asked) => Some(Trouble::Throttled(asked)),
+            (500.., Some(asked)) => Some(Trouble::Throttled(Some(asked))),
+            (500.., None) => Some(Trouble::Outage),
+            _ => None,
+        },
+        Error::ClientRejected { .. } => Some(Trouble::ClientRejected),
+        Error::TokenEndpoint {
+            retry_after: Some(asked),
+            ..
+        } => Some(Trouble::Throttled(Some(*asked))),
+        Error::Transport { .. } | Error::TokenEndpoint { .. } | Error::Content { .. } => {
+            Some(Trouble::Outage)
+        }
+        Error::Deadline { last, .. } => trouble(last),
+        Error::TooLarge { .. }
+        | Error::SettingsUnavailable(_)
+        | Error::BaseUriChanged
+        | Error::Link(_) => None,
+    }
+}
+
+/// What comes of a write that failed. `before` is what was known when it was sent.
+pub(crate) fn after_failure(
+    error: &Error,
+    method: Method,
+    before: &Waiting,
+    now: Timestamp,
+) -> AfterFailure {
+    match classify(error, method) {
+        Failure::Unavailable => AfterFailure::Defer(before.clone()),
+        Failure::Uncertain => AfterFailure::Defer(Waiting {
+            // The answer was lost now; that of an earlier attempt was lost before.
+            uncertain: Some(now),
+            look_up: None,
+            ..before.clone()
+        }),
+        Failure::Conflict if before.conflicts < MOST_CONFLICTS => AfterFailure::Defer(Waiting {
+            conflicts: before.conflicts + 1,
+            ..before.clone()
+        }),
+        Failure::Conflict | Failure::Refused => refused(error, method, before),
+    }
+}
+
+/// A refusal of a repetition is not one of the write, which may have happened before.
+fn refused(error: &Error, method: Method, before: &Waiting) -> AfterFailure {
+    match (method, error.status(), before.uncertain) {
+        (Method::Delete, Some(404), Some(_)) => AfterFailure::IsGone,
+        // Assignments answer 400 for an unknown id (`reference/collections/assignments/delete`).
+        (Method::Delete, Some(400), Some(_)) => AfterFailure::AskWhetherGone,
+        (_, _, Some(_)) => AfterFailure::Park(repetition_refused(error)),
+        (_, _, None) => AfterFailure::Park(letter(Reason::Refused, None, error)),
+    }
+}
+
+/// The dead letter of a write that may have happened, and whose repetition was refused.
+pub(crate) fn repetition_refused(error: &Error) -> DeadLetter {
+    let unknown = Unknown::RepetitionRefused.explanation();
+    letter(Reason::UnknownOutcome, Some(&unknown), error)
+}
+
+/// With Protime's own words.
+fn letter(reason: Reason, explanation: Option<&str>, error: &Error) -> DeadLetter {
+    let said = error
+        .refusal()
+        .map_or_else(|| error.to_string(), |refusal| refusal.message.clone());
+    let message = explanation.map_or_else(
+        || said.clone(),
+        |explanation| format!("{explanation}. Protime answered: {said}"),
+    );
+    match error.refusal() {
+        Some(refusal) => DeadLetter::answered(reason, message, refusal),
+        None => DeadLetter::new(reason, message),
+    }
+}
+
+/// What comes of a look-up that has seen all there is. `began` is when, `since` when the answer was lost.
+pub(crate) fn after_look_up<'a>(
+    found: &Found,
+    unclaimed: &'a [String],
+    since: Timestamp,
+    began: Timestamp,
+    settle_after: SignedDuration,
+) -> AfterLookUp<'a> {
+    match unclaimed {
+        [id] => AfterLookUp::Settle(id),
+        [] if found.has_similar => AfterLookUp::Park(Unknown::Similar),
+        [] => match still_shows(since, began, settle_after) {
+            Some(wait) => AfterLookUp::Wait(wait),
+            None => AfterLookUp::Send,
+        },
+        _ => AfterLookUp::Park(Unknown::Several),
+    }
+}
+
+/// Whether a look-up was ended by the time that we give it, which tells nothing of Protime.
+pub(crate) fn is_own_limit(error: &Error) -> bool {
+    match error {
+        Error::Deadline { last, .. } => is_own_limit(last),
+        Error::Transport { sent, .. } => *sent,
+        _ => false,
+    }
+}
+
+/// Whether a look-up can be answered later, or never.
+pub(crate) fn look_up_may_pass(error: &Error) -> bool {
+    match error.refusal_kind() {
+        Some(RefusalKind::Unavailable) => true,
+        Some(_) => false,
+        None => !matches!(error, Error::TooLarge { .. } | Error::Link(_)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

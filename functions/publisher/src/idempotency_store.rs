@@ -1,0 +1,355 @@
+//! The idempotency store: what is remembered of writes and of messages, in `DynamoDB`.
+//!
+//! Every write of a record belongs to one attempt, which has a token of its own: it is made only while that attempt has the
+//! record, and recognises itself when the SDK asks again after an answer that was lost.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use connector::store::item::{Item, number, refused_item, string_of, text};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::message_record::{Ended, MessageRecord};
+use crate::write_record::{Begun, Claimant, DoneWrite, Waiting, WriteRecord};
+
+/// A write that is done is remembered for 30 days.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// A record that others change at the same time is looked at so often.
+const ATTEMPTS: u32 = 3;
+/// More bytes than an item's key can have are an error of `DynamoDB`.
+pub(crate) const LONGEST_ID: usize = 2_048;
+
+/// What is remembered of all writes and messages.
+#[derive(Debug, Clone)]
+pub struct IdempotencyStore {
+    dynamodb: aws_sdk_dynamodb::Client,
+    table: String,
+}
+
+/// The table cannot be used, so nothing is written.
+#[derive(Debug, thiserror::Error)]
+#[error("state table {table}: {reason}")]
+pub struct StoreError {
+    table: String,
+    reason: String,
+}
+
+impl IdempotencyStore {
+    /// In the table of that name.
+    pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
+        Self {
+            dynamodb,
+            table: table.into(),
+        }
+    }
+
+    /// Begins an attempt, which ends at `until` if nothing more is heard of it.
+    pub(crate) async fn begin(
+        &self,
+        id: &str,
+        claimant: &Claimant<'_>,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Begun, StoreError> {
+        let mut known = WriteRecord::default();
+        for _ in 0..ATTEMPTS {
+            let waiting = match known.begin(claimant, now) {
+                Begun::Attempt(waiting) => waiting,
+                other => return Ok(other),
+            };
+            if known.owner.as_deref() == Some(claimant.token) {
+                return Ok(Begun::Attempt(waiting));
+            }
+            let record = known.begun(claimant, waiting.clone(), until);
+            let mut update = self.put(id, &record, now);
+            update = match (&known.owner, known.exists) {
+                (Some(owner), _) => update
+                    .condition_expression("#owner = :seen")
+                    .expression_attribute_values(":seen", text(owner)),
+                // Earlier releases named no owner.
+                (None, true) => update.condition_expression("attribute_not_exists(#owner)"),
+                (None, false) => update.condition_expression("attribute_not_exists(id)"),
+            };
+            match update.send().await {
+                Ok(_) => return Ok(Begun::Attempt(waiting)),
+                Err(error) => {
+                    let item = refused_item(&error).ok_or_else(|| self.unusable(&error))?;
+                    known = WriteRecord::of(&item);
+                }
+            }
+        }
+        // Others came and went all the time.
+        Ok(Begun::Elsewhere(now))
+    }
+
+    /// Protime has written. Nothing undoes this.
+    pub(crate) async fn done(
+        &self,
+        id: &str,
+        claimant: &Claimant<'_>,
+        write: &DoneWrite,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let record = WriteRecord {
+            exists: true,
+            owner: Some(claimant.token.to_owned()),
+            done: Some(write.clone()),
+            payload: Some(claimant.payload.canonical.clone()),
+            message: Some(claimant.message_id.to_owned()),
+            ..WriteRecord::default()
+        };
+        self.give_back(id, claimant, &record, now).await
+    }
+
+    /// The attempt ended with a verdict that is not the last. What was certainly not written leaves nothing behind.
+    pub(crate) async fn release(
+        &self,
+        id: &str,
+        claimant: &Claimant<'_>,
+        waiting: Waiting,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if waiting.is_nothing() {
+            return self.forget(id, Some(claimant.token)).await;
+        }
+        let payload = &claimant.payload.canonical;
+        let record = WriteRecord {
+            exists: true,
+            owner: Some(claimant.token.to_owned()),
+            payload: waiting.uncertain.is_some().then(|| payload.clone()),
+            message: Some(claimant.message_id.to_owned()),
+            waiting,
+            ..WriteRecord::default()
+        };
+        self.give_back(id, claimant, &record, now).await
+    }
+
+    async fn give_back(
+        &self,
+        id: &str,
+        claimant: &Claimant<'_>,
+        record: &WriteRecord,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let update = self
+            .put(id, record, now)
+            .condition_expression("#owner = :owner AND attribute_exists(lease_until)");
+        let Err(error) = update.send().await else {
+            return Ok(());
+        };
+        let item = refused_item(&error).ok_or_else(|| self.unusable(&error))?;
+        if string_of(&item, "owner") != Some(claimant.token) {
+            tracing::warn!("another attempt has the record of the write; it is left alone");
+        }
+        Ok(())
+    }
+
+    /// Forgets a write whose record `owner` has, so that what comes under its key again is a new write.
+    pub(crate) async fn forget(&self, id: &str, owner: Option<&str>) -> Result<(), StoreError> {
+        let delete = self
+            .dynamodb
+            .delete_item()
+            .table_name(&self.table)
+            .key("id", text(id))
+            .expression_attribute_names("#owner", "owner");
+        let delete = match owner {
+            Some(owner) => delete
+                .condition_expression("#owner = :owner")
+                .expression_attribute_values(":owner", text(owner)),
+            None => delete
+                .condition_expression(
+                    "attribute_not_exists(#owner) AND attribute_not_exists(#done)",
+                )
+                .expression_attribute_names("#done", "done"),
+        };
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            // It is forgotten, or another attempt has it.
+            Err(error)
+                if matches!(
+                    error.as_service_error(),
+                    Some(DeleteItemError::ConditionalCheckFailedException(_))
+                ) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(self.unusable(&error)),
+        }
+    }
+
+    /// Whether a record of Protime belongs to another write.
+    pub(crate) async fn is_claimed_by_other(
+        &self,
+        record: &str,
+        write: &str,
+    ) -> Result<bool, StoreError> {
+        let item = self.read(&claim_id(record)).await?;
+        Ok(string_of(&item, "claimed_by").is_some_and(|other| other != write))
+    }
+
+    /// Claims a record of Protime for a write. No: it is another's.
+    pub(crate) async fn claim(
+        &self,
+        record: &str,
+        write: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let update = self
+            .update(&claim_id(record))
+            .update_expression("SET claimed_by = :write, expires = :expires")
+            .condition_expression("attribute_not_exists(claimed_by) OR claimed_by = :write")
+            .expression_attribute_values(":write", text(write))
+            .expression_attribute_values(":expires", expires(now));
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if refused_item(&error).is_some() => Ok(false),
+            Err(error) => Err(self.unusable(&error)),
+        }
+    }
+
+    /// What is remembered of a message.
+    pub(crate) async fn message(&self, message_id: &str) -> Result<MessageRecord, StoreError> {
+        let item = self.read(&message_record_id(message_id)).await?;
+        Ok(MessageRecord::of(&item))
+    }
+
+    /// Counts an attempt at a message, before anything of its own is run.
+    pub(crate) async fn count_attempt(
+        &self,
+        message_id: &str,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<MessageRecord, StoreError> {
+        let update = self
+            .update(&message_record_id(message_id))
+            .update_expression("SET attempts = if_not_exists(attempts, :zero) + :one, counted_by = :token, expires = :expires")
+            .condition_expression("attribute_not_exists(counted_by) OR counted_by <> :token")
+            .expression_attribute_values(":zero", number(0))
+            .expression_attribute_values(":one", number(1))
+            .expression_attribute_values(":token", text(token))
+            .expression_attribute_values(":expires", expires(now))
+            .return_values(ReturnValue::AllNew);
+        let item = match update.send().await {
+            Ok(answer) => answer.attributes.unwrap_or_default(),
+            // Counted already; the answer was lost.
+            Err(error) => refused_item(&error).ok_or_else(|| self.unusable(&error))?,
+        };
+        Ok(MessageRecord::of(&item))
+    }
+
+    /// The attempt has ended by itself.
+    pub(crate) async fn uncount_attempts(
+        &self,
+        message_id: &str,
+        token: &str,
+    ) -> Result<(), StoreError> {
+        let update = self
+            .update(&message_record_id(message_id))
+            .update_expression("REMOVE attempts")
+            .condition_expression("counted_by = :token")
+            .expression_attribute_values(":token", text(token));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if refused_item(&error).is_some() => Ok(()),
+            Err(error) => Err(self.unusable(&error)),
+        }
+    }
+
+    /// Remembers how a message ended, and what is left to do. `seen` is the token of who remembered that before. No:
+    /// another attempt has done so meanwhile.
+    pub(crate) async fn keep_ended(
+        &self,
+        message_id: &str,
+        ended: &Ended,
+        seen: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let update = self
+            .update(&message_record_id(message_id))
+            .update_expression(
+                "SET ended = :ended, ended_by = :token, expires = :expires REMOVE attempts",
+            )
+            .condition_expression("attribute_not_exists(ended_by) OR ended_by IN (:seen, :token)")
+            .expression_attribute_values(":ended", text(&ended.to_json()))
+            .expression_attribute_values(":seen", text(seen))
+            .expression_attribute_values(":token", text(&ended.token))
+            .expression_attribute_values(":expires", expires(now));
+        match update.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if refused_item(&error).is_some() => Ok(false),
+            Err(error) => Err(self.unusable(&error)),
+        }
+    }
+
+    async fn read(&self, id: &str) -> Result<Item, StoreError> {
+        let get = self
+            .dynamodb
+            .get_item()
+            .table_name(&self.table)
+            .key("id", text(id))
+            .consistent_read(true);
+        let answer = get.send().await.map_err(|error| self.unusable(&error))?;
+        Ok(answer.item.unwrap_or_default())
+    }
+
+    /// Makes an item what the record is.
+    fn put(&self, id: &str, record: &WriteRecord, now: Timestamp) -> UpdateItemFluentBuilder {
+        let (mut present, lacking) = record.attributes();
+        present.push(("expires", expires(now)));
+        let list = |items: Vec<String>| items.join(", ");
+        let set = present.iter().map(|(name, _)| format!("#{name} = :{name}"));
+        let remove = lacking.iter().map(|name| format!("#{name}"));
+        let expression = format!(
+            "SET {} REMOVE {}",
+            list(set.collect()),
+            list(remove.collect())
+        );
+        let names: HashMap<String, String> = present
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(lacking)
+            .map(|name| (format!("#{name}"), name.to_owned()))
+            .collect();
+        let values: HashMap<String, AttributeValue> = present
+            .into_iter()
+            .map(|(name, value)| (format!(":{name}"), value))
+            .collect();
+        self.update(id)
+            .update_expression(expression)
+            .set_expression_attribute_names(Some(names))
+            .set_expression_attribute_values(Some(values))
+    }
+
+    fn update(&self, id: &str) -> UpdateItemFluentBuilder {
+        self.dynamodb
+            .update_item()
+            .table_name(&self.table)
+            .key("id", text(id))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+    }
+
+    fn unusable<E>(&self, error: &aws_sdk_dynamodb::error::SdkError<E>) -> StoreError
+    where
+        E: aws_sdk_dynamodb::error::ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        StoreError {
+            table: self.table.clone(),
+            reason: connector::aws::describe(error),
+        }
+    }
+}
+
+fn claim_id(record: &str) -> String {
+    format!("claim/{record}")
+}
+
+fn message_record_id(message_id: &str) -> String {
+    format!("message/{message_id}")
+}
+
+fn expires(now: Timestamp) -> AttributeValue {
+    let until = now.saturating_add(KEPT).unwrap_or(Timestamp::MAX);
+    number(until.as_second())
+}

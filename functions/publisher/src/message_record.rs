@@ -1,0 +1,66 @@
+//! What is remembered of a message: how often it was tried, and what is left to do once it has ended.
+
+use connector::store::item::{Item, count_of, string_of};
+use serde::{Deserialize, Serialize};
+
+use crate::dead_letter::DeadLetter;
+use crate::results::Subject;
+
+/// A message, as far as it is remembered. The ordinary one is not.
+#[derive(Debug, Default)]
+pub(crate) struct MessageRecord {
+    /// Attempts that did not end by themselves, the present one included.
+    pub(crate) attempts: u64,
+    /// How it ended.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// A message that is parked, or about to be.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// Of the attempt that has it.
+    pub(crate) token: String,
+    pub(crate) letter: DeadLetter,
+    pub(crate) subject: Subject,
+    /// The record of the write, which is forgotten; none if it stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) forgotten: Option<Forgotten>,
+    pub(crate) stage: Stage,
+}
+
+/// A record of a write that is of no use any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Forgotten {
+    pub(crate) id: String,
+    /// The token of the attempt that had it; those of earlier releases had none.
+    pub(crate) owner: Option<String>,
+}
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Stage {
+    /// The verdict is known.
+    Decided,
+    /// The message is in the dead-letter queue.
+    Parked,
+    /// Whoever wants the result has it.
+    Finished,
+}
+
+impl MessageRecord {
+    pub(crate) fn of(item: &Item) -> Self {
+        let ended = string_of(item, "ended");
+        Self {
+            attempts: count_of(item, "attempts"),
+            ended: ended.and_then(|json| serde_json::from_str(json).ok()),
+        }
+    }
+}
+
+impl Ended {
+    pub(crate) fn to_json(&self) -> String {
+        // Plain data with string keys always is JSON.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+}

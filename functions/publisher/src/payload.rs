@@ -1,0 +1,157 @@
+//! Payloads as they were written, and when two of them are the same.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// Payloads that are nested deeper are told apart byte for byte.
+const DEEPEST: u32 = 100;
+
+/// What tells payloads apart, as records keep it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PayloadHash {
+    /// Of the payload with its members sorted and its spacing left out.
+    pub(crate) canonical: String,
+    /// Of its bytes, which is what earlier releases kept.
+    bytes: String,
+}
+
+impl PayloadHash {
+    pub(crate) fn of(payload: Option<&Bytes>) -> Self {
+        let bytes = connector::hash(payload);
+        let text = payload.and_then(|payload| std::str::from_utf8(payload).ok());
+        let canonical = text.and_then(canonical).map(|text| connector::hash([text]));
+        Self {
+            canonical: canonical.unwrap_or_else(|| bytes.clone()),
+            bytes,
+        }
+    }
+
+    /// Whether a record is about the same payload.
+    pub(crate) fn is(&self, kept: &str) -> bool {
+        kept == self.canonical || kept == self.bytes
+    }
+}
+
+/// JSON with its members sorted by name and without spaces; numbers and strings stay as they are written. None where
+/// members have the same name, since nobody knows which of them counts.
+fn canonical(json: &str) -> Option<String> {
+    let mut text = String::with_capacity(json.len());
+    write(json, DEEPEST, &mut text)?;
+    Some(text)
+}
+
+fn write(json: &str, deepest: u32, text: &mut String) -> Option<()> {
+    let deepest = deepest.checked_sub(1)?;
+    let json = json.trim();
+    match json.as_bytes().first()? {
+        b'{' => {
+            let Members(members) = serde_json::from_str(json).ok()?;
+            text.push('{');
+            for (index, (name, value)) in members.into_iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                text.push_str(&serde_json::to_string(&name).ok()?);
+                text.push(':');
+                write(value.get(), deepest, text)?;
+            }
+            text.push('}');
+        }
+        b'[' => {
+            let items: Vec<&RawValue> = serde_json::from_str(json).ok()?;
+            text.push('[');
+            for (index, item) in items.into_iter().enumerate() {
+                if index > 0 {
+                    text.push(',');
+                }
+                write(item.get(), deepest, text)?;
+            }
+            text.push(']');
+        }
+        _ => text.push_str(json),
+    }
+    Some(())
+}
+
+/// Members by name, of which each is there once.
+struct Members<'a>(BTreeMap<String, &'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: serde::de::MapAccess<'de>>(
+                self,
+                mut map: A,
+            ) -> Result<Self::Value, A::Error> {
+                let mut members = BTreeMap::new();
+                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                    if members.insert(name, value).is_some() {
+                        return Err(serde::de::Error::custom("a member is there twice"));
+                    }
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(payload: &str) -> PayloadHash {
+        PayloadHash::of(Some(&Bytes::from(payload.to_owned())))
+    }
+
+    #[test]
+    fn the_same_json_is_the_same_payload() {
+        let one = hash(r#"{"a": 1.10, "b": {"x": [1, 2], "y": "é"}}"#);
+        for same in [
+            r#"{"b":{"y":"é","x":[1,2]},"a":1.10}"#,
+            "{\n\"b\" : {\"x\":[ 1 ,2 ],\"y\":\"é\"} , \"a\":1.10 }",
+        ] {
+            assert!(one.is(&hash(same).canonical), "{same}");
+        }
+        for other in [
+            r#"{"b":{"y":"é","x":[2,1]},"a":1.10}"#,
+            r#"{"b":{"y":"é","x":[1,2]},"a":1.1}"#,
+            r#"{"b":{"y":"\u00e9","x":[1,2]},"a":1.10}"#,
+            r#"{"b":{"y":"é","x":[1,2]}}"#,
+        ] {
+            assert!(!one.is(&hash(other).canonical), "{other}");
+        }
+    }
+
+    #[test]
+    fn members_of_one_name_are_told_apart_byte_for_byte() {
+        let one = hash(r#"{"a":1,"a":2}"#);
+        assert!(one.is(&hash(r#"{"a":1,"a":2}"#).canonical));
+        assert!(!one.is(&hash(r#"{"a":1, "a":2}"#).canonical));
+        assert!(!one.is(&hash(r#"{"a":2,"a":1}"#).canonical));
+    }
+
+    #[test]
+    fn what_earlier_releases_kept_is_known() {
+        let payload = r#"{"b": 1, "a": 2}"#;
+        assert!(hash(payload).is(&connector::hash([payload])));
+        let none = PayloadHash::of(None);
+        assert!(none.is(&connector::hash(None::<&[u8]>)));
+    }
+
+    #[test]
+    fn depth_takes_no_stack() {
+        let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+        assert!(hash(&deep).is(&hash(&deep).canonical));
+    }
+}

@@ -276,7 +276,10 @@ impl Attempt<'_> {
             id: self.id.to_owned(),
             owner,
         });
-        Verdict::Parked { letter, forgotten }
+        Verdict::Parked {
+            letter: Box::new(letter),
+            forgotten,
+        }
     }
 
     fn tell_breaker(&self, error: &Error) {

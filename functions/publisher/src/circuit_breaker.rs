@@ -89,24 +89,27 @@ impl CircuitBreaker {
     pub fn failed(&self, client: &str, trouble: Trouble, now: Timestamp) {
         let mut states = self.lock();
         let state = states.entry(client.to_owned()).or_default();
-        state.failures = state.failures.saturating_add(1);
-        let opens_at = match trouble {
-            Trouble::Outage => FAILURES,
-            Trouble::Throttled(_) | Trouble::ClientRejected => 1,
+        // Calls that were under way at the same time met the same trouble.
+        if state.open_until.is_none_or(|until| until <= now) {
+            state.failures = state.failures.saturating_add(1);
+        }
+        let grown = match state.failures.checked_sub(FAILURES) {
+            Some(doublings) => (FIRST_PAUSE * 2_i32.pow(doublings.min(8))).min(LONGEST_PAUSE),
+            None => SignedDuration::ZERO,
         };
-        let Some(doublings) = state.failures.checked_sub(opens_at) else {
-            return;
-        };
-        let grown = (FIRST_PAUSE * 2_i32.pow(doublings.min(8))).min(LONGEST_PAUSE);
         let pause = match trouble {
-            Trouble::Outage | Trouble::Throttled(None) => grown,
-            Trouble::Throttled(Some(asked)) => {
-                grown.max(asked.try_into().unwrap_or(SignedDuration::MAX))
+            Trouble::Outage => grown,
+            Trouble::Throttled(asked) => {
+                let asked = asked.map_or(FIRST_PAUSE, |asked| {
+                    asked.try_into().unwrap_or(SignedDuration::MAX)
+                });
+                grown.max(asked)
             }
             Trouble::ClientRejected => REJECTED_PAUSE,
         };
-        // Calls that were under way at the same time do not shorten what another was told.
-        state.open_until = state.open_until.max(Some(after(now, pause)));
+        if pause.is_positive() {
+            state.open_until = state.open_until.max(Some(after(now, pause)));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, State>> {

@@ -6,6 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Rules;
 
+/// From this receive on, attempts are counted.
+const COUNTED_FROM: u32 = 3;
 /// SQS deletes a message after 14 days, so one this old is parked.
 const OLDEST: SignedDuration = SignedDuration::from_hours(13 * 24);
 
@@ -60,6 +62,11 @@ impl<'a> Delivery<'a> {
         let count = self.message.attributes.get("ApproximateReceiveCount");
         // Unknown is not the first time.
         count.and_then(|count| count.parse().ok()).unwrap_or(2)
+    }
+
+    /// Whether it came so often that attempts are counted, since it may be what ends them.
+    pub(crate) fn is_counted(&self) -> bool {
+        self.receive_count() >= COUNTED_FROM
     }
 
     /// How long ago it was sent.

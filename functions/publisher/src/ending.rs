@@ -1,6 +1,8 @@
 //! The one place where a message ends: remembered, parked, told, in this order. Whatever breaks in between, a later delivery
 //! goes on with what is left, and nothing is sent to Protime again.
 
+use std::cell::Cell;
+
 use connector::aws::queue::Message;
 
 use crate::dead_letter::{DeadLetter, Reason};
@@ -24,7 +26,7 @@ pub(crate) enum Verdict {
     Acknowledged,
     /// To be parked; then what is remembered of the write is forgotten, if it is this message's.
     Parked {
-        letter: DeadLetter,
+        letter: Box<DeadLetter>,
         forgotten: Option<Forgotten>,
     },
     Deferred(Deferral),
@@ -40,7 +42,7 @@ impl From<Deferral> for Verdict {
 impl From<DeadLetter> for Verdict {
     fn from(letter: DeadLetter) -> Self {
         Self::Parked {
-            letter,
+            letter: Box::new(letter),
             forgotten: None,
         }
     }
@@ -54,6 +56,8 @@ pub(crate) struct Handling<'a> {
     /// A name that no other attempt has.
     pub(crate) token: String,
     pub(crate) tally: &'a Tally,
+    /// Whether the attempt is counted.
+    pub(crate) is_counted: Cell<bool>,
 }
 
 impl Handling<'_> {
@@ -76,7 +80,7 @@ impl Handling<'_> {
                 return self.decide(subject, letter, None).await;
             }
             Verdict::Parked { letter, forgotten } => {
-                return self.decide(subject, letter, forgotten).await;
+                return self.decide(subject, *letter, forgotten).await;
             }
             Verdict::Written(write) => {
                 self.tally.ended(Counted::Written, self.age());

@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use crate::attempt::Attempt;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::ending::{Handling, Verdict};
-use crate::idempotency_store::LONGEST_ID;
+use crate::idempotency_store::{LONGEST_ID, StoreError};
 use crate::message_record::MessageRecord;
 use crate::outgoing::OutgoingConnection;
 use crate::payload::PayloadHash;
@@ -19,8 +19,6 @@ use crate::results::Subject;
 use crate::write_record::{Claimant, MOST_CRASHES};
 use crate::{Deferral, Kind, deferral};
 
-/// From this receive on, attempts are counted, since one that comes so often may be what ends them.
-const COUNTED_FROM: u32 = 3;
 /// While Protime is out, a message waits no longer than the circuit breaker does for its first deliveries; after that
 /// longer and longer, so that an outage of days does not use up the queue's `maxReceiveCount`.
 const PAUSED_DELIVERIES: u32 = 20;
@@ -36,20 +34,17 @@ impl Handling<'_> {
         if !self.invocation.has_time() {
             return self.end(subject, Deferral::no_time().into()).await;
         }
-        let is_counted = self.delivery.receive_count() >= COUNTED_FROM;
-        let known = match self.known(is_counted).await {
-            Ok(known) => known,
-            Err(deferral) => return self.end(subject, deferral.into()).await,
-        };
-        if let Some(ended) = known.ended {
-            return self.resume(ended).await;
+        match self.known().await {
+            Ok(MessageRecord {
+                ended: Some(ended), ..
+            }) => return self.resume(ended).await,
+            Ok(_) => {}
+            Err(error) => return self.end(subject, without_state(&error)).await,
         }
-        if known.attempts > MOST_CRASHES {
-            return self.end(subject, DeadLetter::crashed().into()).await;
-        }
-        let verdict = self.verdict(&mut subject).await;
+        let found = self.find_verdict(&mut subject).await;
+        let verdict = found.unwrap_or_else(|verdict| verdict);
         let ended = self.end(subject, verdict).await;
-        if is_counted && ended.is_err() {
+        if ended.is_err() && self.is_counted.get() {
             let store = &self.publisher.store;
             let uncounted = store.uncount_attempts(self.delivery.id, &self.token).await;
             if let Err(error) = uncounted {
@@ -60,108 +55,73 @@ impl Handling<'_> {
     }
 
     /// What is remembered of the message, of which the first delivery is new.
-    async fn known(&self, is_counted: bool) -> Result<MessageRecord, Deferral> {
-        let store = &self.publisher.store;
-        let id = self.delivery.id;
-        let known = if is_counted {
-            let now = self.invocation.clock.now();
-            store.count_attempt(id, &self.token, now).await
-        } else if self.delivery.receive_count() > 1 {
-            store.message(id).await
+    async fn known(&self) -> Result<MessageRecord, StoreError> {
+        if self.delivery.receive_count() > 1 {
+            self.publisher.store.message(self.delivery.id).await
         } else {
-            return Ok(MessageRecord::default());
-        };
-        known.map_err(|error| Deferral::new(Kind::State, error.to_string()))
+            Ok(MessageRecord::default())
+        }
     }
 
-    /// Finds out how the message ends.
-    async fn verdict(&self, subject: &mut Subject) -> Verdict {
-        let outgoing = match &self.publisher.outgoing {
-            Ok(outgoing) => outgoing,
-            Err(error) => return Deferral::new(Kind::InvalidOutgoing, error.to_string()).into(),
-        };
-        let request = match request(self.delivery.body, outgoing).await {
-            Ok(Some(request)) => request,
-            Ok(None) => return Verdict::Acknowledged,
-            Err(InvalidRequest::Transform(error @ RunError::Unavailable(_))) => {
-                return Deferral::new(Kind::Transformer, error.to_string()).into();
+    /// Counts an attempt at a message that comes often, before anything of its own is run. Those that were counted and did not
+    /// end by themselves are enough one day.
+    async fn count(&self) -> Result<(), Verdict> {
+        if !self.delivery.is_counted() {
+            return Ok(());
+        }
+        let (store, now) = (&self.publisher.store, self.invocation.clock.now());
+        let counted = store
+            .count_attempt(self.delivery.id, &self.token, now)
+            .await;
+        match counted {
+            Ok(known) if known.attempts > MOST_CRASHES => Err(DeadLetter::crashed().into()),
+            Ok(_) => {
+                self.is_counted.set(true);
+                Ok(())
             }
-            Err(error) => return invalid(&error),
-        };
-        if let Some(key) = &request.idempotency_key {
-            subject.idempotency_key.clone_from(key);
-        }
-        let id = request.record_id(&subject.idempotency_key);
-        subject.id.clone_from(&id);
-        subject.method = Some(request.method.as_str().to_owned());
-        subject.entity = Some(request.entity.clone());
-        subject.correlation.clone_from(&request.correlation);
-        if id.len() > LONGEST_ID {
-            let longest = LONGEST_ID - (id.len() - subject.idempotency_key.len());
-            // So long a key is of no use to anybody.
-            self.delivery.id.clone_into(&mut subject.idempotency_key);
-            self.delivery.id.clone_into(&mut subject.id);
-            let message = format!("field `idempotencyKey`: longer than {longest} bytes");
-            return DeadLetter::new(Reason::Invalid, message).into();
-        }
-        match self.client_problem(&request, outgoing) {
-            Some(verdict) => verdict,
-            None => self.attempt(&request, outgoing, &id).await,
+            Err(error) => Err(without_state(&error)),
         }
     }
 
-    /// Whether the client that a message chose cannot be one.
-    fn client_problem(
-        &self,
-        request: &PublishRequest,
-        outgoing: &OutgoingConnection,
-    ) -> Option<Verdict> {
-        let prefix = &self.publisher.rules.secret_prefix;
-        if request.client.starts_with(prefix) {
-            return None;
+    /// Finds out how the message ends; an error does so early.
+    async fn find_verdict(&self, subject: &mut Subject) -> Result<Verdict, Verdict> {
+        let outgoing = self
+            .publisher
+            .outgoing
+            .as_ref()
+            .map_err(|error| Deferral::new(Kind::InvalidOutgoing, error.to_string()))?;
+        if outgoing.transform.is_some() {
+            self.count().await?;
         }
-        let message = format!(
-            "field `client`: `{}` does not begin with `{prefix}`, as all secrets do that the publisher may read",
-            request.client
-        );
-        Some(if outgoing.client.is_some() {
-            Deferral::new(Kind::Credentials, message).into()
-        } else {
-            DeadLetter::new(Reason::Invalid, message).into()
-        })
-    }
-
-    async fn attempt(
-        &self,
-        request: &PublishRequest,
-        outgoing: &OutgoingConnection,
-        id: &str,
-    ) -> Verdict {
-        let client = match self.publisher.clients.get(&request.client).await {
-            Ok(client) => client,
-            Err(error) => return without_client(outgoing, &error),
+        let Some(request) = request(self.delivery.body, outgoing).await? else {
+            return Ok(Verdict::Acknowledged);
         };
+        let id = self.identify(&request, subject)?;
+        if !self.invocation.has_time() {
+            return Err(Deferral::no_time().into());
+        }
+        self.check_client(&request, outgoing)?;
+        let found = self.publisher.clients.get(&request.client).await;
+        let client = found.map_err(|error| without_client(outgoing, &error))?;
         let settings = client.settings().await;
-        let resolved = match request.resolve(&settings.scopes) {
-            Ok(resolved) => resolved,
-            Err(error) => return invalid(&error),
-        };
+        let resolved = request.resolve(&settings.scopes)?;
         for warning in &resolved.warnings {
             tracing::warn!(messageId = self.delivery.id, "{warning}");
         }
         let now = self.invocation.clock.now();
-        let _permit = match self.publisher.breaker.permit(&request.client, now) {
-            Ok(permit) => permit,
-            Err(pause) => return self.paused(pause).into(),
-        };
+        let permit = self.publisher.breaker.permit(&request.client, now);
+        let _permit = permit.map_err(|pause| self.paused(pause))?;
+        if outgoing.transform.is_none() {
+            self.count().await?;
+        }
         let payload = PayloadHash::of(request.payload.as_ref());
         let attempt = Attempt {
             publisher: self.publisher,
             client: &client,
             settings: &settings,
-            request,
+            request: &request,
             resolved: &resolved,
-            id,
+            id: &id,
             claimant: Claimant {
                 message_id: self.delivery.id,
                 token: &self.token,
@@ -169,9 +129,43 @@ impl Handling<'_> {
             },
             invocation: self.invocation,
         };
-        let verdict = attempt.make().await;
         // Without state nothing more is written; what was written is settled by a look-up.
-        verdict.unwrap_or_else(|error| Deferral::new(Kind::State, error.to_string()).into())
+        attempt.make().await.map_err(|error| without_state(&error))
+    }
+
+    /// The id of the write's record, which is what results and dead letters are about from here on.
+    fn identify(&self, request: &PublishRequest, subject: &mut Subject) -> Result<String, Verdict> {
+        let key = request.idempotency_key.clone();
+        let key = key.unwrap_or_else(|| self.delivery.idempotency_key());
+        let id = request.record_id(&key);
+        subject.method = Some(request.method.as_str().to_owned());
+        subject.entity = Some(request.entity.clone());
+        subject.correlation.clone_from(&request.correlation);
+        if id.len() > LONGEST_ID {
+            let longest = LONGEST_ID - (id.len() - key.len());
+            let message = format!("field `idempotencyKey`: longer than {longest} bytes");
+            return Err(DeadLetter::new(Reason::Invalid, message).into());
+        }
+        subject.idempotency_key = key;
+        subject.id.clone_from(&id);
+        Ok(id)
+    }
+
+    /// What the function may not read need not be tried.
+    fn check_client(
+        &self,
+        request: &PublishRequest,
+        outgoing: &OutgoingConnection,
+    ) -> Result<(), Verdict> {
+        let prefix = &self.publisher.rules.secret_prefix;
+        if request.client.starts_with(prefix) {
+            return Ok(());
+        }
+        let message = format!(
+            "field `client`: `{}` does not begin with `{prefix}`, as all secrets do that the publisher may read",
+            request.client
+        );
+        Err(mistake(outgoing, message))
     }
 
     /// Protime is left alone for a while.
@@ -201,21 +195,38 @@ async fn request(
     })
 }
 
-fn invalid(error: &InvalidRequest) -> Verdict {
-    DeadLetter::new(Reason::Invalid, error.to_string()).into()
+impl From<InvalidRequest> for Verdict {
+    fn from(error: InvalidRequest) -> Self {
+        let message = error.to_string();
+        match error {
+            InvalidRequest::Transform(RunError::Unavailable(_)) => {
+                Deferral::new(Kind::Transformer, message).into()
+            }
+            _ => DeadLetter::new(Reason::Invalid, message).into(),
+        }
+    }
+}
+
+fn without_state(error: &StoreError) -> Verdict {
+    Deferral::new(Kind::State, error.to_string()).into()
+}
+
+fn without_client(outgoing: &OutgoingConnection, error: &CredentialsError) -> Verdict {
+    let message = error.to_string();
+    match error {
+        CredentialsError::NotFound { .. } | CredentialsError::InvalidName { .. } => {
+            mistake(outgoing, message)
+        }
+        _ => Deferral::new(Kind::Credentials, message).into(),
+    }
 }
 
 /// A client that the message names may be a mistake of the producer; one that the function is deployed with is the
 /// operator's to mend, and the messages wait for it.
-fn without_client(outgoing: &OutgoingConnection, error: &CredentialsError) -> Verdict {
-    let message = error.to_string();
-    let is_mistake = matches!(
-        error,
-        CredentialsError::NotFound { .. } | CredentialsError::InvalidName { .. }
-    );
-    if is_mistake && outgoing.client.is_none() {
-        DeadLetter::new(Reason::Invalid, message).into()
-    } else {
+fn mistake(outgoing: &OutgoingConnection, message: String) -> Verdict {
+    if outgoing.client.is_some() {
         Deferral::new(Kind::Credentials, message).into()
+    } else {
+        DeadLetter::new(Reason::Invalid, message).into()
     }
 }

@@ -15,3 +15,4 @@ mod publisher;
 mod split;
 mod subscriber;
 mod watch;
+mod writes;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use end_to_end::fake_queue::FakeQueue;
+use end_to_end::fuse::Fault as Broken;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
@@ -282,9 +283,9 @@ async fn a_message_that_kills_the_function_is_parked_after_three_attempts() {
     queue.send(&clocking(640));
     for attempt in 0..3 {
         let event = queue.delivery();
-        // The secret and the record, then the token; later what is known of the message, the record twice, since it is
-        // there, then the look-up.
-        queue.fuse.arm(if attempt == 0 { 3 } else { 4 }, false);
+        // The secret and the record, then the token; later what is known of the message, from the third on its count, the
+        // record twice, since it is there, then the look-up.
+        queue.fuse.arm([3, 4, 5][attempt], false);
         tokio::select! {
             failed = queue.publish(&event) => panic!("{failed:?}"),
             () = queue.fuse.blown() => {}
@@ -298,50 +299,65 @@ async fn a_message_that_kills_the_function_is_parked_after_three_attempts() {
 }
 
 #[tokio::test]
-async fn a_publisher_stopped_at_any_request_writes_once_or_parks() {
+async fn a_publisher_stopped_or_without_an_answer_at_any_request_writes_once() {
     let mut queue = queue().await;
     queue.send(&clocking(700));
     queue.fuse.arm(0, false);
     queue.drain().await;
     let requests = queue.fuse.count();
     assert!(requests >= 5, "{requests}");
+    let mut minutes = 700;
     for at in 1..=requests {
-        for after in [false, true] {
-            let written = queue
-                .statuses("POST")
-                .iter()
-                .filter(|status| **status == 201)
-                .count();
+        for fault in [Broken::StopBefore, Broken::StopAfter, Broken::LoseAnswer] {
+            let before = written(&queue);
             queue.publisher.clients.forget(&queue.tenant.client).await;
-            queue.send(&clocking(701 + at * 2 + u32::from(after)));
-            let event = queue.delivery();
-            queue.fuse.arm(at, after);
-            let failed = tokio::select! {
-                failed = queue.publish(&event) => Some(failed),
-                () = queue.fuse.blown() => None,
-            };
-            queue.fuse.arm(0, false);
-            match failed {
-                Some(failed) => queue.end(&event, &failed),
-                // Nothing was said of it, so SQS delivers it again.
-                None => queue.pass(SignedDuration::from_mins(7)),
-            }
+            minutes += 1;
+            queue.send(&clocking(minutes));
+            disturb(&mut queue, at, fault).await;
             queue.drain().await;
-            let now_written = queue
-                .statuses("POST")
-                .iter()
-                .filter(|status| **status == 201)
-                .count();
             assert_eq!(
-                now_written,
-                written + 1,
-                "stopped at {at}, after: {after}; parked {:?}",
+                written(&queue),
+                before + 1,
+                "{fault:?} at {at}; parked {:?}",
                 queue.parked()
             );
+            let posts = queue.tenant.protime.requests().into_iter();
+            let sent = posts.filter(|request| {
+                request.method == "POST"
+                    && request
+                        .body
+                        .contains(&format!("\"timeOfDayInMinutes\":{minutes}}}"))
+            });
+            assert_eq!(sent.count(), 1, "{fault:?} at {at}: sent once");
         }
     }
     assert!(queue.parked().is_empty());
-    println!("stopped at each of {requests} requests, before and after");
+    println!("stopped at each of {requests} requests, before and after, and each answer lost");
+}
+
+/// What the simulator has done, also where the answer was lost.
+fn written(queue: &FakeQueue) -> usize {
+    let posts = queue.statuses("POST");
+    posts
+        .iter()
+        .filter(|status| matches!(status, 0 | 201))
+        .count()
+}
+
+/// One delivery, which meets a fault at that request.
+async fn disturb(queue: &mut FakeQueue, at: u32, fault: Broken) {
+    let event = queue.delivery();
+    queue.fuse.arm_with(at, fault);
+    let failed = tokio::select! {
+        failed = queue.publish(&event) => Some(failed),
+        () = queue.fuse.blown() => None,
+    };
+    queue.fuse.arm(0, false);
+    match failed {
+        Some(failed) => queue.end(&event, &failed),
+        // Nothing was said of it, so SQS delivers it again.
+        None => queue.pass(SignedDuration::from_mins(7)),
+    }
 }
 
 #[tokio::test]
@@ -357,29 +373,19 @@ async fn an_unknown_outcome_is_never_written_blindly_wherever_the_publisher_stop
         ..Fault::new("/activity-definitions", 1, Action::DropAfter)
     };
     let mut messages = 0;
-    for at in 1..=4 {
-        for after in [false, true] {
+    for at in 1..=5 {
+        for fault in [Broken::StopBefore, Broken::StopAfter, Broken::LoseAnswer] {
             messages += 1;
             queue.tenant.protime.add_fault(lost());
             queue.send(&request(messages));
             queue.turn().await;
             queue.wait();
-            let event = queue.delivery();
-            queue.fuse.arm(at, after);
-            let failed = tokio::select! {
-                failed = queue.publish(&event) => Some(failed),
-                () = queue.fuse.blown() => None,
-            };
-            queue.fuse.arm(0, false);
-            match failed {
-                Some(failed) => queue.end(&event, &failed),
-                None => queue.pass(SignedDuration::from_mins(7)),
-            }
+            disturb(&mut queue, at, fault).await;
             queue.drain().await;
             assert_eq!(
                 queue.statuses("POST").len(),
                 messages as usize,
-                "stopped at {at}, after: {after}"
+                "{fault:?} at {at}"
             );
             assert!(queue.parked().len() >= messages as usize);
         }

@@ -10,10 +10,10 @@ use crate::decision::{self, AfterFailure, AfterLookUp, Step, Unknown};
 use crate::idempotency_store::StoreError;
 use crate::invocation::Invocation;
 use crate::look_up::{self, LookUpError, LookedUp, Search};
-use crate::message_record::Forgotten;
-use crate::publish_request::PublishRequest;
+use crate::message_record::GivenUp;
 use crate::write_record::{Begun, Claimant, DoneWrite, Waiting};
 use crate::{Deferral, Kind, Publisher, Verdict};
+use connector::contract::publish_request::PublishRequest;
 
 /// A write under its idempotency key.
 pub(crate) struct Attempt<'a> {
@@ -54,6 +54,11 @@ impl Attempt<'_> {
             Begun::Crashed(owner) => {
                 return Ok(self.park_record_of(owner, DeadLetter::crashed()));
             }
+            Begun::ParkedItself => {
+                let because = "another invocation ends this message";
+                return Ok(Deferral::new(Kind::Elsewhere, because).into());
+            }
+            Begun::ParkedTwin => return Ok(unknown(&Unknown::ParkedTwin).into()),
         };
         let park = AfterUncertain::Park;
         let after_uncertain = self
@@ -103,7 +108,8 @@ impl Attempt<'_> {
                     self.tell_breaker(&error);
                 }
                 let because = format!("looking the record up failed: {error}");
-                return Ok(Deferral::new(Kind::of(&error), because).into());
+                let deferral = Deferral::new(Kind::of(&error), because);
+                return Ok(deferral.after(error.retry_after()).into());
             }
             Err(error) => {
                 return Ok(self.park(unknown(&Unknown::CannotLookUp(error.to_string()))));
@@ -155,9 +161,7 @@ impl Attempt<'_> {
             status: 201,
             location: Some(format!("{}{path}/{id}", protime::API_PATH)),
         };
-        store
-            .done(self.id, &self.claimant, &write, self.now())
-            .await?;
+        self.remember(&write).await;
         Ok(Verdict::Settled(write))
     }
 
@@ -175,7 +179,7 @@ impl Attempt<'_> {
                     status: written.status,
                     location: written.location,
                 };
-                self.done(&write).await?;
+                self.done(&write).await;
                 Ok(Verdict::Written(write))
             }
             Err(error) => self.failed(&error, before).await,
@@ -186,7 +190,7 @@ impl Attempt<'_> {
     async fn failed(&self, error: &Error, before: Waiting) -> Result<Verdict, StoreError> {
         self.tell_breaker(error);
         if matches!(error, Error::BaseUriChanged) {
-            self.publisher.clients.forget(&self.request.client).await;
+            self.publisher.clients.forget(&self.request.client);
         }
         match decision::after_failure(error, self.request.method, &before, self.now()) {
             AfterFailure::Defer(waiting) => {
@@ -198,7 +202,7 @@ impl Attempt<'_> {
                     Deferral::of(error).after(error.retry_after()).into()
                 })
             }
-            AfterFailure::IsGone => self.was_deleted(error).await,
+            AfterFailure::IsGone => Ok(self.was_deleted(error).await),
             AfterFailure::AskWhetherGone => self.ask_whether_gone(error, before).await,
             AfterFailure::Park(letter) => Ok(self.park(letter)),
         }
@@ -213,7 +217,7 @@ impl Attempt<'_> {
         let scopes = &self.settings.scopes;
         let deadline = self.invocation.look_up_until();
         match look_up::is_gone(self.client, entity, path, scopes, deadline).await {
-            Some(true) => self.was_deleted(error).await,
+            Some(true) => Ok(self.was_deleted(error).await),
             Some(false) => Ok(self.park(decision::repetition_refused(error))),
             None => {
                 self.release(before).await?;
@@ -223,17 +227,17 @@ impl Attempt<'_> {
         }
     }
 
-    async fn was_deleted(&self, error: &Error) -> Result<Verdict, StoreError> {
+    async fn was_deleted(&self, error: &Error) -> Verdict {
         let write = DoneWrite {
             status: error.status().unwrap_or_default(),
             location: None,
         };
-        self.done(&write).await?;
-        Ok(Verdict::Settled(write))
+        self.done(&write).await;
+        Verdict::Settled(write)
     }
 
     /// What can be looked up is claimed first, so that it never settles another message.
-    async fn done(&self, write: &DoneWrite) -> Result<(), StoreError> {
+    async fn done(&self, write: &DoneWrite) {
         let store = &self.publisher.store;
         let operation = self.resolved.operation;
         let has_look_up = operation.is_some_and(|operation| {
@@ -244,9 +248,30 @@ impl Attempt<'_> {
             has_look_up && self.request.method == Method::Post
         });
         if let Some(id) = location.and_then(|location| location.rsplit('/').next()) {
-            store.claim(&self.claimed(id), self.id, self.now()).await?;
+            let claimed = self.claimed(id);
+            let claim = || store.claim(&claimed, self.id, self.now());
+            match self.invocation.retry(claim).await {
+                Ok(true) => {}
+                Ok(false) => tracing::error!(
+                    messageId = self.claimant.message_id,
+                    record = id,
+                    "another write took the new record for its own, and may be missing"
+                ),
+                Err(error) => {
+                    tracing::error!(messageId = self.claimant.message_id, %error, "not claimed");
+                }
+            }
         }
-        store.done(self.id, &self.claimant, write, self.now()).await
+        self.remember(write).await;
+    }
+
+    async fn remember(&self, write: &DoneWrite) {
+        let store = &self.publisher.store;
+        let done = || store.done(self.id, &self.claimant, write, self.now());
+        if let Err(error) = self.invocation.retry(done).await {
+            // SQS deletes the message, which is a memory as well.
+            tracing::error!(messageId = self.claimant.message_id, %error, "written, and not remembered");
+        }
     }
 
     async fn settle_later(
@@ -266,19 +291,20 @@ impl Attempt<'_> {
             .await
     }
 
-    /// Parks the message, after which the record of the write is of no use: what comes under its key again is a new write.
+    /// Parks the message and gives the write up: what comes under its key again is a new write.
     fn park(&self, letter: DeadLetter) -> Verdict {
         self.park_record_of(Some(self.claimant.token.to_owned()), letter)
     }
 
     fn park_record_of(&self, owner: Option<String>, letter: DeadLetter) -> Verdict {
-        let forgotten = Some(Forgotten {
+        let given_up = Some(GivenUp {
             id: self.id.to_owned(),
             owner,
+            is_refused: letter.reason == Reason::Refused,
         });
         Verdict::Parked {
             letter: Box::new(letter),
-            forgotten,
+            given_up,
         }
     }
 
@@ -292,7 +318,9 @@ impl Attempt<'_> {
     }
 
     fn answered(&self) {
-        self.publisher.breaker.answered(&self.request.client);
+        self.publisher
+            .breaker
+            .answered(&self.request.client, self.now());
     }
 
     fn claimed(&self, id: &str) -> String {

@@ -80,9 +80,14 @@ impl CircuitBreaker {
         Ok(permit)
     }
 
-    /// Protime answered a request with what it is to be answered with.
-    pub fn answered(&self, client: &str) {
-        self.lock().remove(client);
+    /// Protime answered a request with what it is to be answered with. That is no news where another call has met trouble
+    /// since this one was sent.
+    pub fn answered(&self, client: &str, now: Timestamp) {
+        let mut states = self.lock();
+        let is_open = |state: &State| state.open_until.is_some_and(|until| until > now);
+        if !states.get(client).is_some_and(is_open) {
+            states.remove(client);
+        }
     }
 
     /// A call met trouble.
@@ -148,7 +153,10 @@ mod tests {
         drop(permit);
         assert_eq!(pause(&breaker, "a", later), Some(FIRST_PAUSE * 2));
         assert_eq!(pause(&breaker, "b", later), None, "another tenant");
-        breaker.answered("a");
+        breaker.answered("a", later);
+        assert!(pause(&breaker, "a", later).is_some(), "sent before");
+        let later = later + FIRST_PAUSE * 2;
+        breaker.answered("a", later);
         assert_eq!(pause(&breaker, "a", later), None);
     }
 

@@ -121,7 +121,7 @@ fn compare(written: &Value, there: &Value) -> Compared {
             .unwrap_or(Compared::Same),
         (Value::Array(written), Value::Array(there)) => compare_lists(written, there),
         (Value::Bool(written), Value::Bool(there)) => same(written == there),
-        (Value::String(written), Value::String(there)) => same(is_same_text(written, there)),
+        (Value::String(written), Value::String(there)) => compare_texts(written, there),
         (Value::Number(_), Value::Number(_) | Value::String(_))
         | (Value::String(_), Value::Number(_)) => match (number(written), number(there)) {
             (Some(written), Some(there)) => same(written.total_cmp(&there).is_eq()),
@@ -175,7 +175,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn is_same_text(written: &str, there: &str) -> bool {
+fn compare_texts(written: &str, there: &str) -> Compared {
     let (written, there) = (written.trim(), there.trim());
     let is_guid = |text: &str| {
         text.len() == 36
@@ -183,9 +183,17 @@ fn is_same_text(written: &str, there: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
     };
-    written == there
-        || (is_guid(written) && written.eq_ignore_ascii_case(there))
-        || matches!((day_of(written), day_of(there)), (Some(written), Some(there)) if written == there)
+    let days = (day_of(written), day_of(there));
+    if written == there || matches!(days, (Some(written), Some(there)) if written == there) {
+        Compared::Same
+    } else if !written.eq_ignore_ascii_case(there) {
+        Compared::Different
+    } else if is_guid(written) {
+        Compared::Same
+    } else {
+        // Whether case matters is not documented.
+        Compared::Unknown
+    }
 }
 
 #[cfg(test)]
@@ -227,6 +235,7 @@ mod tests {
             (json!({"date": "2026-02-14"}), Likeness::Similar),
             (json!({"date": "2026-02-12"}), Likeness::Other),
             (json!({"kind": "Reason"}), Likeness::Other),
+            (json!({"kind": "inout"}), Likeness::Similar),
             (json!({"status": "Deleted"}), Likeness::Other),
             (
                 json!({"timeOfDayInMinutes": 1300, "originalTimeOfDayInMinutes": 1300}),

@@ -2,7 +2,7 @@
 
 use jiff::SignedDuration;
 
-use crate::outgoing::{OutgoingConnection, OutgoingError};
+use connector::contract::outgoing::{OutgoingConnection, OutgoingError};
 
 /// How long after a lost answer a slow write would have shown, unless `SETTLE_AFTER_SECONDS` says otherwise.
 pub const SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(30);

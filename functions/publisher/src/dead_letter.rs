@@ -172,22 +172,64 @@ fn shortened(mut text: String, longest: usize) -> String {
     text
 }
 
-/// As many reasons and validation errors as there is room for.
+/// As many reasons, and then validation errors, as there is room for.
 fn details(refusal: &Refusal, room: usize) -> String {
-    let (mut reasons, mut validation_errors) = (
-        refusal.reasons.as_slice(),
-        refusal.validation_errors.as_slice(),
-    );
-    while !(reasons.is_empty() && validation_errors.is_empty()) {
-        let details = Details {
-            reasons,
-            validation_errors,
+    let mut left = room;
+    let mut fitting = |items: &[String]| {
+        let fits = |item: &&String| {
+            // Quotes, a comma, and an escape for each character that may need one.
+            let size = 3 + item.chars().map(json_length).sum::<usize>();
+            let fits = size <= left;
+            left = left.saturating_sub(size);
+            fits
         };
-        match serde_json::to_string(&details) {
-            Ok(json) if json.len() <= room => return json,
-            _ if validation_errors.is_empty() => reasons = &reasons[..reasons.len() - 1],
-            _ => validation_errors = &validation_errors[..validation_errors.len() - 1],
-        }
+        items.iter().take_while(fits).count()
+    };
+    let reasons = &refusal.reasons[..fitting(&refusal.reasons)];
+    let validation_errors = &refusal.validation_errors[..fitting(&refusal.validation_errors)];
+    if reasons.is_empty() && validation_errors.is_empty() {
+        return String::new();
     }
-    String::new()
+    // Plain data with string keys always is JSON.
+    serde_json::to_string(&Details {
+        reasons,
+        validation_errors,
+    })
+    .unwrap_or_default()
+}
+
+fn json_length(c: char) -> usize {
+    match c {
+        '"' | '\\' => 2,
+        c if c < ' ' => 6,
+        c => c.len_utf8(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protime::Method;
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn details_are_cut_to_what_fits_in_no_time() {
+        let errors = vec!["\u{1} \"wrong\"".repeat(10); 200_000];
+        let refusal = Refusal {
+            method: Method::Post,
+            path: String::new(),
+            status: 400,
+            code: None,
+            message: String::new(),
+            reasons: vec!["why".to_owned()],
+            validation_errors: errors,
+            retry_after: None,
+            is_continuation: false,
+        };
+        let json = details(&refusal, LONGEST_DETAILS);
+        assert!(json.len() <= LONGEST_DETAILS + 50 && json.len() > LONGEST_DETAILS / 2);
+        let read: Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(read["reasons"][0], "why");
+    }
 }

@@ -60,6 +60,8 @@ pub(crate) enum Unknown {
     RepetitionRefused,
     #[error("an earlier attempt had another payload, made by another transformer")]
     ChangedPayload,
+    #[error("another message under the same key was parked for this reason")]
+    ParkedTwin,
 }
 
 impl Unknown {
@@ -167,7 +169,9 @@ pub(crate) fn trouble(error: &Error) -> Option<Trouble> {
             (500.., None) => Some(Trouble::Outage),
             _ => None,
         },
-        Error::ClientRejected { .. } => Some(Trouble::ClientRejected),
+        Error::ClientRejected { .. } | Error::SettingsUnavailable(_) => {
+            Some(Trouble::ClientRejected)
+        }
         Error::TokenEndpoint {
             retry_after: Some(asked),
             ..
@@ -176,10 +180,7 @@ pub(crate) fn trouble(error: &Error) -> Option<Trouble> {
             Some(Trouble::Outage)
         }
         Error::Deadline { last, .. } => trouble(last),
-        Error::TooLarge { .. }
-        | Error::SettingsUnavailable(_)
-        | Error::BaseUriChanged
-        | Error::Link(_) => None,
+        Error::TooLarge { .. } | Error::BaseUriChanged | Error::Link(_) => None,
     }
 }
 
@@ -268,9 +269,15 @@ pub(crate) fn is_own_limit(error: &Error) -> bool {
 
 /// Whether a look-up can be answered later, or never.
 pub(crate) fn look_up_may_pass(error: &Error) -> bool {
-    match error.refusal_kind() {
-        Some(RefusalKind::Unavailable) => true,
-        Some(_) => false,
+    match error.refusal() {
+        // A conflict is documented as one that passes (`reference/responses`).
+        Some(refusal) => {
+            matches!(refusal.status, 408 | 425)
+                || matches!(
+                    refusal.kind(),
+                    RefusalKind::Unavailable | RefusalKind::Conflict
+                )
+        }
         None => !matches!(error, Error::TooLarge { .. } | Error::Link(_)),
     }
 }

@@ -115,19 +115,19 @@ impl Deferral {
         self.after(Some(Duration::ZERO))
     }
 
+    /// Whether the message can be parked instead: not while another invocation may write it.
+    pub(crate) fn can_expire(&self) -> bool {
+        self.kind != Kind::Elsewhere
+    }
+
     /// How long the message waits: what was asked for, else longer with every delivery, and always so long that its
     /// receives suffice. In whole seconds, rounded up, so that none comes back at once.
     pub(crate) fn delay(&self, delivery: &Delivery<'_>, now: Timestamp, rules: &Rules) -> Duration {
         let asked = self
             .after
             .unwrap_or_else(|| backoff(delivery.receive_count()));
-        let sparing = match self.kind {
-            Kind::NoTime => Duration::ZERO,
-            _ => delivery
-                .sparing_wait(now, rules)
-                .try_into()
-                .unwrap_or_default(),
-        };
+        let sparing = delivery.sparing_wait(now, rules).try_into();
+        let sparing = sparing.unwrap_or_default();
         let delay = asked.max(sparing).min(LONGEST_VISIBILITY);
         let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0 || delay.is_zero());
         Duration::from_secs(seconds)

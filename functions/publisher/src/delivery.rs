@@ -71,13 +71,14 @@ impl<'a> Delivery<'a> {
 
     /// How long ago it was sent.
     pub(crate) fn age(&self, now: Timestamp) -> SignedDuration {
-        let sent = self
-            .message
-            .attributes
-            .get("SentTimestamp")
-            .and_then(|sent| sent.parse().ok());
-        let sent = sent.and_then(|sent| Timestamp::from_millisecond(sent).ok());
-        sent.map_or(SignedDuration::ZERO, |sent| now.duration_since(sent))
+        self.sent()
+            .map_or(SignedDuration::ZERO, |sent| now.duration_since(sent))
+    }
+
+    /// When it was sent.
+    pub(crate) fn sent(&self) -> Option<Timestamp> {
+        let sent = self.message.attributes.get("SentTimestamp")?;
+        Timestamp::from_millisecond(sent.parse().ok()?).ok()
     }
 
     /// Whether waiting has an end here: before SQS deletes the message, or parks it without a reason.

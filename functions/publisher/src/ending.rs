@@ -8,7 +8,7 @@ use connector::aws::queue::Message;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::delivery::Delivery;
 use crate::invocation::Invocation;
-use crate::message_record::{Ended, Forgotten, Stage};
+use crate::message_record::{Ended, GivenUp, Outcome, Stage};
 use crate::report::{Ended as Counted, Tally};
 use crate::results::Subject;
 use crate::write_record::DoneWrite;
@@ -24,10 +24,10 @@ pub(crate) enum Verdict {
     WrittenBefore(DoneWrite),
     /// The transformer wants nothing written.
     Acknowledged,
-    /// To be parked; then what is remembered of the write is forgotten, if it is this message's.
+    /// To be parked; what is remembered of the write is given up, if it is this message's.
     Parked {
         letter: Box<DeadLetter>,
-        forgotten: Option<Forgotten>,
+        given_up: Option<GivenUp>,
     },
     Deferred(Deferral),
 }
@@ -43,7 +43,7 @@ impl From<DeadLetter> for Verdict {
     fn from(letter: DeadLetter) -> Self {
         Self::Parked {
             letter: Box::new(letter),
-            forgotten: None,
+            given_up: None,
         }
     }
 }
@@ -69,18 +69,24 @@ impl Handling<'_> {
                 tracing::info!(messageId = self.delivery.id, because, "acknowledged");
                 return Ok(());
             }
-            Verdict::Deferred(deferral) if !self.is_last() => return Err(deferral),
+            Verdict::Deferred(deferral) if !(self.is_last() && deferral.can_expire()) => {
+                return Err(deferral);
+            }
             Verdict::Deferred(deferral) => {
                 let message = format!(
                     "deferred until SQS would have parked or deleted it, lastly because: {}",
                     deferral.because
                 );
                 // What is uncertain stays remembered, and is looked up when the message is sent back.
-                let letter = DeadLetter::new(Reason::Expired, message);
-                return self.decide(subject, letter, None).await;
+                let outcome = Outcome::Parked {
+                    letter: Box::new(DeadLetter::new(Reason::Expired, message)),
+                    given_up: None,
+                };
+                return self.decide(subject, outcome).await;
             }
-            Verdict::Parked { letter, forgotten } => {
-                return self.decide(subject, *letter, forgotten).await;
+            Verdict::Parked { letter, given_up } => {
+                let outcome = Outcome::Parked { letter, given_up };
+                return self.decide(subject, outcome).await;
             }
             Verdict::Written(write) => {
                 self.tally.ended(Counted::Written, self.age());
@@ -103,25 +109,39 @@ impl Handling<'_> {
             "{what}"
         );
         let now = self.invocation.clock.now();
-        self.tell(|| subject.published(&write, now)).await
+        let told = self.tell(|| subject.published(&write, now)).await;
+        if told.is_err() {
+            // Whatever becomes of Protime or the transformer meanwhile, only the result is left to do.
+            let ended = self.ended(&subject, Outcome::Written(write), Stage::Settled);
+            self.keep(&ended, &self.token).await?;
+        }
+        told
     }
 
     /// Remembers the verdict, and does what is left to do.
-    async fn decide(
-        &self,
-        subject: Subject,
-        letter: DeadLetter,
-        forgotten: Option<Forgotten>,
-    ) -> Result<(), Deferral> {
-        let ended = Ended {
-            token: self.token.clone(),
-            letter,
-            subject: subject.kept(),
-            forgotten,
-            stage: Stage::Decided,
-        };
-        self.keep(&ended, &self.token).await?;
+    async fn decide(&self, subject: Subject, outcome: Outcome) -> Result<(), Deferral> {
+        let ended = self.ended(&subject, outcome, Stage::Decided);
+        match self.keep(&ended, &self.token).await {
+            // SQS would lose what is parked neither now nor remembered.
+            Err(deferral) if deferral.kind == Kind::State && self.is_last() => {
+                tracing::error!(
+                    messageId = self.delivery.id,
+                    error = deferral.because,
+                    "parked without being remembered"
+                );
+            }
+            kept => kept?,
+        }
         self.finish(ended, Some(subject)).await
+    }
+
+    fn ended(&self, subject: &Subject, outcome: Outcome, stage: Stage) -> Ended {
+        Ended {
+            token: self.token.clone(),
+            subject: subject.kept(),
+            outcome,
+            stage,
+        }
     }
 
     /// Goes on where an earlier delivery has stopped.
@@ -136,44 +156,47 @@ impl Handling<'_> {
 
     async fn finish(&self, mut ended: Ended, whole: Option<Subject>) -> Result<(), Deferral> {
         if ended.stage == Stage::Decided {
-            self.park(&ended).await?;
-            ended.stage = Stage::Parked;
+            self.settle(&ended).await?;
+            ended.stage = Stage::Settled;
             if self.publisher.results.is_some() {
-                self.keep(&ended, &self.token).await?;
+                self.keep_if_possible(&ended).await;
             }
         }
         let subject = whole.as_ref().unwrap_or(&ended.subject);
         let now = self.invocation.clock.now();
-        self.tell(|| subject.rejected(&ended.letter, now)).await?;
+        let result = || match &ended.outcome {
+            Outcome::Written(write) => subject.published(write, now),
+            Outcome::Parked { letter, .. } => subject.rejected(letter, now),
+        };
+        self.tell(result).await?;
         ended.stage = Stage::Finished;
-        // If that fails, a delivery that SQS repeats tells its result again, with the same id.
-        self.keep(&ended, &self.token).await
+        self.keep_if_possible(&ended).await;
+        Ok(())
     }
 
-    async fn park(&self, ended: &Ended) -> Result<(), Deferral> {
-        if let Some(Forgotten { id, owner }) = &ended.forgotten {
-            let forgotten = self.publisher.store.forget(id, owner.as_deref()).await;
-            forgotten.map_err(|error| Deferral::new(Kind::State, error.to_string()))?;
+    /// Gives the write up and parks the message.
+    async fn settle(&self, ended: &Ended) -> Result<(), Deferral> {
+        let Outcome::Parked { letter, given_up } = &ended.outcome else {
+            return Ok(());
+        };
+        if let Some(given_up) = given_up {
+            let (store, now) = (&self.publisher.store, self.invocation.clock.now());
+            let done = store.give_up(self.delivery.id, given_up, now).await;
+            done.map_err(|error| Deferral::new(Kind::State, error.to_string()))?;
         }
-        let letter = &ended.letter;
         let parked = letter.to_message(self.delivery, &ended.subject.idempotency_key);
-        let sent = self
-            .publisher
-            .dead_letters
-            .send(parked, self.invocation.deadline);
-        sent.await.map_err(|error| {
+        let deadline = self.invocation.deadline;
+        let sent = self.publisher.dead_letters.send(parked, deadline).await;
+        sent.map_err(|error| {
             Deferral::new(Kind::DeadLetterQueue, format!("parking failed: {error}"))
         })?;
-        let reason = letter.reason.as_str();
+        let (reason, answer) = (letter.reason.as_str(), letter.answer.as_ref());
         // The explanation may quote the message, so it is on the parked message and not in the log.
         tracing::warn!(
             messageId = self.delivery.id,
             reason,
-            status = letter.answer.as_ref().map(|answer| answer.status),
-            code = letter
-                .answer
-                .as_ref()
-                .and_then(|answer| answer.code.as_deref()),
+            status = answer.map(|answer| answer.status),
+            code = answer.and_then(|answer| answer.code.as_deref()),
             "parked"
         );
         self.tally.ended(Counted::Parked(reason), self.age());
@@ -181,15 +204,24 @@ impl Handling<'_> {
     }
 
     async fn keep(&self, ended: &Ended, seen: &str) -> Result<(), Deferral> {
-        let now = self.invocation.clock.now();
-        let store = &self.publisher.store;
-        match store.keep_ended(self.delivery.id, ended, seen, now).await {
+        let (store, clock) = (&self.publisher.store, &self.invocation.clock);
+        let id = self.delivery.id;
+        let keep = || store.keep_ended(id, ended, seen, clock.now());
+        match self.invocation.retry(keep).await {
             Ok(true) => Ok(()),
             Ok(false) => {
                 let because = "another invocation ends this message";
                 Err(Deferral::new(Kind::Elsewhere, because))
             }
             Err(error) => Err(Deferral::new(Kind::State, error.to_string())),
+        }
+    }
+
+    /// Where that fails, a delivery that SQS repeats does again what was done: it parks or tells with the same ids.
+    async fn keep_if_possible(&self, ended: &Ended) {
+        if let Err(deferral) = self.keep(ended, &self.token).await {
+            let (id, because) = (self.delivery.id, deferral.because);
+            tracing::warn!(messageId = id, because, "not remembered");
         }
     }
 

@@ -6,19 +6,22 @@ use std::time::Duration;
 use connector::aws::credentials::CredentialsError;
 use connector::transformer::RunError;
 use jiff::SignedDuration;
+use protime::RequestError;
 
 use crate::attempt::Attempt;
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::ending::{Handling, Verdict};
 use crate::idempotency_store::{LONGEST_ID, StoreError};
 use crate::message_record::MessageRecord;
-use crate::outgoing::OutgoingConnection;
 use crate::payload::PayloadHash;
-use crate::publish_request::{InvalidRequest, PublishRequest};
 use crate::results::Subject;
 use crate::write_record::{Claimant, MOST_CRASHES};
 use crate::{Deferral, Kind, deferral};
+use connector::contract::outgoing::OutgoingConnection;
+use connector::contract::publish_request::{InvalidRequest, PublishRequest};
 
+/// In characters.
+const LONGEST_ENTITY: usize = 200;
 /// While Protime is out, a message waits no longer than the circuit breaker does for its first deliveries; after that
 /// longer and longer, so that an outage of days does not use up the queue's `maxReceiveCount`.
 const PAUSED_DELIVERIES: u32 = 20;
@@ -26,9 +29,13 @@ const PAUSED_DELIVERIES: u32 = 20;
 impl Handling<'_> {
     /// Handles the delivery. An error tells why it has to come again.
     pub(crate) async fn handle(&self) -> Result<(), Deferral> {
+        let key = self.delivery.idempotency_key();
+        // So long a key is of no use to anybody, and would fit nowhere.
+        let key = Some(key).filter(|key| key.len() <= LONGEST_ID);
+        let key = key.unwrap_or_else(|| self.delivery.id.to_owned());
         let mut subject = Subject {
-            id: self.delivery.idempotency_key(),
-            idempotency_key: self.delivery.idempotency_key(),
+            id: key.clone(),
+            idempotency_key: key,
             ..Subject::default()
         };
         if !self.invocation.has_time() {
@@ -103,8 +110,10 @@ impl Handling<'_> {
         self.check_client(&request, outgoing)?;
         let found = self.publisher.clients.get(&request.client).await;
         let client = found.map_err(|error| without_client(outgoing, &error))?;
-        let settings = client.settings().await;
-        let resolved = request.resolve(&settings.scopes)?;
+        let settings = client.settings();
+        let resolved = request
+            .resolve(&settings.scopes)
+            .map_err(|error| not_sendable(outgoing, error))?;
         for warning in &resolved.warnings {
             tracing::warn!(messageId = self.delivery.id, "{warning}");
         }
@@ -124,6 +133,7 @@ impl Handling<'_> {
             id: &id,
             claimant: Claimant {
                 message_id: self.delivery.id,
+                sent: self.delivery.sent().unwrap_or(now),
                 token: &self.token,
                 payload: &payload,
             },
@@ -139,7 +149,8 @@ impl Handling<'_> {
         let key = key.unwrap_or_else(|| self.delivery.idempotency_key());
         let id = request.record_id(&key);
         subject.method = Some(request.method.as_str().to_owned());
-        subject.entity = Some(request.entity.clone());
+        // What no entity is called is explained in a few words.
+        subject.entity = Some(request.entity.chars().take(LONGEST_ENTITY).collect());
         subject.correlation.clone_from(&request.correlation);
         if id.len() > LONGEST_ID {
             let longest = LONGEST_ID - (id.len() - key.len());
@@ -162,7 +173,7 @@ impl Handling<'_> {
             return Ok(());
         }
         let message = format!(
-            "field `client`: `{}` does not begin with `{prefix}`, as all secrets do that the publisher may read",
+            "field `client`: does not begin with `{prefix}`, as all secrets do that the publisher may read: `{}`",
             request.client
         );
         Err(mistake(outgoing, message))
@@ -204,6 +215,16 @@ impl From<InvalidRequest> for Verdict {
             }
             _ => DeadLetter::new(Reason::Invalid, message).into(),
         }
+    }
+}
+
+/// A scope that the secret lacks is the operator's to add, where it is the operator who chose the entity.
+fn not_sendable(outgoing: &OutgoingConnection, error: InvalidRequest) -> Verdict {
+    match error {
+        InvalidRequest::Request(RequestError::Scope { .. }) if outgoing.entity.is_some() => {
+            Deferral::new(Kind::Credentials, error.to_string()).into()
+        }
+        error => error.into(),
     }
 }
 

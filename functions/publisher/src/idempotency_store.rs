@@ -11,8 +11,8 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditi
 use connector::store::item::{Item, number, refused_item, string_of, text};
 use jiff::{SignedDuration, Timestamp};
 
-use crate::message_record::{Ended, MessageRecord};
-use crate::write_record::{Begun, Claimant, DoneWrite, Waiting, WriteRecord};
+use crate::message_record::{Ended, GivenUp, MessageRecord};
+use crate::write_record::{Begun, Claimant, DoneWrite, ParkedWrite, Waiting, WriteRecord};
 
 /// A write that is done is remembered for 30 days.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -65,11 +65,14 @@ impl IdempotencyStore {
             let record = known.begun(claimant, waiting.clone(), until);
             let mut update = self.put(id, &record, now);
             update = match (&known.owner, known.exists) {
+                // The attempt that was seen may have ended since.
                 (Some(owner), _) => update
-                    .condition_expression("#owner = :seen")
+                    .condition_expression("#owner = :seen AND attribute_not_exists(#done)")
                     .expression_attribute_values(":seen", text(owner)),
                 // Earlier releases named no owner.
-                (None, true) => update.condition_expression("attribute_not_exists(#owner)"),
+                (None, true) => update.condition_expression(
+                    "attribute_not_exists(#owner) AND attribute_not_exists(#done)",
+                ),
                 (None, false) => update.condition_expression("attribute_not_exists(id)"),
             };
             match update.send().await {
@@ -112,7 +115,7 @@ impl IdempotencyStore {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         if waiting.is_nothing() {
-            return self.forget(id, Some(claimant.token)).await;
+            return self.forget(id, claimant.token).await;
         }
         let payload = &claimant.payload.canonical;
         let record = WriteRecord {
@@ -146,24 +149,17 @@ impl IdempotencyStore {
         Ok(())
     }
 
-    /// Forgets a write whose record `owner` has, so that what comes under its key again is a new write.
-    pub(crate) async fn forget(&self, id: &str, owner: Option<&str>) -> Result<(), StoreError> {
+    /// Leaves nothing behind of a write that was certainly not made.
+    async fn forget(&self, id: &str, owner: &str) -> Result<(), StoreError> {
         let delete = self
             .dynamodb
             .delete_item()
             .table_name(&self.table)
             .key("id", text(id))
-            .expression_attribute_names("#owner", "owner");
-        let delete = match owner {
-            Some(owner) => delete
-                .condition_expression("#owner = :owner")
-                .expression_attribute_values(":owner", text(owner)),
-            None => delete
-                .condition_expression(
-                    "attribute_not_exists(#owner) AND attribute_not_exists(#done)",
-                )
-                .expression_attribute_names("#done", "done"),
-        };
+            .condition_expression("#owner = :owner AND attribute_not_exists(#done)")
+            .expression_attribute_names("#owner", "owner")
+            .expression_attribute_names("#done", "done")
+            .expression_attribute_values(":owner", text(owner));
         match delete.send().await {
             Ok(_) => Ok(()),
             // It is forgotten, or another attempt has it.
@@ -175,6 +171,40 @@ impl IdempotencyStore {
             {
                 Ok(())
             }
+            Err(error) => Err(self.unusable(&error)),
+        }
+    }
+
+    /// Gives up a write whose record is still that of `given_up`'s owner. What comes under its key again is a new write.
+    pub(crate) async fn give_up(
+        &self,
+        message_id: &str,
+        given_up: &GivenUp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let record = WriteRecord {
+            exists: true,
+            owner: given_up.owner.clone(),
+            message: Some(message_id.to_owned()),
+            parked: Some(ParkedWrite {
+                at: now,
+                is_refused: given_up.is_refused,
+            }),
+            ..WriteRecord::default()
+        };
+        let update = self.put(&given_up.id, &record, now);
+        let update = match &given_up.owner {
+            Some(_) => {
+                update.condition_expression("#owner = :owner AND attribute_not_exists(#done)")
+            }
+            None => update.condition_expression(
+                "attribute_not_exists(#owner) AND attribute_not_exists(#done)",
+            ),
+        };
+        match update.send().await {
+            Ok(_) => Ok(()),
+            // Another attempt has it.
+            Err(error) if refused_item(&error).is_some() => Ok(()),
             Err(error) => Err(self.unusable(&error)),
         }
     }

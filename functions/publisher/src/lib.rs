@@ -22,9 +22,7 @@ mod idempotency_store;
 mod invocation;
 mod look_up;
 mod message_record;
-mod outgoing;
 mod payload;
-mod publish_request;
 mod report;
 mod results;
 mod write_record;
@@ -36,7 +34,8 @@ use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent};
 use connector::aws::credentials::HttpClients;
-use connector::aws::queue::Queue;
+use connector::aws::queue::{Queue, is_fifo};
+use connector::contract::outgoing::{OutgoingConnection, OutgoingError};
 use connector::metrics::Metrics;
 use futures_util::StreamExt;
 
@@ -51,8 +50,6 @@ pub use dead_letter::{Answer, DeadLetter, Reason};
 pub use deferral::Kind;
 pub use idempotency_store::{IdempotencyStore, StoreError};
 pub use invocation::Invocation;
-pub use outgoing::{OutgoingConnection, OutgoingError};
-pub use publish_request::{InvalidRequest, PublishRequest};
 pub use write_record::DoneWrite;
 
 /// As many messages as an event of the publish queue holds.
@@ -118,7 +115,8 @@ impl Publisher {
         let tally = Tally::default();
         let publish = |group| self.publish_group(group, invocation, &tally);
         // One that comes so often may be what ends the function: each of these is alone when it is handled.
-        let (counted, others): (Vec<_>, Vec<_>) = groups(deliveries)
+        let (counted, others): (Vec<_>, Vec<_>) = self
+            .groups(deliveries)
             .into_iter()
             .partition(|group| group.iter().any(Delivery::is_counted));
         let others = futures_util::stream::iter(others)
@@ -183,21 +181,22 @@ impl Publisher {
             );
         }
     }
-}
 
-/// Messages of one FIFO group together, in their order; others each for itself.
-fn groups(deliveries: Vec<Delivery<'_>>) -> Vec<Vec<Delivery<'_>>> {
-    let mut groups: Vec<Vec<Delivery<'_>>> = Vec::new();
-    let mut group_of: HashMap<&str, usize> = HashMap::new();
-    for delivery in deliveries {
-        let new = groups.len();
-        let place = delivery
-            .group()
-            .map_or(new, |group| *group_of.entry(group).or_insert(new));
-        if place == new {
-            groups.push(Vec::new());
+    /// Messages of one group of a FIFO queue together, in their order; others each for itself, also where producers name
+    /// groups for fairness.
+    fn groups<'a>(&self, deliveries: Vec<Delivery<'a>>) -> Vec<Vec<Delivery<'a>>> {
+        let is_fifo = is_fifo(&self.publish_queue);
+        let mut groups: Vec<Vec<Delivery<'_>>> = Vec::new();
+        let mut group_of: HashMap<&str, usize> = HashMap::new();
+        for delivery in deliveries {
+            let new = groups.len();
+            let group = delivery.group().filter(|_| is_fifo);
+            let place = group.map_or(new, |group| *group_of.entry(group).or_insert(new));
+            if place == new {
+                groups.push(Vec::new());
+            }
+            groups[place].push(delivery);
         }
-        groups[place].push(delivery);
+        groups
     }
-    groups
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::comparison::{Likeness, day_of, likeness, whole};
+use crate::decision::look_up_may_pass;
 
 /// Why nothing can be looked up.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub(crate) struct Progress {
     person: Option<i64>,
     /// Where the next page is.
     next: String,
+    /// What finds links that repeat.
+    trail: Trail,
     found: Found,
 }
 
@@ -127,21 +130,23 @@ impl Search<'_> {
             Some(progress) => self.client.pages_from(
                 &progress.next,
                 Shape::List,
-                Trail::default(),
+                progress.trail,
                 self.deadline,
             )?,
             None => self.client.pages(&request, self.deadline),
         };
         let mut is_new = false;
         while let Some(next) = pages.position().map(ToString::to_string) {
+            let trail = pages.trail();
             let page = match pages.next().await {
                 Ok(page) => page,
                 // The pages that were read need not be read again.
-                Err(_) if is_new => {
+                Err(error) if is_new && look_up_may_pass(&error) => {
                     return Ok(LookedUp::Unfinished(Progress {
                         began,
                         person: wanted.person.id(),
                         next,
+                        trail,
                         found,
                     }));
                 }
@@ -149,8 +154,11 @@ impl Search<'_> {
             };
             is_new = true;
             for record in page.iter().flat_map(protime::Page::records) {
-                let record = serde_json::from_str(record).unwrap_or_default();
-                wanted.sort(&record, &mut found);
+                match serde_json::from_str(record) {
+                    Ok(record) => wanted.sort(&record, &mut found),
+                    // What cannot be read could be it.
+                    Err(_) => found.has_similar = true,
+                }
             }
         }
         Ok(LookedUp::Finished { found, began })
@@ -180,7 +188,7 @@ impl Search<'_> {
         let page = match pages.next().await {
             Ok(page) => page,
             // Not everybody may read people; the records carry the reference as well.
-            Err(error) if !crate::decision::look_up_may_pass(&error) => None,
+            Err(error) if matches!(error.status(), Some(400 | 401 | 403)) => None,
             Err(error) => return Err(error.into()),
         };
         let record = page.and_then(|page| {
@@ -200,11 +208,14 @@ impl Person<'_> {
         }
     }
 
-    fn is(&self, record: &Value) -> bool {
+    /// None: the record does not say whose it is.
+    fn is(&self, record: &Value) -> Option<bool> {
+        let person = &record["person"];
         match self {
-            Self::Id(id) => whole(&record["person"]["id"]) == Some(*id),
+            Self::Id(id) => whole(&person["id"]).map(|there| there == *id),
             Self::Reference { name, value } => {
-                record["person"]["externalReferences"][*name].as_str() == Some(value)
+                let there = person["externalReferences"][*name].as_str();
+                there.map(|there| there == *value)
             }
         }
     }
@@ -236,16 +247,21 @@ impl Wanted<'_> {
     }
 
     fn sort(&self, record: &Value, found: &mut Found) {
-        if !self.person.is(record) {
-            return;
-        }
-        match likeness(&self.payload, record, self.rule) {
-            Likeness::Other => {}
-            Likeness::Similar => found.has_similar = true,
-            Likeness::Equal => found.equal.push(match &record["id"] {
-                Value::String(id) => id.clone(),
-                id => id.to_string(),
-            }),
+        match (
+            self.person.is(record),
+            likeness(&self.payload, record, self.rule),
+        ) {
+            (Some(false), _) | (_, Likeness::Other) => {}
+            (None, _) | (_, Likeness::Similar) => found.has_similar = true,
+            (Some(true), Likeness::Equal) => {
+                let id = match &record["id"] {
+                    Value::String(id) => id.clone(),
+                    id => id.to_string(),
+                };
+                if !found.equal.contains(&id) {
+                    found.equal.push(id);
+                }
+            }
         }
     }
 }
@@ -267,7 +283,7 @@ pub(crate) async fn is_gone(
     };
     match client.pages(&request, deadline).next().await {
         Ok(_) => Some(false),
-        Err(error) if crate::decision::look_up_may_pass(&error) => None,
+        Err(error) if look_up_may_pass(&error) => None,
         Err(error) => Some(error.status() == Some(404)),
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::DeadLetter;
 use crate::results::Subject;
+use crate::write_record::DoneWrite;
 
 /// A message, as far as it is remembered. The ordinary one is not.
 #[derive(Debug, Default)]
@@ -15,25 +16,37 @@ pub(crate) struct MessageRecord {
     pub(crate) ended: Option<Ended>,
 }
 
-/// A message that is parked, or about to be.
+/// A message that has ended, and has something left to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Ended {
     /// Of the attempt that has it.
     pub(crate) token: String,
-    pub(crate) letter: DeadLetter,
     pub(crate) subject: Subject,
-    /// The record of the write, which is forgotten; none if it stays.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) forgotten: Option<Forgotten>,
+    pub(crate) outcome: Outcome,
     pub(crate) stage: Stage,
 }
 
-/// A record of a write that is of no use any more.
+/// How a message ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Outcome {
+    Written(DoneWrite),
+    Parked {
+        letter: Box<DeadLetter>,
+        /// None if its record stays as it is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        given_up: Option<GivenUp>,
+    },
+}
+
+/// A record of a write that is given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Forgotten {
+pub(crate) struct GivenUp {
     pub(crate) id: String,
     /// The token of the attempt that had it; those of earlier releases had none.
     pub(crate) owner: Option<String>,
+    /// Whether Protime certainly has not written.
+    pub(crate) is_refused: bool,
 }
 
 /// How far the end has come.
@@ -42,8 +55,8 @@ pub(crate) struct Forgotten {
 pub(crate) enum Stage {
     /// The verdict is known.
     Decided,
-    /// The message is in the dead-letter queue.
-    Parked,
+    /// The write is done, or the message is in the dead-letter queue.
+    Settled,
     /// Whoever wants the result has it.
     Finished,
 }

@@ -3,6 +3,7 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 use connector::store::item::{Item, count_of, number_of, string_of, time_of};
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use crate::look_up::Progress;
 use crate::payload::PayloadHash;
@@ -29,6 +30,16 @@ pub(crate) struct WriteRecord {
     pub(crate) waiting: Waiting,
     /// Attempts so far that ended without a verdict, the present one included.
     pub(crate) attempts: u64,
+    /// How and when the message was parked.
+    pub(crate) parked: Option<ParkedWrite>,
+}
+
+/// A write that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ParkedWrite {
+    pub(crate) at: Timestamp,
+    /// Whether Protime certainly has not written.
+    pub(crate) is_refused: bool,
 }
 
 /// What an attempt leaves to the next one.
@@ -50,7 +61,7 @@ impl Waiting {
 }
 
 /// How a write was done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DoneWrite {
     /// Protime's status.
     pub status: u16,
@@ -63,6 +74,8 @@ pub struct DoneWrite {
 pub(crate) struct Claimant<'a> {
     /// Of the message.
     pub(crate) message_id: &'a str,
+    /// When it was sent.
+    pub(crate) sent: Timestamp,
     /// Which no other attempt has.
     pub(crate) token: &'a str,
     pub(crate) payload: &'a PayloadHash,
@@ -83,6 +96,10 @@ pub(crate) enum Begun {
     ChangedPayload(Option<String>),
     /// Several attempts ended without a verdict. With the record's owner.
     Crashed(Option<String>),
+    /// This message is parked, or about to be.
+    ParkedItself,
+    /// A message under the same key was parked after this one was sent, since it is not known whether Protime has written.
+    ParkedTwin,
 }
 
 impl WriteRecord {
@@ -107,6 +124,10 @@ impl WriteRecord {
                 look_up: look_up.and_then(|json| serde_json::from_str(json).ok()),
             },
             attempts: count_of(item, "attempts"),
+            parked: time_of(item, "parked").map(|at| ParkedWrite {
+                at,
+                is_refused: count_of(item, "refused") > 0,
+            }),
         }
     }
 
@@ -130,6 +151,16 @@ impl WriteRecord {
         }
         if let Some(until) = self.lease_until.filter(|until| *until >= now) {
             return Begun::Elsewhere(until);
+        }
+        if let Some(parked) = &self.parked {
+            // What is sent back, or sent anew, is a new write; what was in the queue all the time is not.
+            return if is_same_message {
+                Begun::ParkedItself
+            } else if parked.is_refused || claimant.sent >= parked.at {
+                Begun::Attempt(Waiting::default())
+            } else {
+                Begun::ParkedTwin
+            };
         }
         let waiting = Waiting {
             // A lease that nobody gave back belonged to an attempt that died, perhaps after it had written.
@@ -165,7 +196,12 @@ impl WriteRecord {
             payload: Some(claimant.payload.canonical.clone()),
             message: Some(claimant.message_id.to_owned()),
             waiting,
-            attempts: self.attempts + 1,
+            attempts: if self.parked.is_some() {
+                1
+            } else {
+                self.attempts + 1
+            },
+            parked: None,
         }
     }
 
@@ -201,6 +237,13 @@ impl WriteRecord {
                 "attempts",
                 (self.attempts > 0).then(|| count(self.attempts)),
             ),
+            ("parked", self.parked.as_ref().map(|parked| time(parked.at))),
+            (
+                "refused",
+                self.parked
+                    .as_ref()
+                    .map(|parked| number(parked.is_refused.into())),
+            ),
             // Of earlier releases.
             ("attempted", None),
         ];
@@ -232,6 +275,7 @@ mod tests {
     fn claimant<'a>(message_id: &'a str, payload: &'a PayloadHash) -> Claimant<'a> {
         Claimant {
             message_id,
+            sent: NOW,
             token: "mine",
             payload,
         }
@@ -303,6 +347,33 @@ mod tests {
             "a transformer was edited after the write"
         );
         assert_eq!(record.begin(&other_message, NOW), Begun::OtherPayload);
+    }
+
+    #[test]
+    fn what_is_sent_after_a_message_was_parked_is_a_new_write() {
+        let payload = payload("1");
+        let mut record = WriteRecord {
+            lease_until: None,
+            parked: Some(ParkedWrite {
+                at: NOW + 1.second(),
+                is_refused: false,
+            }),
+            ..underway(&payload)
+        };
+        let begin = |record: &WriteRecord, message, sent| {
+            let claimant = Claimant {
+                sent,
+                ..claimant(message, &payload)
+            };
+            record.begin(&claimant, NOW + 1.minute())
+        };
+        assert_eq!(begin(&record, "m", NOW), Begun::ParkedItself);
+        assert_eq!(begin(&record, "n", NOW), Begun::ParkedTwin);
+        let anew = Begun::Attempt(Waiting::default());
+        assert_eq!(begin(&record, "n", NOW + 1.second()), anew);
+        record.parked.as_mut().unwrap().is_refused = true;
+        assert_eq!(begin(&record, "n", NOW), anew);
+        assert_eq!(begin(&record, "m", NOW), Begun::ParkedItself);
     }
 
     #[test]

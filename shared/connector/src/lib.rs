@@ -1,6 +1,7 @@
 //! What the functions of the Protime connector share, in three rooms and a few things beside them.
 //!
-//! - [`contract`]: what users write and read. An incoming connection becomes pages, which are `CloudEvents`.
+//! - [`contract`]: what users write and read. An incoming connection becomes pages, which are `CloudEvents`; a publish
+//!   request, completed by an outgoing connection, becomes a write.
 //! - [`store`]: what is kept in `DynamoDB`, and who may write it.
 //! - [`aws`]: HTTP clients from Secrets Manager, and queues.
 //!

@@ -68,12 +68,14 @@ pub struct Client {
     source: Box<dyn SettingsSource>,
     base_uri: Url,
     memory: Memory,
+    /// Those in use, which can be read while somebody logs in.
+    settings: std::sync::Mutex<Arc<Settings>>,
     login: Mutex<Login>,
     hold: std::sync::Mutex<Option<Hold>>,
 }
 
+#[derive(Default)]
 struct Login {
-    settings: Arc<Settings>,
     token: Option<Arc<Token>>,
     /// When a token was refused that was fetched since another was refused.
     refused_anew: Option<Instant>,
@@ -107,11 +109,6 @@ impl Client {
     /// A client for these settings, which `source` can read again.
     pub fn new(http: reqwest::Client, settings: Settings, source: Box<dyn SettingsSource>) -> Self {
         let base_uri = settings.base_uri.clone();
-        let login = Mutex::new(Login {
-            settings: Arc::new(settings),
-            token: None,
-            refused_anew: None,
-        });
         Self {
             http,
             observer: None,
@@ -119,7 +116,8 @@ impl Client {
             source,
             base_uri,
             memory: Memory::new(LARGEST_ANSWER),
-            login,
+            settings: std::sync::Mutex::new(Arc::new(settings)),
+            login: Mutex::default(),
             hold: std::sync::Mutex::default(),
         }
     }
@@ -150,8 +148,12 @@ impl Client {
     }
 
     /// The settings in use.
-    pub async fn settings(&self) -> Arc<Settings> {
-        self.login.lock().await.settings.clone()
+    pub fn settings(&self) -> Arc<Settings> {
+        self.in_use().clone()
+    }
+
+    fn in_use(&self) -> std::sync::MutexGuard<'_, Arc<Settings>> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The pages of a read, one response each.
@@ -356,7 +358,7 @@ impl Client {
         if answer.status != 401 {
             return Ok(answer);
         }
-        if self.is_refused_anew().await {
+        if self.is_refused_anew(&grant.token).await {
             return Ok(answer);
         }
         let newer = self.grant(Some(&grant.token), deadline).await?;
@@ -366,10 +368,17 @@ impl Client {
         Ok(answer)
     }
 
-    /// Whether a new token was refused a short time ago, so that another one would be as well.
-    async fn is_refused_anew(&self) -> bool {
-        let refused = self.login.lock().await.refused_anew;
-        refused.is_some_and(|refused| refused.elapsed() < REFUSAL_REMEMBERED)
+    /// Whether this token is the newest and others were refused a short time ago, so that another one would be as well.
+    async fn is_refused_anew(&self, refused: &Arc<Token>) -> bool {
+        let login = self.login.lock().await;
+        let is_newest = login
+            .token
+            .as_ref()
+            .is_some_and(|token| Arc::ptr_eq(token, refused));
+        let is_remembered = login
+            .refused_anew
+            .is_some_and(|refused| refused.elapsed() < REFUSAL_REMEMBERED);
+        is_newest && is_remembered
     }
 
     async fn send(
@@ -427,12 +436,13 @@ impl Client {
             && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token))
         {
             return Ok(Grant {
-                settings: login.settings.clone(),
+                settings: self.settings(),
                 token: token.clone(),
             });
         }
         login.token = None;
-        let token = match self.token(&login.settings, deadline).await {
+        let present = self.settings();
+        let token = match self.token(&present, deadline).await {
             Err(rejected @ Error::ClientRejected { .. }) => {
                 let settings = self
                     .source
@@ -442,19 +452,20 @@ impl Client {
                 if settings.base_uri != self.base_uri {
                     return Err(Error::BaseUriChanged);
                 }
-                if settings == *login.settings {
+                if settings == *present {
                     return Err(rejected);
                 }
                 tracing::info!("the client was rejected; trying its settings as they are now");
-                login.settings = Arc::new(settings);
-                self.token(&login.settings, deadline).await?
+                let settings = Arc::new(settings);
+                self.in_use().clone_from(&settings);
+                self.token(&settings, deadline).await?
             }
             other => other?,
         };
         let token = Arc::new(token);
         login.token = Some(token.clone());
         Ok(Grant {
-            settings: login.settings.clone(),
+            settings: self.settings(),
             token,
         })
     }

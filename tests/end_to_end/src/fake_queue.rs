@@ -13,11 +13,10 @@ use axum::{Json, Router};
 use connector::aws::credentials::HttpClients;
 use connector::aws::queue::Queue;
 use connector::clock::Clock;
+use connector::contract::outgoing::OutgoingConnection;
 use connector::metrics::Metrics;
 use jiff::{SignedDuration, Timestamp};
-use publisher::{
-    CircuitBreaker, IdempotencyStore, Invocation, OutgoingConnection, Publisher, Rules,
-};
+use publisher::{CircuitBreaker, IdempotencyStore, Invocation, Publisher, Rules};
 use serde_json::{Value, json};
 use simulator::Options;
 
@@ -154,6 +153,9 @@ impl FakeQueue {
 
     /// Puts any text on the queue, with message attributes as Lambda shows them.
     pub fn send_text(&mut self, body: &str, group: Option<&str>, attributes: Value) -> String {
+        if group.is_some() && !self.publisher.publish_queue.ends_with("fifo") {
+            self.publisher.publish_queue += ".fifo";
+        }
         self.sent += 1;
         let id = format!("{}-{}", self.tenant.incoming(), self.sent);
         let waiting = Waiting {

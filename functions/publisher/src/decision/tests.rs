@@ -207,6 +207,9 @@ fn a_look_up_that_is_refused_ends_and_its_own_limit_is_no_outage() {
     for status in [400, 401, 403, 404, 414] {
         assert!(!look_up_may_pass(&refusal(status)), "{status}");
     }
+    for status in [408, 409, 425] {
+        assert!(look_up_may_pass(&refusal(status)), "{status}");
+    }
     for status in [429, 500, 503] {
         assert!(look_up_may_pass(&refusal(status)), "{status}");
         assert!(!is_own_limit(&refusal(status)));

@@ -55,7 +55,7 @@ impl Run<'_> {
     /// Begins the load that takes the place of an expired delta.
     pub(super) async fn load_anew(&mut self, client: &Client) -> Result<(), Error> {
         tracing::warn!("the delta has expired; everything is loaded anew");
-        let settings = client.settings().await;
+        let settings = client.settings();
         let initial = plan::initial(
             self.connection,
             &settings,

@@ -181,7 +181,7 @@ impl Run<'_> {
             return Ok(());
         };
         let now = self.invocation.clock.now();
-        let key = plan::delta_key(self.connection, &*client.settings().await);
+        let key = plan::delta_key(self.connection, &client.settings());
         let table = &self.subscriber.state;
         table
             .renew_delta(&key, &self.connection.incoming, now)

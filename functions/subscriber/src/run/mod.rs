@@ -77,10 +77,7 @@ impl<'a> Run<'a> {
                 self.fail(error).await;
             }
             if matches!(error, Error::Protime(protime::Error::BaseUriChanged)) {
-                self.subscriber
-                    .clients
-                    .forget(&self.connection.client)
-                    .await;
+                self.subscriber.clients.forget(&self.connection.client);
             }
         }
         result
@@ -164,7 +161,7 @@ impl<'a> Run<'a> {
 
     /// Works out what to ask Protime for, and remembers it before anything is sent.
     async fn plan(&mut self, client: &Client) -> Result<(), Error> {
-        let settings = client.settings().await;
+        let settings = client.settings();
         let now = self.invocation.clock.now();
         let table = &self.subscriber.state;
         let planned = plan::plan(self.connection, &settings, &mut self.state, table, now).await?;
@@ -220,7 +217,7 @@ impl<'a> Run<'a> {
             return Ok(true);
         }
         let now = self.invocation.clock.now();
-        let settings = client.settings().await;
+        let settings = client.settings();
         let table = &self.subscriber.state;
         if plan::claim(self.connection, &settings, table, now, false).await? == DeltaClaim::Kept {
             return Ok(true);

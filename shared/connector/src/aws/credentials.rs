@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
@@ -73,7 +73,7 @@ pub struct HttpClients {
     http: reqwest::Client,
     observer: Observer,
     clock: Clock,
-    cached: Mutex<HashMap<String, Cached>>,
+    cached: std::sync::Mutex<HashMap<String, Arc<Mutex<Option<Cached>>>>>,
 }
 
 struct Cached {
@@ -97,40 +97,53 @@ impl HttpClients {
             http,
             observer,
             clock,
-            cached: Mutex::default(),
+            cached: std::sync::Mutex::default(),
         }
     }
 
-    /// The client of that secret.
+    /// The client of that secret. While one secret is slow to be read, the others are not waited for.
     pub async fn get(&self, name: &str) -> Result<Arc<Client>, CredentialsError> {
-        let mut cached = self.cached.lock().await;
-        let known = cached
-            .get(name)
-            .map(|known| (known.client.clone(), known.read));
-        if let Some((client, read)) = &known
-            && read.elapsed().is_ok_and(|age| age < MAX_AGE)
-        {
-            return Ok(client.clone());
-        }
         if !is_secret_name(name) {
             return Err(CredentialsError::InvalidName {
                 name: name.chars().take(100).collect(),
             });
         }
+        let slot = self.slots().entry(name.to_owned()).or_default().clone();
+        let mut slot = slot.lock().await;
+        let known = slot.as_ref();
+        if let Some(known) = known
+            && known.read.elapsed().is_ok_and(|age| age < MAX_AGE)
+        {
+            return Ok(known.client.clone());
+        }
+        let client = self.read(name, known.map(|known| &known.client)).await?;
+        *slot = Some(Cached {
+            client: client.clone(),
+            read: SystemTime::now(),
+        });
+        Ok(client)
+    }
+
+    /// Reads a secret; `known` is the client that it was so far.
+    async fn read(
+        &self,
+        name: &str,
+        known: Option<&Arc<Client>>,
+    ) -> Result<Arc<Client>, CredentialsError> {
         let source = Secret {
             service: self.service,
             secrets: self.secrets.clone(),
             name: name.to_owned(),
         };
-        let client = match (source.read().await, known) {
-            (Ok(settings), Some((client, _))) if *client.settings().await == settings => client,
+        match (source.read().await, known) {
+            (Ok(settings), Some(client)) if *client.settings() == settings => Ok(client.clone()),
             (Ok(settings), _) => {
                 let clock = self.clock.clone();
                 let client = Client::new(self.http.clone(), settings, Box::new(source))
                     .with_clock(Arc::new(move || clock.now()))
                     .observed_by(self.observer.clone())
                     .with_largest_answer(largest_answer());
-                Arc::new(client)
+                Ok(Arc::new(client))
             }
             (
                 Err(
@@ -138,26 +151,22 @@ impl HttpClients {
                         retryable: true, ..
                     },
                 ),
-                Some((client, _)),
+                Some(client),
             ) => {
                 tracing::warn!(%error, "using the secret as it was read before");
-                client
+                Ok(client.clone())
             }
-            (Err(error), _) => return Err(error),
-        };
-        cached.insert(
-            name.to_owned(),
-            Cached {
-                client: client.clone(),
-                read: SystemTime::now(),
-            },
-        );
-        Ok(client)
+            (Err(error), _) => Err(error),
+        }
     }
 
     /// Forgets a client, so that its secret is read again when it is next asked for.
-    pub async fn forget(&self, name: &str) {
-        self.cached.lock().await.remove(name);
+    pub fn forget(&self, name: &str) {
+        self.slots().remove(name);
+    }
+
+    fn slots(&self) -> MutexGuard<'_, HashMap<String, Arc<Mutex<Option<Cached>>>>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,5 +1,7 @@
 //! The AWS SDK over the HTTP client that also asks Protime: one TLS stack to link, to start and to trust.
 
+use std::time::Duration;
+
 use aws_config::environment::{
     EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
 };
@@ -11,18 +13,27 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::retry::ErrorKind;
+use aws_smithy_types::timeout::TimeoutConfig;
 use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
+
+/// More than a call of SQS takes that carries a MiB.
+const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// The configuration of all SDK clients, to be loaded.
 ///
 /// Region and credentials come from where Lambda puts them, the environment; looking elsewhere as well would take
-/// nearly as long as all else that a function does before its first event. The HTTP client's own time limits hold; the
-/// SDK's settings for them are not looked at.
+/// nearly as long as all else that a function does before its first event. A call that hangs is made again in time: the
+/// HTTP client's own limit is meant for Protime, and as long as an invocation of the publisher.
 pub fn config(http: reqwest::Client) -> aws_config::ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
+        .timeout_config(
+            TimeoutConfig::builder()
+                .operation_attempt_timeout(ATTEMPT)
+                .build(),
+        )
         .http_client(Http(http))
 }
 

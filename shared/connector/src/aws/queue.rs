@@ -264,9 +264,7 @@ impl Queue {
 
     /// Whether it keeps order: SQS demands that such a queue's name ends so, in lower case.
     pub fn is_fifo(&self) -> bool {
-        self.url
-            .rsplit_once('.')
-            .is_some_and(|(_, suffix)| suffix == "fifo")
+        is_fifo(&self.url)
     }
 
     /// An empty batch for this queue.
@@ -356,6 +354,12 @@ impl Queue {
             message: entry.message().unwrap_or_default().to_owned(),
         }
     }
+}
+
+/// Whether the queue at that URL keeps order.
+pub fn is_fifo(url: &str) -> bool {
+    url.rsplit_once('.')
+        .is_some_and(|(_, suffix)| suffix == "fifo")
 }
 
 enum Attempt {

@@ -1,4 +1,6 @@
-//! What users write and read: incoming connections and page messages.
+//! What users write and read: incoming connections and page messages, outgoing connections and publish requests.
 
 pub mod connection;
+pub mod outgoing;
 pub mod page_message;
+pub mod publish_request;

@@ -1,11 +1,11 @@
 //! Days pass on a moved clock, and each trouble ends in exactly the alarms that README's table names.
 
+use connector::contract::outgoing::OutgoingConnection;
 use end_to_end::account::Account;
 use end_to_end::fake_queue::FakeQueue;
 use end_to_end::inside::Inside;
 use jiff::SignedDuration;
 use protime::RefusalKind;
-use publisher::OutgoingConnection;
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 

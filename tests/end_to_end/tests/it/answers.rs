@@ -210,7 +210,7 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
         );
         let client = inside.get(&tenant.client).await.unwrap();
         let stored: Value = serde_json::from_str(&secret).unwrap();
-        assert_eq!(client.settings().await.client_id, stored["client_id"]);
+        assert_eq!(client.settings().client_id, stored["client_id"]);
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use connector::contract::outgoing::OutgoingConnection;
+use connector::contract::publish_request::PublishRequest;
 use end_to_end::fake_queue::FakeQueue;
 use end_to_end::inside::Inside;
 use end_to_end::variable;
 use jiff::{Timestamp, ToSpan};
-use publisher::{OutgoingConnection, PublishRequest};
 use serde_json::{Value, json};
 use simulator::Options;
 

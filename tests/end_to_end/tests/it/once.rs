@@ -310,7 +310,7 @@ async fn a_publisher_stopped_or_without_an_answer_at_any_request_writes_once() {
     for at in 1..=requests {
         for fault in [Broken::StopBefore, Broken::StopAfter, Broken::LoseAnswer] {
             let before = written(&queue);
-            queue.publisher.clients.forget(&queue.tenant.client).await;
+            queue.publisher.clients.forget(&queue.tenant.client);
             minutes += 1;
             queue.send(&clocking(minutes));
             disturb(&mut queue, at, fault).await;

@@ -157,11 +157,7 @@ async fn wherever_a_run_is_stopped_or_loses_an_answer_it_completes_without_anoth
     for at in 1..=requests {
         for fault in [Break::StopBefore, Break::StopAfter, Break::LoseAnswer] {
             let name = format!("c-{at}-{fault:?}");
-            inside
-                .subscriber
-                .clients
-                .forget(&inside.tenant.client)
-                .await;
+            inside.subscriber.clients.forget(&inside.tenant.client);
             throttle(&inside, WAIT);
             inside.fuse.arm_with(at, fault);
             let event = inside.event(&connection(&name));

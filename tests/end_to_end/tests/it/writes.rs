@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use connector::contract::outgoing::OutgoingConnection;
 use end_to_end::fake_queue::FakeQueue;
 use end_to_end::variable;
 use jiff::SignedDuration;
-use publisher::OutgoingConnection;
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 
@@ -183,6 +183,111 @@ async fn after_the_verdict_only_the_result_is_left() {
         .collect();
     let rejected = types.iter().filter(|kind| **kind == "protime.rejected.v1");
     assert_eq!((types.len(), rejected.count()), (5, 4), "{types:?}");
+}
+
+#[tokio::test]
+async fn what_is_parked_is_not_written_by_what_was_in_the_queue_with_it() {
+    let mut queue = queue().await;
+    // Delivered twice at once, and refused.
+    let mut refused = clocking(600);
+    refused["payload"]["person"] = json!({"id": 999});
+    queue.send(&refused);
+    let event = queue.delivery();
+    let (one, other) = (queue.publish(&event).await, queue.publish(&event).await);
+    assert!(one.is_empty() && !other.is_empty());
+    queue.end(&event, &other);
+    queue.drain().await;
+    assert_eq!(queue.statuses("POST"), [400], "sent once");
+    assert_eq!(queue.parked(), ["refused"]);
+    // Two messages under one key, and an answer that is lost: there is no look-up.
+    let mut twin = json!({"method": "POST", "entity": "activity-definitions", "idempotencyKey": "one",
+        "path": {"structureVersionId": "v", "level": 1}, "payload": {"name": {"default": "a"}}});
+    fault(&queue, "POST", 1, Action::DropAfter);
+    queue.send(&twin);
+    queue.send(&twin);
+    queue.drain().await;
+    assert_eq!(queue.statuses("POST"), [400, 0]);
+    assert_eq!(queue.parked()[1..], ["unknown-outcome"; 2]);
+    // Sent by somebody who has looked, it is a new write.
+    twin["payload"]["name"]["default"] = "b".into();
+    queue.pass(SignedDuration::from_secs(1));
+    queue.send(&twin);
+    queue.drain().await;
+    assert_eq!(queue.statuses("POST"), [400, 0, 201]);
+}
+
+#[tokio::test]
+async fn a_throttled_client_is_left_alone_though_others_of_its_calls_succeed() {
+    let mut queue = queue().await;
+    queue.tenant.protime.add_fault(Fault {
+        method: Some("POST".to_owned()),
+        body: "\"timeOfDayInMinutes\":600".to_owned(),
+        ..Fault::new("/clockings", 1, throttled(60))
+    });
+    fault(&queue, "POST", 9, Action::Delay { ms: 300 });
+    for minutes in 600..620 {
+        queue.send(&clocking(minutes));
+    }
+    queue.turn().await;
+    queue.turn().await;
+    assert_eq!(queue.statuses("POST").len(), 10, "the second batch waits");
+    queue.drain().await;
+    assert_eq!(written(&queue), 20);
+}
+
+#[tokio::test]
+async fn a_record_that_does_not_say_whose_it_is_could_be_it() {
+    let mut queue = queue().await;
+    fault(&queue, "POST", 1, Action::DropBefore);
+    queue.send(&clocking(600));
+    queue.turn().await;
+    let nameless = json!([{"id": 7, "person": {}, "date": today(), "timeOfDayInMinutes": 600, "kind": "InOut"}]);
+    fault(
+        &queue,
+        "GET",
+        1,
+        answer(
+            200,
+            "application/json",
+            &json!({"value": nameless}).to_string(),
+        ),
+    );
+    queue.drain().await;
+    assert_eq!(queue.statuses("POST"), [0]);
+    assert_eq!(queue.parked(), ["unknown-outcome"]);
+}
+
+#[tokio::test]
+async fn a_written_message_that_owes_its_result_never_expires_as_unwritten() {
+    let mut queue = queue().await;
+    queue.set_broken("results", true);
+    queue.send(&clocking(600));
+    queue.turn().await;
+    queue.publisher.outgoing = OutgoingConnection::from_json("{").map(Into::into);
+    queue.pass(SignedDuration::from_hours(13 * 24 + 1));
+    queue.set_broken("results", false);
+    queue.turn().await;
+    assert!(queue.is_empty() && queue.parked().is_empty());
+    assert_eq!(queue.results().len(), 1);
+    assert_eq!(queue.results()[0]["type"], "protime.published.v1");
+}
+
+#[tokio::test]
+async fn what_the_operator_has_to_mend_waits() {
+    let mut queue = queue().await;
+    let scopes = ["connector-protimeapi-clockings.read"];
+    let base_uri = queue.tenant.base_uri.clone();
+    let secret = json!({"base_uri": base_uri, "scopes": scopes,
+        "access_token_url": format!("{base_uri}/tenants/acme/connect/token")});
+    queue.tenant.store_secret_with(&secret).await;
+    let outgoing = OutgoingConnection::from_json(r#"{"entity": "clockings", "method": "POST"}"#);
+    queue.publisher.outgoing = outgoing.map(Into::into);
+    queue.send(&clocking(600));
+    for _ in 0..3 {
+        queue.wait();
+        queue.turn().await;
+    }
+    assert_eq!((queue.len(), queue.parked().len()), (1, 0));
 }
 
 #[tokio::test]
@@ -441,8 +546,12 @@ async fn mistakes_of_a_producer_are_parked_at_once() {
         request[field] = value.into();
         request
     };
+    let long = "k".repeat(500_000);
     for (request, words) in [
         (with("idempotencyKey", &"k".repeat(3_000)), "idempotencyKey"),
+        (with("entity", &long), "kkk"),
+        (with("method", &long), "unknown method"),
+        (with("client", &long), "does not begin with `protime/`"),
         (with("client", "protime/nobody"), "does not exist"),
         (with("client", "elsewhere/acme"), "protime/"),
         (with("client", "protime/a b"), "name"),
@@ -454,7 +563,11 @@ async fn mistakes_of_a_producer_are_parked_at_once() {
         let message = queue.parked_attributes("message").pop().unwrap();
         assert!(message.contains(words), "{message}");
     }
+    let key = json!({"idempotencyKey": {"dataType": "String", "stringValue": long}});
+    queue.send_text("not JSON", Some("one"), key);
+    queue.turn().await;
     assert!(queue.parked().iter().all(|reason| reason == "invalid"));
+    assert_eq!(queue.parked().len(), 8);
     queue.send_to_group(&clocking(601), Some("one"));
     queue.turn().await;
     assert_eq!(queue.statuses("POST"), [201], "the group goes on");
@@ -466,7 +579,7 @@ async fn attempts_that_die_before_anything_is_written_are_counted() {
     queue.send(&clocking(600));
     for delivery in 0..5 {
         let event = queue.delivery();
-        queue.publisher.clients.forget(&queue.tenant.client).await;
+        queue.publisher.clients.forget(&queue.tenant.client);
         // What is known of the message, the secret, from the third on its count, the record.
         queue.fuse.arm([2, 3, 4, 4, 4][delivery], false);
         tokio::select! {

@@ -1,10 +1,12 @@
+//! Publish requests: what producers put on the publish queue.
+
 use bytes::Bytes;
-use connector::transformer::RunError;
 use protime::{Method, PathParameters, Query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::outgoing::OutgoingConnection;
+use super::outgoing::{OutgoingConnection, writing_method};
+use crate::transformer::RunError;
 
 /// What to write to Protime: a message, completed by the outgoing connection.
 #[derive(Debug)]
@@ -108,17 +110,8 @@ impl PublishRequest {
             ));
         }
         let entity = required("entity", json.entity, outgoing.entity.as_ref())?;
-        let method = match required("method", json.method, outgoing.method.as_ref())?.as_str() {
-            "POST" => Method::Post,
-            "PUT" => Method::Put,
-            "DELETE" => Method::Delete,
-            other => {
-                return Err(field(
-                    "method",
-                    format!("unknown method \"{other}\"; allowed: POST, PUT, DELETE"),
-                ));
-            }
-        };
+        let method = required("method", json.method, outgoing.method.as_ref())?;
+        let method = writing_method(&method).map_err(|problem| field("method", problem))?;
         if method == Method::Post && entity == "webhooks" {
             return Err(field(
                 "entity",
@@ -159,7 +152,7 @@ impl PublishRequest {
         } = self;
         format!(
             "write/{}/{key}",
-            connector::hash([format!("{client}\n{method}\n{entity}\n{path:?}")])
+            crate::hash([format!("{client}\n{method}\n{entity}\n{path:?}")])
         )
     }
 

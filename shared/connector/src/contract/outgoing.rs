@@ -1,0 +1,140 @@
+//! Outgoing connections: what the publish requests of one queue have in common.
+
+use crate::transformer::{CompileError, Transformer};
+use protime::catalogue::catalogue;
+use protime::{Method, PathParameters, Query};
+use serde::Deserialize;
+
+/// An outgoing connection: what messages may leave out, from the environment variable `OUTGOING`.
+#[derive(Debug, Default)]
+pub struct OutgoingConnection {
+    /// The name of the secret that holds the HTTP client. If set, messages cannot choose another.
+    pub client: Option<String>,
+    /// `POST`, `PUT` or `DELETE`.
+    pub method: Option<String>,
+    /// The entity to write.
+    pub entity: Option<String>,
+    /// Path parameters.
+    pub path: Option<PathParameters>,
+    /// The query.
+    pub query: Option<Query>,
+    /// Turns a message's body into a publish request.
+    pub transform: Option<Transformer>,
+}
+
+/// An outgoing connection that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OutgoingError {
+    /// Not the documented JSON.
+    #[error(
+        "environment variable OUTGOING: {0}; it is JSON with any of client, method, entity, path, query, transform"
+    )]
+    Json(#[from] serde_json::Error),
+    /// The transformer is not jq.
+    #[error("environment variable OUTGOING, field `transform`: {0}")]
+    Transform(#[from] CompileError),
+    /// A field has a value that no message could be sent with.
+    #[error("environment variable OUTGOING, field `{field}`: {problem}")]
+    Field {
+        /// Which.
+        field: &'static str,
+        /// What is wrong, and what is needed.
+        problem: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Json {
+    client: Option<String>,
+    method: Option<String>,
+    entity: Option<String>,
+    path: Option<PathParameters>,
+    query: Option<Query>,
+    transform: Option<String>,
+}
+
+impl OutgoingConnection {
+    /// Reads the variable's value; an empty one means that messages say everything themselves.
+    pub fn from_json(json: &str) -> Result<Self, OutgoingError> {
+        if json.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        let Json {
+            client,
+            method,
+            entity,
+            path,
+            query,
+            transform,
+        } = serde_json::from_str(json)?;
+        check(method.as_deref(), entity.as_deref())?;
+        let transform = transform
+            .as_deref()
+            .map(Transformer::outgoing)
+            .transpose()?;
+        Ok(Self {
+            client,
+            method,
+            entity,
+            path,
+            query,
+            transform,
+        })
+    }
+}
+
+/// What is wrong for every message is found once, before the first.
+fn check(method: Option<&str>, entity: Option<&str>) -> Result<(), OutgoingError> {
+    let wrong = |field, problem| OutgoingError::Field { field, problem };
+    let method = method
+        .map(writing_method)
+        .transpose()
+        .map_err(|problem| wrong("method", problem))?;
+    let Some(name) = entity else {
+        return Ok(());
+    };
+    let Some(entity) = catalogue().entity(name) else {
+        return Err(wrong("entity", format!("unknown entity \"{name}\"")));
+    };
+    match method {
+        Some(method) if entity.with_method(method).next().is_none() => Err(wrong(
+            "method",
+            format!("{method} is not documented for `{name}`"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The method of a write.
+pub(super) fn writing_method(name: &str) -> Result<Method, String> {
+    match name {
+        "POST" => Ok(Method::Post),
+        "PUT" => Ok(Method::Put),
+        "DELETE" => Ok(Method::Delete),
+        other => Err(format!(
+            "unknown method \"{other}\"; allowed: POST, PUT, DELETE"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_message_could_be_sent_with_is_found_at_once() {
+        for (json, field) in [
+            (r#"{"method": "PATCH"}"#, "method"),
+            (r#"{"entity": "clocking"}"#, "entity"),
+            (r#"{"entity": "people", "method": "POST"}"#, "method"),
+            (r#"{"transform": ".a["}"#, "transform"),
+        ] {
+            let error = OutgoingConnection::from_json(json).unwrap_err().to_string();
+            assert!(error.contains(&format!("field `{field}`")), "{error}");
+        }
+        for json in ["", "{}", r#"{"entity": "clockings", "method": "POST"}"#] {
+            assert!(OutgoingConnection::from_json(json).is_ok(), "{json}");
+        }
+    }
+}

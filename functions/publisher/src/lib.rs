@@ -151,9 +151,10 @@ impl Publisher {
             let Err(deferral) = Box::pin(handling.handle()).await else {
                 continue;
             };
-            let delay = deferral.delay(delivery, invocation.clock.now(), &self.rules);
+            let now = invocation.clock.now();
+            let delay = deferral.delay(delivery, now, &self.rules);
             deferral.log(delivery.id, delay);
-            tally.deferred(&deferral);
+            tally.deferred(&deferral, delivery.age(now));
             let waiting = &group[index..];
             for delivery in waiting {
                 self.hide(delivery, delay).await;

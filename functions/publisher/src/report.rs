@@ -22,6 +22,8 @@ struct Counts {
     parked: BTreeMap<&'static str, u64>,
     /// In seconds.
     waits: Vec<f64>,
+    /// In seconds.
+    oldest_deferred: f64,
 }
 
 /// How a message ended, as far as it is counted.
@@ -47,8 +49,10 @@ impl Tally {
         counts.waits.push(waited.as_secs_f64().max(0.0));
     }
 
-    pub(crate) fn deferred(&self, deferral: &Deferral) {
+    /// Counts a message that comes again, which was sent so long ago.
+    pub(crate) fn deferred(&self, deferral: &Deferral, age: SignedDuration) {
         let mut counts = self.lock();
+        counts.oldest_deferred = counts.oldest_deferred.max(age.as_secs_f64());
         *counts.deferred.entry(deferral.kind.name()).or_default() += 1;
         counts.rejected += u64::from(deferral.kind == Kind::ClientRejected);
         counts.errors += u64::from(deferral.kind.needs_operator());
@@ -67,6 +71,7 @@ impl Publisher {
             .value(Metric::Written, counts.written)
             .value(Metric::Settled, counts.settled)
             .value(Metric::Deferred, counts.deferred.values().sum::<u64>())
+            .value(Metric::DeferredAge, counts.oldest_deferred)
             .value(Metric::ClientRejected, counts.rejected)
             .value(Metric::PublisherErrors, counts.errors);
         if !counts.waits.is_empty() {

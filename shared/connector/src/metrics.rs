@@ -69,6 +69,9 @@ pub enum Metric {
     Parked,
     /// Publisher: how long a message has waited in the queue when it is written or parked.
     QueueWait,
+    /// Publisher: how old the oldest of a batch's deferred messages is, which SQS's own metric leaves out from the third
+    /// delivery on; 0 if none was deferred.
+    DeferredAge,
     /// Publisher: deliveries that failed for something that only the operator can mend.
     PublisherErrors,
 }
@@ -82,9 +85,11 @@ impl Metric {
     /// One of the units of `CloudWatch`.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::SecondsOverdue | Self::DeltaAge | Self::RunDuration | Self::QueueWait => {
-                "Seconds"
-            }
+            Self::SecondsOverdue
+            | Self::DeltaAge
+            | Self::RunDuration
+            | Self::QueueWait
+            | Self::DeferredAge => "Seconds",
             Self::ProtimeLatency => "Milliseconds",
             Self::Bytes => "Bytes",
             _ => "Count",

@@ -43,6 +43,8 @@ pub enum Missing {
     Breaching,
     /// As not breaching.
     NotBreaching,
+    /// As the period before it.
+    Ignore,
 }
 
 /// A metric under one set of dimensions.
@@ -96,6 +98,7 @@ impl Alarm {
             missing: match text("TreatMissingData").as_str() {
                 "breaching" => Missing::Breaching,
                 "notBreaching" => Missing::NotBreaching,
+                "ignore" => Missing::Ignore,
                 other => panic!("{name}: {other}"),
             },
         }
@@ -215,9 +218,15 @@ impl CloudWatch {
         let number = |at: Timestamp| at.as_second().div_euclid(length);
         let periods = self.statistic(&alarm.series, &alarm.statistic, length);
         let periods: BTreeMap<i64, f64> = periods.into_iter().collect();
-        let breaches = |period: i64| match periods.get(&(period * length)) {
-            Some(value) => *value > alarm.threshold,
-            None => alarm.missing == Missing::Breaching,
+        let is_high = |value: &f64| *value > alarm.threshold;
+        let breaches = |period: i64| match (periods.get(&(period * length)), alarm.missing) {
+            (Some(value), _) => is_high(value),
+            (None, Missing::Breaching) => true,
+            (None, Missing::NotBreaching) => false,
+            (None, Missing::Ignore) => {
+                let last = periods.range(..period * length).next_back();
+                last.is_some_and(|(_, value)| is_high(value))
+            }
         };
         (number(from) + 1..number(to)).map(breaches).collect()
     }

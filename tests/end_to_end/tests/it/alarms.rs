@@ -142,7 +142,7 @@ async fn a_wrong_secret_of_the_publisher_is_an_alarm() {
     account.pass(HOUR).await;
     assert_eq!(
         account.raised(),
-        ["ClientRejectedAlarm", "OldestPublishRequestAlarm"]
+        ["ClientRejectedAlarm", "OldestDeferredAlarm"]
     );
 }
 
@@ -163,7 +163,7 @@ async fn a_publish_queue_that_stands_for_an_hour_is_an_alarm() {
     account.pass(HOUR - SignedDuration::from_mins(5)).await;
     assert_eq!(account.raised(), [""; 0]);
     account.pass(HOUR / 2).await;
-    assert_eq!(account.raised(), ["OldestPublishRequestAlarm"]);
+    assert_eq!(account.raised(), ["OldestDeferredAlarm"]);
     let errors = account.cloudwatch.values("ProtimeErrors");
     assert!(errors.iter().any(|(_, count)| *count > 0.0));
 }

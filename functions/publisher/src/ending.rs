@@ -1,7 +1,7 @@
 //! The one place where a message ends: remembered, parked, told, in this order. Whatever breaks in between, a later delivery
 //! goes on with what is left, and nothing is sent to Protime again.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use connector::aws::queue::Message;
 
@@ -9,7 +9,7 @@ use crate::dead_letter::{DeadLetter, Reason};
 use crate::delivery::Delivery;
 use crate::invocation::Invocation;
 use crate::message_record::{Ended, GivenUp, Outcome, Stage};
-use crate::report::{Ended as Counted, Tally};
+use crate::report::{Counted, Tally};
 use crate::results::Subject;
 use crate::write_record::DoneWrite;
 use crate::{Deferral, Kind, Publisher};
@@ -58,6 +58,8 @@ pub(crate) struct Handling<'a> {
     pub(crate) tally: &'a Tally,
     /// Whether the attempt is counted.
     pub(crate) is_counted: Cell<bool>,
+    /// The token of an end that the message had before it was sent back under the same id.
+    pub(crate) ended_before: OnceCell<String>,
 }
 
 impl Handling<'_> {
@@ -112,8 +114,8 @@ impl Handling<'_> {
         let told = self.tell(|| subject.published(&write, now)).await;
         if told.is_err() {
             // Whatever becomes of Protime or the transformer meanwhile, only the result is left to do.
-            let ended = self.ended(&subject, Outcome::Written(write), Stage::Settled);
-            self.keep(&ended, &self.token).await?;
+            let ended = self.ended(&subject, Outcome::Written(write), Stage::Done);
+            self.keep(&ended, self.seen()).await?;
         }
         told
     }
@@ -121,7 +123,7 @@ impl Handling<'_> {
     /// Remembers the verdict, and does what is left to do.
     async fn decide(&self, subject: Subject, outcome: Outcome) -> Result<(), Deferral> {
         let ended = self.ended(&subject, outcome, Stage::Decided);
-        match self.keep(&ended, &self.token).await {
+        match self.keep(&ended, self.seen()).await {
             // SQS would lose what is parked neither now nor remembered.
             Err(deferral) if deferral.kind == Kind::State && self.is_last() => {
                 tracing::error!(
@@ -141,12 +143,13 @@ impl Handling<'_> {
             subject: subject.kept(),
             outcome,
             stage,
+            at: self.invocation.clock.now(),
         }
     }
 
     /// Goes on where an earlier delivery has stopped.
     pub(crate) async fn resume(&self, mut ended: Ended) -> Result<(), Deferral> {
-        if ended.stage == Stage::Finished {
+        if ended.stage == Stage::Told {
             return Ok(());
         }
         let before = std::mem::replace(&mut ended.token, self.token.clone());
@@ -156,8 +159,8 @@ impl Handling<'_> {
 
     async fn finish(&self, mut ended: Ended, whole: Option<Subject>) -> Result<(), Deferral> {
         if ended.stage == Stage::Decided {
-            self.settle(&ended).await?;
-            ended.stage = Stage::Settled;
+            self.park(&ended).await?;
+            ended.stage = Stage::Done;
             if self.publisher.results.is_some() {
                 self.keep_if_possible(&ended).await;
             }
@@ -169,13 +172,13 @@ impl Handling<'_> {
             Outcome::Parked { letter, .. } => subject.rejected(letter, now),
         };
         self.tell(result).await?;
-        ended.stage = Stage::Finished;
+        ended.stage = Stage::Told;
         self.keep_if_possible(&ended).await;
         Ok(())
     }
 
     /// Gives the write up and parks the message.
-    async fn settle(&self, ended: &Ended) -> Result<(), Deferral> {
+    async fn park(&self, ended: &Ended) -> Result<(), Deferral> {
         let Outcome::Parked { letter, given_up } = &ended.outcome else {
             return Ok(());
         };
@@ -239,6 +242,10 @@ impl Handling<'_> {
         }
         let because = format!("sending the result failed: {error}");
         Err(Deferral::new(Kind::ResultsQueue, because))
+    }
+
+    fn seen(&self) -> &str {
+        self.ended_before.get().unwrap_or(&self.token)
     }
 
     fn is_last(&self) -> bool {

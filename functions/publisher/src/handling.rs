@@ -44,7 +44,13 @@ impl Handling<'_> {
         match self.known().await {
             Ok(MessageRecord {
                 ended: Some(ended), ..
-            }) => return self.resume(ended).await,
+            }) => {
+                // What was sent since then is another message, whatever its id.
+                if self.delivery.sent().is_none_or(|sent| sent < ended.at) {
+                    return self.resume(ended).await;
+                }
+                let _ = self.ended_before.set(ended.token);
+            }
             Ok(_) => {}
             Err(error) => return self.end(subject, without_state(&error)).await,
         }

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 const AFTERWARDS: Duration = Duration::from_secs(3);
 /// A message is not begun with less time for its transformer, its token and its write.
 const ENOUGH: Duration = Duration::from_secs(15);
-/// Between calls of the store that fail, besides the SDK's own attempts.
-const RETRY: Duration = Duration::from_secs(1);
+/// The waits after calls of the store that fail, besides the SDK's own, in seconds.
+const RETRIES: [u64; 4] = [1, 2, 4, 8];
 /// A look-up gets this long, so that an outage does not hold up the batch.
 const LOOK_UP: Duration = Duration::from_secs(15);
 
@@ -60,21 +60,24 @@ impl Invocation {
         self.write_until().min(Instant::now() + LOOK_UP)
     }
 
-    /// Makes a call of the store, again and again while there is time: what Protime answered is not to be lost over it.
+    /// Makes a call of the store, and makes it again for a while: what Protime answered is not to be lost over it.
     pub(crate) async fn retry<T, E: std::fmt::Display>(
         &self,
         call: impl AsyncFn() -> Result<T, E>,
     ) -> Result<T, E> {
+        let mut delays = RETRIES.into_iter().map(Duration::from_secs);
         loop {
             let error = match call().await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if Instant::now() + RETRY >= self.deadline {
-                return Err(error);
+            match delays.next() {
+                Some(delay) if Instant::now() + delay < self.deadline => {
+                    tracing::warn!(%error, "asking again after a delay");
+                    tokio::time::sleep(delay).await;
+                }
+                _ => return Err(error),
             }
-            tracing::warn!(%error, "asking again after a delay");
-            tokio::time::sleep(RETRY).await;
         }
     }
 

@@ -27,7 +27,7 @@ mod report;
 mod results;
 mod write_record;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -147,6 +147,7 @@ impl Publisher {
                 token: invocation.token(),
                 tally,
                 is_counted: Cell::new(false),
+                ended_before: OnceCell::new(),
             };
             let Err(deferral) = Box::pin(handling.handle()).await else {
                 continue;

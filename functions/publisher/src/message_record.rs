@@ -1,6 +1,7 @@
 //! What is remembered of a message: how often it was tried, and what is left to do once it has ended.
 
 use connector::store::item::{Item, count_of, string_of};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::DeadLetter;
@@ -24,6 +25,7 @@ pub(crate) struct Ended {
     pub(crate) subject: Subject,
     pub(crate) outcome: Outcome,
     pub(crate) stage: Stage,
+    pub(crate) at: Timestamp,
 }
 
 /// How a message ended.
@@ -56,9 +58,9 @@ pub(crate) enum Stage {
     /// The verdict is known.
     Decided,
     /// The write is done, or the message is in the dead-letter queue.
-    Settled,
+    Done,
     /// Whoever wants the result has it.
-    Finished,
+    Told,
 }
 
 impl MessageRecord {

@@ -28,7 +28,7 @@ struct Counts {
 
 /// How a message ended, as far as it is counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ended {
+pub(crate) enum Counted {
     Written,
     Settled,
     Parked(&'static str),
@@ -36,15 +36,15 @@ pub(crate) enum Ended {
 
 impl Tally {
     /// Counts a message that has ended.
-    pub(crate) fn ended(&self, ended: Ended, waited: SignedDuration) {
+    pub(crate) fn ended(&self, ended: Counted, waited: SignedDuration) {
         let mut counts = self.lock();
         match ended {
-            Ended::Written => counts.written += 1,
-            Ended::Settled => {
+            Counted::Written => counts.written += 1,
+            Counted::Settled => {
                 counts.written += 1;
                 counts.settled += 1;
             }
-            Ended::Parked(reason) => *counts.parked.entry(reason).or_default() += 1,
+            Counted::Parked(reason) => *counts.parked.entry(reason).or_default() += 1,
         }
         counts.waits.push(waited.as_secs_f64().max(0.0));
     }

@@ -154,9 +154,11 @@ impl WriteRecord {
         }
         if let Some(parked) = &self.parked {
             // What is sent back, or sent anew, is a new write; what was in the queue all the time is not.
-            return if is_same_message {
+            return if claimant.sent >= parked.at {
+                Begun::Attempt(Waiting::default())
+            } else if is_same_message {
                 Begun::ParkedItself
-            } else if parked.is_refused || claimant.sent >= parked.at {
+            } else if parked.is_refused {
                 Begun::Attempt(Waiting::default())
             } else {
                 Begun::ParkedTwin

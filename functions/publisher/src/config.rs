@@ -25,6 +25,8 @@ pub struct Config {
     pub outgoing: Result<OutgoingConnection, OutgoingError>,
     /// The numbers.
     pub rules: Rules,
+    /// What the names of all secrets begin with that the function may read; empty if unknown.
+    pub secret_prefix: String,
 }
 
 /// What holds for every message.
@@ -34,8 +36,6 @@ pub struct Rules {
     pub settle_after: SignedDuration,
     /// After so many receives SQS parks a message by itself, without a reason and without its key.
     pub most_receives: u32,
-    /// What the names of all secrets begin with that the function may read; empty if unknown.
-    pub secret_prefix: String,
 }
 
 impl Default for Rules {
@@ -43,7 +43,6 @@ impl Default for Rules {
         Self {
             settle_after: SETTLE_AFTER,
             most_receives: MOST_RECEIVES,
-            secret_prefix: String::new(),
         }
     }
 }
@@ -100,8 +99,8 @@ impl Config {
             rules: Rules {
                 settle_after: SignedDuration::from_secs(settle_after.into()),
                 most_receives,
-                secret_prefix: variable("CLIENT_SECRET_PREFIX").unwrap_or_default(),
             },
+            secret_prefix: variable("CLIENT_SECRET_PREFIX").unwrap_or_default(),
         })
     }
 }

@@ -65,7 +65,7 @@ pub(crate) struct Handling<'a> {
 impl Handling<'_> {
     /// Ends the message, or tells why it has to come again.
     pub(crate) async fn end(&self, subject: Subject, verdict: Verdict) -> Result<(), Deferral> {
-        let (write, what) = match verdict {
+        let (write, repeated) = match verdict {
             Verdict::Acknowledged => {
                 let because = "the transformer wants nothing written";
                 tracing::info!(messageId = self.delivery.id, because, "acknowledged");
@@ -92,15 +92,13 @@ impl Handling<'_> {
             }
             Verdict::Written(write) => {
                 self.tally.ended(Counted::Written, self.age());
-                (write, "written")
+                (write, false)
             }
             Verdict::Settled(write) => {
                 self.tally.ended(Counted::Settled, self.age());
-                (write, "written")
+                (write, false)
             }
-            Verdict::WrittenBefore(write) => {
-                (write, "written before; this delivery writes nothing")
-            }
+            Verdict::WrittenBefore(write) => (write, true),
         };
         tracing::info!(
             messageId = self.delivery.id,
@@ -108,10 +106,15 @@ impl Handling<'_> {
             entity = subject.entity,
             status = write.status,
             location = write.location,
-            "{what}"
+            "{}",
+            if repeated {
+                "written before; this delivery writes nothing"
+            } else {
+                "written"
+            }
         );
         let now = self.invocation.clock.now();
-        let told = self.tell(|| subject.published(&write, now)).await;
+        let told = self.tell(|| subject.published(&write, repeated, now)).await;
         if told.is_err() {
             // Whatever becomes of Protime or the transformer meanwhile, only the result is left to do.
             let ended = self.ended(&subject, Outcome::Written(write), Stage::Done);
@@ -168,7 +171,7 @@ impl Handling<'_> {
         let subject = whole.as_ref().unwrap_or(&ended.subject);
         let now = self.invocation.clock.now();
         let result = || match &ended.outcome {
-            Outcome::Written(write) => subject.published(write, now),
+            Outcome::Written(write) => subject.published(write, false, now),
             Outcome::Parked { letter, .. } => subject.rejected(letter, now),
         };
         self.tell(result).await?;

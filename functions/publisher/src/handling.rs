@@ -113,7 +113,6 @@ impl Handling<'_> {
         if !self.invocation.has_time() {
             return Err(Deferral::no_time().into());
         }
-        self.check_client(&request, outgoing)?;
         let found = self.publisher.clients.get(&request.client).await;
         let client = found.map_err(|error| without_client(outgoing, &error))?;
         let settings = client.settings();
@@ -166,23 +165,6 @@ impl Handling<'_> {
         subject.idempotency_key = key;
         subject.id.clone_from(&id);
         Ok(id)
-    }
-
-    /// What the function may not read need not be tried.
-    fn check_client(
-        &self,
-        request: &PublishRequest,
-        outgoing: &OutgoingConnection,
-    ) -> Result<(), Verdict> {
-        let prefix = &self.publisher.rules.secret_prefix;
-        if request.client.starts_with(prefix) {
-            return Ok(());
-        }
-        let message = format!(
-            "field `client`: does not begin with `{prefix}`, as all secrets do that the publisher may read: `{}`",
-            request.client
-        );
-        Err(mistake(outgoing, message))
     }
 
     /// Protime is left alone for a while.
@@ -238,22 +220,18 @@ fn without_state(error: &StoreError) -> Verdict {
     Deferral::new(Kind::State, error.to_string()).into()
 }
 
+/// A client that the message names may be a mistake of the producer; one that the function is deployed with is the
+/// operator's to mend, and the messages wait for it.
 fn without_client(outgoing: &OutgoingConnection, error: &CredentialsError) -> Verdict {
     let message = error.to_string();
     match error {
-        CredentialsError::NotFound { .. } | CredentialsError::InvalidName { .. } => {
-            mistake(outgoing, message)
+        CredentialsError::NotFound { .. }
+        | CredentialsError::InvalidName { .. }
+        | CredentialsError::OutsidePrefix { .. }
+            if outgoing.client.is_none() =>
+        {
+            DeadLetter::new(Reason::Invalid, format!("field `client`: {message}")).into()
         }
         _ => Deferral::new(Kind::Credentials, message).into(),
-    }
-}
-
-/// A client that the message names may be a mistake of the producer; one that the function is deployed with is the
-/// operator's to mend, and the messages wait for it.
-fn mistake(outgoing: &OutgoingConnection, message: String) -> Verdict {
-    if outgoing.client.is_some() {
-        Deferral::new(Kind::Credentials, message).into()
-    } else {
-        DeadLetter::new(Reason::Invalid, message).into()
     }
 }

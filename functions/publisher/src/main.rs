@@ -29,9 +29,17 @@ async fn main() -> anyhow::Result<()> {
     let publisher = LazyLock::new(move || {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let secrets = aws_sdk_secretsmanager::Client::new(&aws);
+        let prefix = config.secret_prefix;
         let queue = |url: String| Queue::new(sqs.clone(), url);
         Publisher {
-            clients: HttpClients::new("publisher", secrets, http, metrics.observer(), times),
+            clients: HttpClients::new(
+                "publisher",
+                prefix,
+                secrets,
+                http,
+                metrics.observer(),
+                times,
+            ),
             dead_letters: queue(config.dead_letter_queue),
             results: config.results_queue.map(queue),
             store: IdempotencyStore::new(aws_sdk_dynamodb::Client::new(&aws), config.state_table),

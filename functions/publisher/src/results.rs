@@ -45,6 +45,9 @@ struct Data<'a> {
     id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     status: Option<u16>,
+    /// Whether an earlier delivery or message has written it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    repeated: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +68,7 @@ impl Subject {
     }
 
     /// The write happened.
-    pub(crate) fn published(&self, write: &DoneWrite, now: Timestamp) -> Message {
+    pub(crate) fn published(&self, write: &DoneWrite, repeated: bool, now: Timestamp) -> Message {
         let id = write
             .location
             .as_deref()
@@ -74,6 +77,7 @@ impl Subject {
         let data = Data {
             id,
             status,
+            repeated,
             ..self.data()
         };
         self.message("protime.published.v1", &data, now)
@@ -96,6 +100,7 @@ impl Subject {
             entity: self.entity.as_deref(),
             id: None,
             status: None,
+            repeated: false,
             reason: None,
             message: None,
             idempotency_key: &self.idempotency_key,
@@ -168,7 +173,7 @@ mod tests {
             correlation: correlation(json!("x".repeat(2 << 20)).to_string()),
             ..Subject::default()
         };
-        let message = subject.published(&DoneWrite::default(), Timestamp::UNIX_EPOCH);
+        let message = subject.published(&DoneWrite::default(), false, Timestamp::UNIX_EPOCH);
         assert!(message.size() <= MESSAGE_LIMIT);
         let body = message.body.to_string();
         assert!(!body.contains('\u{FFFF}'));
@@ -176,7 +181,7 @@ mod tests {
         assert_eq!(event["data"]["idempotencyKey"], "k\u{FFFF}");
         assert_eq!(event["data"]["correlation"], Value::Null);
         subject.correlation = correlation("[1.10]".to_owned());
-        let message = subject.published(&DoneWrite::default(), Timestamp::UNIX_EPOCH);
+        let message = subject.published(&DoneWrite::default(), false, Timestamp::UNIX_EPOCH);
         assert!(message.body.to_string().contains(r#""correlation":[1.10]"#));
     }
 }

@@ -143,7 +143,13 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Connection(_) => Kind::InvalidConnection,
-            Self::Credentials(_) => Kind::Credentials,
+            Self::Credentials(_)
+            | Self::Protime(
+                protime::Error::TokenEndpoint {
+                    retryable: false, ..
+                }
+                | protime::Error::SettingsUnavailable(_),
+            ) => Kind::Credentials,
             Self::Parameters(_) => Kind::InvalidParameters,
             Self::Request(_) => Kind::InvalidRequest,
             Self::Protime(protime::Error::Refused(_)) => Kind::ProtimeRefused,

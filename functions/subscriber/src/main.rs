@@ -19,6 +19,8 @@ async fn main() -> anyhow::Result<()> {
     let pages_queue = variable("PAGES_QUEUE_URL", "the pages queue's URL")?;
     let continuations = variable("CONTINUATION_QUEUE_URL", "the continuation queue's URL")?;
     let state_table = variable("STATE_TABLE", "the state table's name")?;
+    // Without it, names are not checked before they are asked for.
+    let secret_prefix = std::env::var("CLIENT_SECRET_PREFIX").unwrap_or_default();
     let namespace = connector::telemetry::namespace();
     let http = protime::http_client()?;
     let aws = connector::aws::http::config(http.clone()).load().await;
@@ -31,7 +33,14 @@ async fn main() -> anyhow::Result<()> {
         let sqs = aws_sdk_sqs::Client::new(&aws);
         let secrets = aws_sdk_secretsmanager::Client::new(&aws);
         Subscriber {
-            clients: HttpClients::new("subscriber", secrets, http, metrics.observer(), times),
+            clients: HttpClients::new(
+                "subscriber",
+                secret_prefix,
+                secrets,
+                http,
+                metrics.observer(),
+                times,
+            ),
             continuations: Queue::new(sqs.clone(), continuations),
             sqs,
             pages_queue,

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use protime::catalogue::FieldType;
 use protime::filter::Filter;
-use protime::{Effort, Request, Settings, Shape};
+use protime::{Effort, Request, RequestError, Settings, Shape};
 use url::Url;
 
 use crate::Error;
@@ -37,7 +37,7 @@ async fn full(
     table: &StateTable,
 ) -> Result<Checkpoint, Error> {
     let parameters = parameters(connection, state)?;
-    let requests = Request::split_read(
+    let read = Request::split_read(
         &connection.entity,
         &parameters.path,
         &parameters.query,
@@ -45,7 +45,15 @@ async fn full(
         today(connection),
         connection.window,
         &settings.base_uri,
-    )?;
+    );
+    let requests = match read {
+        // A program makes such a range when there is nothing to read this time.
+        Err(RequestError::MatchesNothing(contradiction)) if connection.has_transformer() => {
+            tracing::warn!("{contradiction}: Protime is not asked, and the run has no page");
+            Vec::new()
+        }
+        read => read?,
+    };
     if requests.len() > 1 {
         tracing::info!(chains = requests.len(), "the run is split");
     }
@@ -53,10 +61,13 @@ async fn full(
     let urls = requests
         .iter()
         .map(|request| request.url(&settings.base_uri));
-    let source = urls.clone().next();
+    let source = match urls.clone().next() {
+        Some(url) => url,
+        None => Request::source(&connection.entity, &parameters.path, &settings.base_uri)?,
+    };
     let shape = requests.first().map(Request::shape).unwrap_or_default();
     let urls = urls.map(String::from).collect();
-    let mut checkpoint = checkpoint(connection, LoadKind::Full, source.as_ref());
+    let mut checkpoint = checkpoint(connection, LoadKind::Full, &source);
     checkpoint.chains = table.plan(&connection.incoming, urls, shape).await?;
     let request = table.keep_text(&connection.incoming, &parameters.json);
     checkpoint.request = Some(request.await?);
@@ -122,7 +133,7 @@ async fn delta(
     }
     // A poll sends no filter, so that none is checked: a start date that was right is not wrong next year.
     let source = Request::delta_source(&connection.entity, &settings.base_uri)?;
-    let mut poll = checkpoint(connection, LoadKind::Delta, Some(&source));
+    let mut poll = checkpoint(connection, LoadKind::Delta, &source);
     poll.chains = Chains::one(delta.link.clone(), Shape::List);
     poll.request.clone_from(&delta.request);
     Ok(poll)
@@ -146,7 +157,7 @@ pub(crate) async fn initial(
     warn_about_start(connection, &start);
     warn(Some(&start));
     let url = start.url(&settings.base_uri);
-    let mut checkpoint = checkpoint(connection, LoadKind::Initial, Some(&url));
+    let mut checkpoint = checkpoint(connection, LoadKind::Initial, &url);
     checkpoint.chains = Chains::one(url.into(), Shape::List);
     let request = table.keep_text(&connection.incoming, &parameters.json);
     checkpoint.request = Some(request.await?);
@@ -194,11 +205,9 @@ fn warn_about_start(connection: &IncomingConnection, start: &Request) {
     }
 }
 
-fn checkpoint(connection: &IncomingConnection, load: LoadKind, source: Option<&Url>) -> Checkpoint {
-    let source = source.cloned().map(|mut url| {
-        url.set_query(None);
-        url.to_string()
-    });
+fn checkpoint(connection: &IncomingConnection, load: LoadKind, source: &Url) -> Checkpoint {
+    let mut source = source.clone();
+    source.set_query(None);
     Checkpoint {
         fingerprint: connection.fingerprint(),
         run: connection.run.clone(),
@@ -206,7 +215,7 @@ fn checkpoint(connection: &IncomingConnection, load: LoadKind, source: Option<&U
         started: None,
         event: None,
         load,
-        source: source.unwrap_or_default(),
+        source: source.into(),
         request: None,
         chains: Chains::default(),
         effort: Effort::default(),

@@ -57,6 +57,13 @@ fn dates_are_local_and_months_end_where_they_end() {
         incoming("[months(-1), months(1), months(11), months(-13)]", late),
         r#"["2026-02-28","2026-04-30","2027-02-28","2025-02-28"]"#
     );
+    assert_eq!(
+        incoming(
+            "[end_of_month, start_of_month(-1), end_of_month(-1), end_of_month(1), start_of_month(0)]",
+            late
+        ),
+        r#"["2026-03-31","2026-02-01","2026-02-28","2026-04-30","2026-03-01"]"#
+    );
     let last = Schedule {
         last: Some("2026-11-22T10:00:00Z".parse().unwrap()),
         ..schedule(late)

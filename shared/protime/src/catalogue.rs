@@ -4,7 +4,7 @@
 //! documentation does not state but suggests is marked [`Certainty::Inferred`], and what it does not show is
 //! absent (`None`), so that callers can stop on facts and merely warn about the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -40,6 +40,14 @@ impl Catalogue {
     /// The entity of that name, for example `clockings` or `activity-definitions/usages`.
     pub fn entity(&self, name: &str) -> Option<&Entity> {
         self.entities.iter().find(|entity| entity.name == name)
+    }
+
+    /// The names of all query parameters that are documented for any operation.
+    pub fn query_parameters(&self) -> BTreeSet<&'static str> {
+        let operations = self.entities.iter().flat_map(|entity| &entity.operations);
+        operations
+            .flat_map(|operation| operation.query.iter().copied())
+            .collect()
     }
 
     /// What every scope name starts with: `connector-protimeapi-`.

@@ -62,6 +62,7 @@ pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A client of one tenant's Protime API. Cheap to share: one per process and secret.
 pub struct Client {
+    name: String,
     http: reqwest::Client,
     observer: Option<Observer>,
     clock: WallClock,
@@ -110,6 +111,7 @@ impl Client {
     pub fn new(http: reqwest::Client, settings: Settings, source: Box<dyn SettingsSource>) -> Self {
         let base_uri = settings.base_uri.clone();
         Self {
+            name: "the settings".to_owned(),
             http,
             observer: None,
             clock: Arc::new(Timestamp::now),
@@ -130,6 +132,12 @@ impl Client {
             memory: Memory::new(bytes),
             ..self
         }
+    }
+
+    /// The same client, whose errors say where its settings are.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self { name, ..self }
     }
 
     /// The same client, which reads the time from there.
@@ -473,6 +481,10 @@ impl Client {
     async fn token(&self, settings: &Settings, deadline: Instant) -> Result<Token, Error> {
         let started = Instant::now();
         let result = match timeout_at(deadline, token::request(&self.http, settings)).await {
+            Ok(Err(Error::ClientRejected { code, .. })) => Err(Error::ClientRejected {
+                settings: self.name.clone(),
+                code,
+            }),
             Ok(result) => result,
             Err(_) => Err(Error::TokenEndpoint {
                 reason: "no answer before the deadline".to_owned(),

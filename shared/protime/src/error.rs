@@ -49,9 +49,12 @@ pub enum Error {
     },
     /// The token endpoint refused the client, also with settings read anew.
     #[error(
-        "the token endpoint rejected the client with `{code}`: check client_id, client_secret and scopes of the secret"
+        "the token endpoint rejected the client of {settings} with `{code}`: check {}",
+        rejected_fields(code)
     )]
     ClientRejected {
+        /// Where the settings are.
+        settings: String,
         /// The OAuth 2.0 error code, such as `invalid_client` or `invalid_scope`.
         code: String,
     },
@@ -132,6 +135,18 @@ impl Error {
             Self::Deadline { last, .. } => last.refusal(),
             _ => None,
         }
+    }
+}
+
+/// By the codes of RFC 6749, section 5.2.
+fn rejected_fields(code: &str) -> &'static str {
+    match code {
+        "invalid_client" => "its fields `client_id` and `client_secret`",
+        "invalid_scope" => "its field `scopes`: Protime has to have granted each of them",
+        "unauthorized_client" => {
+            "with Protime whether the client of its field `client_id` may use client credentials"
+        }
+        _ => "its fields `client_id`, `client_secret` and `scopes`",
     }
 }
 

@@ -25,7 +25,7 @@ use std::fmt;
 use jiff::civil::Date;
 use serde::Deserialize;
 
-use crate::catalogue::FilterField;
+use crate::catalogue::{FilterField, Operation};
 
 pub use check::{Problem, Severity, check};
 pub use parse::ParseError;
@@ -152,6 +152,44 @@ impl Filter {
             }
         }
         (from, until)
+    }
+
+    /// Why no record can match: a range that ends before it starts, or a field that would have to have two values.
+    pub fn contradiction(&self, operation: &Operation) -> Option<String> {
+        let fields = operation.filters.iter().flatten();
+        fields.into_iter().find_map(|field| {
+            let name = field.name;
+            if let (Some(from), Some(until)) = self.date_bounds(field)
+                && until < from
+            {
+                return Some(format!(
+                    "filter: the range of `{name}` ends ('{until}') before it starts ('{from}')"
+                ));
+            }
+            let mut wanted: Option<Vec<&Constant>> = None;
+            for comparison in self.mandatory_comparisons() {
+                let values: Vec<&Constant> = match (&comparison.operator, &comparison.factor) {
+                    _ if !field.is_named(&comparison.field) => continue,
+                    (Operator::Eq, Factor::Constant(value)) => vec![value],
+                    (Operator::In, Factor::List { name: None, items }) => items.iter().collect(),
+                    _ => continue,
+                };
+                let both = match wanted {
+                    None => values,
+                    Some(before) => before
+                        .into_iter()
+                        .filter(|value| values.contains(value))
+                        .collect(),
+                };
+                if both.is_empty() {
+                    return Some(format!(
+                        "filter: `{name}` cannot have two different values at once"
+                    ));
+                }
+                wanted = Some(both);
+            }
+            None
+        })
     }
 
     /// The comparisons that every matching record fulfils: those not below an `or`.

@@ -8,6 +8,7 @@ use url::Url;
 use crate::API_PATH;
 use crate::catalogue::{Certainty, Entity, Method, Operation, OperationKind, catalogue};
 use crate::filter::{Filter, ParseError, Severity, check};
+use crate::nearest::nearest;
 use crate::page::Shape;
 use crate::query::{PathParameters, Query};
 use crate::split;
@@ -38,14 +39,12 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
     /// No such entity in the catalogue.
-    #[error(
-        "entity `{entity}`: unknown; known: {known}. One that is not in the catalogue can be read as a path, such as \"/{entity}\""
-    )]
+    #[error("entity `{entity}`: unknown; {hint}")]
     UnknownEntity {
         /// As given.
         entity: String,
-        /// The known ones.
-        known: String,
+        /// The one that was probably meant, else all that are known.
+        hint: String,
     },
     /// The entity cannot be used with that method.
     #[error("method `{method}`: not documented for entity `{entity}`; documented: {documented}")]
@@ -106,6 +105,17 @@ pub enum RequestError {
         "sync: entity `{0}` has no documented delta for a list without path parameters; use \"full\""
     )]
     NoDelta(String),
+    /// A query parameter that is nearly a documented one.
+    #[error("query parameter `{parameter}`: did you mean `{meant}`?")]
+    Query {
+        /// As given.
+        parameter: String,
+        /// What is documented.
+        meant: &'static str,
+    },
+    /// No record can match the filter.
+    #[error("{0}, so that no record can match; correct the filter")]
+    MatchesNothing(String),
     /// A query parameter that belongs to the connector.
     #[error("query parameter `{0}`: set by the connector; {1}")]
     ReservedQuery(String, &'static str),
@@ -161,6 +171,9 @@ impl Request {
             }
             None => return Ok(vec![read(query.clone())?]),
         };
+        if let Some(contradiction) = contradiction(query, operation)? {
+            return Err(RequestError::MatchesNothing(contradiction));
+        }
         split::requests(entity, path, query, window, base_uri, &read, operation)
     }
 
@@ -191,6 +204,19 @@ impl Request {
         })
     }
 
+    /// The URL of the collection or resource that a read is about.
+    pub fn source(
+        entity: &str,
+        path: &PathParameters,
+        base_uri: &Url,
+    ) -> Result<Url, RequestError> {
+        let (_, filled) = choose(known_entity(entity)?, Method::Get, path)?;
+        let mut url = base_uri.clone();
+        url.set_path(&format!("{API_PATH}{filled}"));
+        url.set_query(None);
+        Ok(url)
+    }
+
     /// The URL of the collection whose delta is polled.
     pub fn delta_source(entity: &str, base_uri: &Url) -> Result<Url, RequestError> {
         let operation = known_entity(entity)?
@@ -214,12 +240,7 @@ impl Request {
         inferred(known, operation, &mut warnings);
         check_scope(operation, scopes, &mut warnings)?;
         check_filter(&query, operation, today, &mut warnings)?;
-        for key in query.keys().filter(|key| !operation.query.contains(key)) {
-            let entity = known.name;
-            warnings.push(format!(
-                "query parameter `{key}`: not documented for `{entity}`; it is sent all the same"
-            ));
-        }
+        check_query(&query, known.name, operation, &mut warnings)?;
         Ok(Self {
             method: Method::Get,
             path,
@@ -261,6 +282,7 @@ impl Request {
         let mut warnings = Vec::new();
         inferred(known, operation, &mut warnings);
         check_scope(operation, scopes, &mut warnings)?;
+        check_query(&query, known.name, operation, &mut warnings)?;
         Ok(Self {
             method,
             path: filled,
@@ -313,17 +335,53 @@ impl Request {
 }
 
 fn known_entity(name: &str) -> Result<&'static Entity, RequestError> {
-    catalogue()
-        .entity(name)
-        .ok_or_else(|| RequestError::UnknownEntity {
+    catalogue().entity(name).ok_or_else(|| {
+        let names = || catalogue().entities().iter().map(|entity| entity.name);
+        let hint = nearest(name, names()).map_or_else(
+            || {
+                let known = names().collect::<Vec<_>>().join(", ");
+                format!(
+                    "known: {known}. One that is not in the catalogue can be read as a path, such as \"/{name}\""
+                )
+            },
+            |meant| format!("did you mean `{meant}`?"),
+        );
+        RequestError::UnknownEntity {
             entity: name.to_owned(),
-            known: catalogue()
-                .entities()
-                .iter()
-                .map(|entity| entity.name)
-                .collect::<Vec<_>>()
-                .join(", "),
-        })
+            hint,
+        }
+    })
+}
+
+/// Parameters that nobody documents are sent, but for those that are nearly one that is: what they were to do would be
+/// left undone silently.
+fn check_query(
+    query: &Query,
+    entity: &str,
+    operation: &Operation,
+    warnings: &mut Vec<String>,
+) -> Result<(), RequestError> {
+    let documented = catalogue().query_parameters();
+    for key in query.keys().filter(|key| !operation.query.contains(key)) {
+        // One that other entities take may be sent.
+        let is_known = documented.contains(key);
+        let meant = nearest(key, documented.iter().copied()).filter(|_| !is_known);
+        match meant {
+            Some(meant) if operation.certainty == Certainty::Documented => {
+                return Err(RequestError::Query {
+                    parameter: key.to_owned(),
+                    meant,
+                });
+            }
+            Some(meant) => warnings.push(format!(
+                "query parameter `{key}`: did you mean `{meant}`? It is sent as it is"
+            )),
+            None => warnings.push(format!(
+                "query parameter `{key}`: not documented for `{entity}`; it is sent all the same"
+            )),
+        }
+    }
+    Ok(())
 }
 
 /// The operation whose path takes exactly the given parameters.
@@ -501,12 +559,21 @@ fn check_scope(
     }
 }
 
+/// Why no record can match a filter, if so.
+fn contradiction(query: &Query, operation: &Operation) -> Result<Option<String>, RequestError> {
+    let filter: Option<Filter> = query.get("filter").map(str::parse).transpose()?;
+    Ok(filter.and_then(|filter| filter.contradiction(operation)))
+}
+
 fn check_filter(
     query: &Query,
     operation: &Operation,
     today: Date,
     warnings: &mut Vec<String>,
 ) -> Result<(), RequestError> {
+    if let Some(contradiction) = contradiction(query, operation)? {
+        return Err(RequestError::MatchesNothing(contradiction));
+    }
     let filter: Option<Filter> = query.get("filter").map(str::parse).transpose()?;
     let mut errors = Vec::new();
     for problem in check(filter.as_ref(), operation, today) {

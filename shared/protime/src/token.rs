@@ -134,6 +134,7 @@ async fn send(
         ),
         (400 | 401 | 403, _) => {
             return Err(Error::ClientRejected {
+                settings: String::new(),
                 code: format!("status {status} and no OAuth 2.0 error code"),
             });
         }
@@ -205,6 +206,7 @@ fn token_error(error: RequestTokenError<Error, oauth2::basic::BasicErrorResponse
         RequestTokenError::Request(error) => error,
         // Codes are words of the standard; the free-text description could repeat what was sent.
         RequestTokenError::ServerResponse(response) => Error::ClientRejected {
+            settings: String::new(),
             code: response.error().as_ref().to_owned(),
         },
         RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {

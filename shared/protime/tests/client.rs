@@ -250,7 +250,7 @@ async fn a_client_that_stays_rejected_is_reported_without_its_secret() {
     let client = Client::new(http_client().unwrap(), wrong.clone(), Box::new(wrong));
     let error = all(&client, &march(&simulator)).await.unwrap_err();
     assert!(
-        matches!(&error, Error::ClientRejected { code } if code == "invalid_client"),
+        matches!(&error, Error::ClientRejected { code, .. } if code == "invalid_client"),
         "{error}"
     );
     assert!(!format!("{error} {error:?}").contains("wrong secret"));

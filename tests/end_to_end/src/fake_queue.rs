@@ -103,6 +103,7 @@ impl FakeQueue {
         let publisher = Publisher {
             clients: HttpClients::new(
                 "publisher",
+                "protime/",
                 aws_sdk_secretsmanager::Client::new(&aws),
                 protime::http_client().expect("an HTTP client"),
                 sink.observer(),

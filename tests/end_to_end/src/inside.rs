@@ -86,6 +86,7 @@ impl Inside {
         let subscriber = Subscriber {
             clients: HttpClients::new(
                 "subscriber",
+                "protime/",
                 aws_sdk_secretsmanager::Client::new(&aws),
                 http,
                 sink.observer(),

@@ -68,6 +68,7 @@ fn errors_without_a_status_tell_whether_anything_was_sent() {
         limit: 1,
     };
     let rejected = Error::ClientRejected {
+        settings: "secret `a`".to_owned(),
         code: "invalid_client".to_owned(),
     };
     for (error, expected) in [

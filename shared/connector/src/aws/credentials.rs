@@ -28,6 +28,17 @@ pub enum CredentialsError {
         /// Its name.
         name: String,
     },
+    /// Its name does not begin as those do that the function may read.
+    #[error(
+        "secret `{name}`: the function may read secrets whose names begin with `{prefix}` only; give the full name, such as `{prefix}{}`",
+        name.rsplit('/').next().unwrap_or_default()
+    )]
+    OutsidePrefix {
+        /// Its name.
+        name: String,
+        /// What names begin with.
+        prefix: String,
+    },
     /// No secret can have that name.
     #[error(
         "secret `{name}`: no secret can have that name; it is 1 to 512 letters, digits and characters of /_+=.@-"
@@ -69,6 +80,7 @@ pub enum CredentialsError {
 /// The HTTP clients of one environment, by the name of their secret.
 pub struct HttpClients {
     service: &'static str,
+    secret_prefix: String,
     secrets: aws_sdk_secretsmanager::Client,
     http: reqwest::Client,
     observer: Observer,
@@ -82,10 +94,11 @@ struct Cached {
 }
 
 impl HttpClients {
-    /// No client yet; `service` tells them apart in `User-Agent`, `http` is shared by all of them, `observer` is told of all
-    /// their requests.
+    /// No client yet; `service` tells them apart in `User-Agent`, the names of their secrets begin with `secret_prefix`,
+    /// `http` is shared by all of them, `observer` is told of all their requests.
     pub fn new(
         service: &'static str,
+        secret_prefix: impl Into<String>,
         secrets: aws_sdk_secretsmanager::Client,
         http: reqwest::Client,
         observer: Observer,
@@ -93,6 +106,7 @@ impl HttpClients {
     ) -> Self {
         Self {
             service,
+            secret_prefix: secret_prefix.into(),
             secrets,
             http,
             observer,
@@ -103,6 +117,12 @@ impl HttpClients {
 
     /// The client of that secret. While one secret is slow to be read, the others are not waited for.
     pub async fn get(&self, name: &str) -> Result<Arc<Client>, CredentialsError> {
+        if !name.starts_with(&self.secret_prefix) {
+            return Err(CredentialsError::OutsidePrefix {
+                name: name.chars().take(100).collect(),
+                prefix: self.secret_prefix.clone(),
+            });
+        }
         if !is_secret_name(name) {
             return Err(CredentialsError::InvalidName {
                 name: name.chars().take(100).collect(),
@@ -140,6 +160,7 @@ impl HttpClients {
             (Ok(settings), _) => {
                 let clock = self.clock.clone();
                 let client = Client::new(self.http.clone(), settings, Box::new(source))
+                    .named(format!("secret `{name}`"))
                     .with_clock(Arc::new(move || clock.now()))
                     .observed_by(self.observer.clone())
                     .with_largest_answer(largest_answer());

@@ -1,11 +1,14 @@
 //! Incoming connections: what a schedule asks the subscriber to read.
 
+use std::borrow::Cow;
+
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use protime::{PathParameters, Query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::shape::{self, Kind, Member, Wrong, optional, required};
 use crate::store::ConnectionState;
 use crate::transformer::{CompileError, RunError, Schedule, Transformer};
 
@@ -64,14 +67,14 @@ pub enum Sync {
 /// An event that is not an incoming connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// Not the documented JSON.
+    /// Not one JSON object.
     #[error("incoming connection: {0}")]
-    Json(#[from] serde_json::Error),
+    Shape(String),
     /// A field has a value that cannot be used.
     #[error("incoming connection, field `{field}`: {problem}")]
     Field {
         /// Which.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// Why, and what is needed.
         problem: String,
     },
@@ -92,14 +95,38 @@ pub enum ParametersError {
     )]
     Count(usize),
     /// Not request parameters.
-    #[error("request parameters{origin}: {source}")]
+    #[error("{origin}: {problem}")]
     Shape {
-        /// Whether a transformer returned them.
+        /// Where they come from.
         origin: &'static str,
         /// What is wrong.
-        source: serde_json::Error,
+        problem: String,
     },
 }
+
+const TEXT: &[Kind] = &[Kind::Text];
+const EVENT: &[Member] = &[
+    required("incoming", TEXT),
+    required("client", TEXT),
+    required("entity", TEXT),
+    optional("path", &[Kind::Object]),
+    optional("query", &[Kind::Object]),
+    optional("transform", TEXT),
+    optional("pagination", &[Kind::Flag]),
+    optional("sync", TEXT),
+    optional("time_zone", TEXT),
+    optional("queue", TEXT),
+    optional("run", TEXT),
+    optional("scheduled", TEXT),
+    optional("window", TEXT),
+    optional("concurrency", &[Kind::Number]),
+    optional("takeover", &[Kind::Flag, Kind::Text]),
+    optional("fresh", TEXT),
+];
+const RETURNED: &[Member] = &[
+    optional("path", &[Kind::Object]),
+    optional("query", &[Kind::Object]),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -155,22 +182,10 @@ impl IncomingConnection {
         request_id: &str,
         now: Timestamp,
     ) -> Result<Self, ConnectionError> {
-        let event: Event = serde_json::from_str(json)?;
-        for (field, value) in [
-            ("incoming", &event.incoming),
-            ("client", &event.client),
-            ("entity", &event.entity),
-        ] {
-            if value.trim().is_empty() {
-                return Err(field_error(field, "empty"));
-            }
-        }
-        if !is_name(&event.incoming) {
-            return Err(field_error(
-                "incoming",
-                format!("needs 1 to {LONGEST_NAME} of A-Z a-z 0-9 . _ -"),
-            ));
-        }
+        shape::check(json, EVENT)?;
+        let event: Event = serde_json::from_str(json)
+            .map_err(|error| ConnectionError::Shape(error.to_string()))?;
+        check_names(&event)?;
         let sync = match event.sync.as_deref() {
             None | Some("full") => Sync::Full,
             Some("delta") => Sync::Delta,
@@ -296,7 +311,7 @@ impl IncomingConnection {
     pub fn parameters(&self, last: Option<Timestamp>) -> Result<Parameters, ParametersError> {
         let given = format!(r#"{{"path":{},"query":{}}}"#, self.path, self.query);
         let Some(transform) = &self.transform else {
-            return parse_parameters(&given, "");
+            return parse_parameters(&given, "request parameters");
         };
         let schedule = Schedule {
             now: self.scheduled,
@@ -306,7 +321,7 @@ impl IncomingConnection {
         };
         let outputs = transform.run_incoming(&given, &schedule)?;
         match outputs.as_slice() {
-            [output] => parse_parameters(output, " (returned by the transformer)"),
+            [output] => parse_parameters(output, "transform"),
             outputs => Err(ParametersError::Count(outputs.len())),
         }
     }
@@ -354,15 +369,90 @@ fn fresh(text: &str) -> Result<SignedDuration, ConnectionError> {
 }
 
 fn parse_parameters(json: &str, origin: &'static str) -> Result<Parameters, ParametersError> {
-    let shape = |source| ParametersError::Shape { origin, source };
-    let returned: Returned = serde_json::from_str(json).map_err(shape)?;
+    let wrong = |problem: String| ParametersError::Shape { origin, problem };
+    shape::check(json, RETURNED).map_err(|error| {
+        wrong(match error {
+            Wrong::Whole(problem) => format!(r#"{problem} like {{"path": {{}}, "query": {{}}}}"#),
+            Wrong::Member { name, problem } => format!("`{name}`: {problem}"),
+        })
+    })?;
+    let unreadable = |error: serde_json::Error| wrong(without_place(&error));
+    let returned: Returned = serde_json::from_str(json).map_err(unreadable)?;
     let path = returned.path.unwrap_or_else(empty_object);
     let query = returned.query.unwrap_or_else(empty_object);
     Ok(Parameters {
-        path: serde_json::from_str(path.get()).map_err(shape)?,
-        query: serde_json::from_str(query.get()).map_err(shape)?,
+        path: serde_json::from_str(path.get()).map_err(unreadable)?,
+        query: serde_json::from_str(query.get()).map_err(unreadable)?,
         json: format!(r#"{{"path":{path},"query":{query}}}"#),
     })
+}
+
+/// The place in JSON that a person has not seen as such tells nothing.
+fn without_place(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let end = text.rfind(" at line ").unwrap_or(text.len());
+    text[..end].to_owned()
+}
+
+/// What names something has to be a name.
+fn check_names(event: &Event) -> Result<(), ConnectionError> {
+    for (field, value) in [
+        ("incoming", &event.incoming),
+        ("client", &event.client),
+        ("entity", &event.entity),
+    ] {
+        if value.trim().is_empty() {
+            return Err(field_error(field, "empty"));
+        }
+    }
+    if !is_name(&event.incoming) {
+        return Err(field_error(
+            "incoming",
+            format!("needs 1 to {LONGEST_NAME} of A-Z a-z 0-9 . _ -"),
+        ));
+    }
+    if let Some(queue) = event.queue.as_deref().filter(|queue| !queue.is_empty()) {
+        check_queue(queue)?;
+    }
+    Ok(())
+}
+
+/// The URL of a queue, which people mix up with its name and its ARN.
+fn check_queue(queue: &str) -> Result<(), ConnectionError> {
+    let path = queue
+        .strip_prefix("https://")
+        .or_else(|| queue.strip_prefix("http://"));
+    let segments = path.map_or(0, |path| {
+        path.split('/').filter(|part| !part.is_empty()).count()
+    });
+    if segments >= 2 {
+        return Ok(());
+    }
+    let found = if queue.starts_with("arn:") {
+        "an ARN"
+    } else if path.is_some() {
+        "another URL"
+    } else {
+        "a name"
+    };
+    Err(field_error(
+        "queue",
+        format!(
+            "needs the queue's URL, such as https://sqs.eu-west-1.amazonaws.com/123456789012/name; found {found}"
+        ),
+    ))
+}
+
+impl From<Wrong> for ConnectionError {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Whole(problem) => Self::Shape(problem),
+            Wrong::Member { name, problem } => Self::Field {
+                field: name,
+                problem,
+            },
+        }
+    }
 }
 
 /// Names are parts of keys, of ids and of FIFO message groups.
@@ -373,7 +463,7 @@ fn is_name(text: &str) -> bool {
 
 fn field_error(field: &'static str, problem: impl Into<String>) -> ConnectionError {
     ConnectionError::Field {
-        field,
+        field: field.into(),
         problem: problem.into(),
     }
 }

@@ -4,3 +4,4 @@ pub mod connection;
 pub mod outgoing;
 pub mod page_message;
 pub mod publish_request;
+mod shape;

@@ -1,5 +1,8 @@
 //! Outgoing connections: what the publish requests of one queue have in common.
 
+use std::borrow::Cow;
+
+use super::shape::{self, Kind, Member, Wrong, optional};
 use crate::transformer::{CompileError, Transformer};
 use protime::catalogue::catalogue;
 use protime::{Method, PathParameters, Query};
@@ -25,11 +28,9 @@ pub struct OutgoingConnection {
 /// An outgoing connection that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OutgoingError {
-    /// Not the documented JSON.
-    #[error(
-        "environment variable OUTGOING: {0}; it is JSON with any of client, method, entity, path, query, transform"
-    )]
-    Json(#[from] serde_json::Error),
+    /// Not one JSON object.
+    #[error("environment variable OUTGOING: {0}")]
+    Shape(String),
     /// The transformer is not jq.
     #[error("environment variable OUTGOING, field `transform`: {0}")]
     Transform(#[from] CompileError),
@@ -37,11 +38,21 @@ pub enum OutgoingError {
     #[error("environment variable OUTGOING, field `{field}`: {problem}")]
     Field {
         /// Which.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong, and what is needed.
         problem: String,
     },
 }
+
+const TEXT: &[Kind] = &[Kind::Text];
+const OUTGOING: &[Member] = &[
+    optional("client", TEXT),
+    optional("method", TEXT),
+    optional("entity", TEXT),
+    optional("path", &[Kind::Object]),
+    optional("query", &[Kind::Object]),
+    optional("transform", TEXT),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,6 +71,13 @@ impl OutgoingConnection {
         if json.trim().is_empty() {
             return Ok(Self::default());
         }
+        shape::check(json, OUTGOING).map_err(|wrong| match wrong {
+            Wrong::Whole(problem) => OutgoingError::Shape(problem),
+            Wrong::Member { name, problem } => OutgoingError::Field {
+                field: name,
+                problem,
+            },
+        })?;
         let Json {
             client,
             method,
@@ -67,7 +85,7 @@ impl OutgoingConnection {
             path,
             query,
             transform,
-        } = serde_json::from_str(json)?;
+        } = serde_json::from_str(json).map_err(|error| OutgoingError::Shape(error.to_string()))?;
         check(method.as_deref(), entity.as_deref())?;
         let transform = transform
             .as_deref()
@@ -86,7 +104,10 @@ impl OutgoingConnection {
 
 /// What is wrong for every message is found once, before the first.
 fn check(method: Option<&str>, entity: Option<&str>) -> Result<(), OutgoingError> {
-    let wrong = |field, problem| OutgoingError::Field { field, problem };
+    let wrong = |field: &'static str, problem| OutgoingError::Field {
+        field: field.into(),
+        problem,
+    };
     let method = method
         .map(writing_method)
         .transpose()

@@ -1,11 +1,14 @@
 //! Publish requests: what producers put on the publish queue.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use protime::{Method, PathParameters, Query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::outgoing::{OutgoingConnection, writing_method};
+use super::shape::{self, Kind, Member, Wrong, optional};
 use crate::transformer::RunError;
 
 /// What to write to Protime: a message, completed by the outgoing connection.
@@ -32,13 +35,13 @@ pub struct PublishRequest {
 /// A message that is not a publish request which can be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRequest {
-    /// Not JSON, or not of the documented shape.
-    #[error("not a publish request{origin}: {source}")]
-    Json {
+    /// Not one JSON object.
+    #[error("not a publish request{origin}: {problem}")]
+    Shape {
         /// Whether a transformer returned it.
         origin: &'static str,
         /// What is wrong.
-        source: serde_json::Error,
+        problem: String,
     },
     /// The transformer failed on it.
     #[error("transform: {0}")]
@@ -52,7 +55,7 @@ pub enum InvalidRequest {
     #[error("field `{field}`: {problem}")]
     Field {
         /// Which.
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong, and what is needed.
         problem: String,
     },
@@ -60,6 +63,28 @@ pub enum InvalidRequest {
     #[error(transparent)]
     Request(#[from] protime::RequestError),
 }
+
+const TEXT: &[Kind] = &[Kind::Text];
+const REQUEST: &[Member] = &[
+    optional("client", TEXT),
+    optional("method", TEXT),
+    optional("entity", TEXT),
+    optional("path", &[Kind::Object]),
+    optional("query", &[Kind::Object]),
+    // An array replaces a set (`reference/collections/activities/activity-definitions/restrictions/put`).
+    optional("payload", &[Kind::Object, Kind::Array]),
+    optional("idempotencyKey", TEXT),
+    optional(
+        "correlation",
+        &[
+            Kind::Object,
+            Kind::Array,
+            Kind::Text,
+            Kind::Number,
+            Kind::Flag,
+        ],
+    ),
+];
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -83,8 +108,11 @@ impl PublishRequest {
         let Some(transform) = &outgoing.transform else {
             return Self::from_json(body, "", outgoing).map(Some);
         };
-        let json = |source| InvalidRequest::Json { origin: "", source };
-        let body: &RawValue = serde_json::from_str(body).map_err(json)?;
+        let not_json = |error: serde_json::Error| InvalidRequest::Shape {
+            origin: "",
+            problem: format!("not JSON, line {}, column {}", error.line(), error.column()),
+        };
+        let body: &RawValue = serde_json::from_str(body).map_err(not_json)?;
         match transform.run_outgoing(body.get())?.as_slice() {
             [] => Ok(None),
             [request] => {
@@ -99,8 +127,17 @@ impl PublishRequest {
         origin: &'static str,
         outgoing: &OutgoingConnection,
     ) -> Result<Self, InvalidRequest> {
-        let json: Json =
-            serde_json::from_str(json).map_err(|source| InvalidRequest::Json { origin, source })?;
+        shape::check(json, REQUEST).map_err(|wrong| match wrong {
+            Wrong::Whole(problem) => InvalidRequest::Shape { origin, problem },
+            Wrong::Member { name, problem } => InvalidRequest::Field {
+                field: name,
+                problem,
+            },
+        })?;
+        let json: Json = serde_json::from_str(json).map_err(|error| InvalidRequest::Shape {
+            origin,
+            problem: error.to_string(),
+        })?;
         if let (Some(given), Some(fixed)) = (&json.client, &outgoing.client)
             && given != fixed
         {
@@ -180,7 +217,7 @@ fn required(
 
 fn field(field: &'static str, problem: impl Into<String>) -> InvalidRequest {
     InvalidRequest::Field {
-        field,
+        field: field.into(),
         problem: problem.into(),
     }
 }

@@ -40,7 +40,7 @@ pub struct Schedule<'a> {
     pub last: Option<Timestamp>,
     /// `$incoming`: the connection's name.
     pub incoming: &'a str,
-    /// The zone that `today`, `days(n)`, `months(n)`, `start_of_month` and `start_of_year` are in.
+    /// The zone that `today`, `days(n)` and the other dates are in.
     pub time_zone: TimeZone,
 }
 

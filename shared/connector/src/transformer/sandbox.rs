@@ -54,13 +54,24 @@ pub(super) fn standard_functions() -> impl Iterator<Item = Fun<Sandbox>> {
 
 /// Dates around the scheduled time, as `YYYY-MM-DD` in the connection's time zone.
 pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
-    let functions: [Filter<RunPtr<Sandbox>>; 5] = [
+    let functions: [Filter<RunPtr<Sandbox>>; 8] = [
         ("today", v(0), |cv| date(&cv, Ok)),
         ("start_of_month", v(0), |cv| {
             date(&cv, |today| Ok(today.first_of_month()))
         }),
+        ("end_of_month", v(0), |cv| {
+            date(&cv, |today| Ok(today.last_of_month()))
+        }),
         ("start_of_year", v(0), |cv| {
             date(&cv, |today| Ok(today.first_of_year()))
+        }),
+        ("start_of_month", v(1), |mut cv| {
+            let count = cv.0.pop_var();
+            date(&cv, |today| Ok(months(today, &count)?.first_of_month()))
+        }),
+        ("end_of_month", v(1), |mut cv| {
+            let count = cv.0.pop_var();
+            date(&cv, |today| Ok(months(today, &count)?.last_of_month()))
         }),
         ("days", v(1), |mut cv| {
             let count = cv.0.pop_var();
@@ -70,9 +81,7 @@ pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
         }),
         ("months", v(1), |mut cv| {
             let count = cv.0.pop_var();
-            date(&cv, |today| {
-                shifted(today, Span::new().try_months(integer(&count)?))
-            })
+            date(&cv, |today| months(today, &count))
         }),
     ];
     functions.into_iter().map(run::<Sandbox>).collect()
@@ -97,7 +106,12 @@ fn date<'a>(
 fn integer(value: &Val) -> Result<i64, Error<Val>> {
     use jaq_std::ValT as _;
     let integer = value.as_isize().and_then(|count| i64::try_from(count).ok());
-    integer.ok_or_else(|| Error::str("days(n) and months(n) need a whole number"))
+    integer.ok_or_else(|| Error::str("a number of days or months has to be whole"))
+}
+
+/// As many months later; a day that the month lacks is its last.
+fn months(today: Date, count: &Val) -> Result<Date, Error<Val>> {
+    shifted(today, Span::new().try_months(integer(count)?))
 }
 
 fn shifted(date: Date, by: Result<Span, jiff::Error>) -> Result<Date, Error<Val>> {

@@ -129,7 +129,11 @@ impl Checker<'_> {
         self.error(if self.is_delta() && name == "person" {
             format!("filter: `person` is not allowed in a delta; {allowed}")
         } else {
-            format!("filter: unknown field `{name}`; {allowed}")
+            let names = fields.iter().map(|field| field.name);
+            let meant = crate::nearest(name, names)
+                .map(|meant| format!("did you mean `{meant}`? "))
+                .unwrap_or_default();
+            format!("filter: unknown field `{name}`; {meant}{allowed}")
         });
     }
 
@@ -282,11 +286,6 @@ impl Checker<'_> {
                 ));
             }
             match (from, until) {
-                (Some(from), Some(until)) if until < from => {
-                    self.warning(format!(
-                        "filter: the range of `{name}` ends ('{until}') before it starts ('{from}')"
-                    ));
-                }
                 (Some(from), Some(until)) => {
                     let Some(years) = field.max_range_years else {
                         continue;

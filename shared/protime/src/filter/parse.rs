@@ -26,7 +26,17 @@ impl FromStr for Filter {
             Some(')') => {
                 parser.fail("this parenthesis closes nothing; remove it or open one before")
             }
-            Some(_) => parser.fail("expected `and`, `or` or the end of the filter"),
+            Some(_) => {
+                let found = parser.found();
+                match found.to_lowercase().as_str() {
+                    lower @ ("and" | "or") => {
+                        parser.fail(format!("found `{found}`; write `{lower}` in lower case"))
+                    }
+                    _ => parser.fail(format!(
+                        "found `{found}`; expected `and`, `or` or the end of the filter"
+                    )),
+                }
+            }
         }
     }
 }
@@ -100,6 +110,11 @@ impl<'a> Parser<'a> {
             "ge" => Ok(Operator::Ge),
             "le" => Ok(Operator::Le),
             "in" => Ok(Operator::In),
+            other if Operator::NAMES.contains(&other.to_lowercase().as_str()) => {
+                let lower = other.to_lowercase();
+                let message = format!("found `{other}`; write `{lower}` in lower case");
+                self.fail_word(other, message)
+            }
             other => {
                 let message = format!(
                     "`{other}` is not an operator of the filter language; allowed: eq, ge, le, in"
@@ -152,8 +167,17 @@ impl<'a> Parser<'a> {
             return self.quoted();
         }
         let before = self.offset;
+        if let Some(text) = self.wrongly_quoted() {
+            let quote = self.peek().unwrap_or_default();
+            return self.fail(format!(
+                "found `{quote}`; strings and dates stand in single quotes: write '{text}'"
+            ));
+        }
         let Some(word) = self.word() else {
-            return self.fail("expected a value: an integer, a 'quoted string', true or false");
+            let found = self.found();
+            return self.fail(format!(
+                "found `{found}`; expected a value: an integer, a 'quoted string', true or false"
+            ));
         };
         match word {
             "true" => return Ok(Constant::Boolean(true)),
@@ -185,6 +209,33 @@ impl<'a> Parser<'a> {
         }
         self.offset = end + 1;
         Ok(Constant::String(self.text[start..end].to_owned()))
+    }
+
+    /// What stands in quotes of another kind, as word processors make them.
+    fn wrongly_quoted(&mut self) -> Option<&'a str> {
+        const OTHER: [char; 9] = [
+            '"', '\u{2018}', '\u{2019}', '\u{201C}', '\u{201D}', '\u{201E}', '`', '\u{B4}',
+            '\u{AB}',
+        ];
+        let quote = self.peek().filter(|quote| OTHER.contains(quote))?;
+        let inside = &self.rest()[quote.len_utf8()..];
+        let end = inside.find(|c: char| OTHER.contains(&c) || matches!(c, '\'' | '\u{BB}'));
+        Some(inside[..end.unwrap_or(inside.len())].trim())
+    }
+
+    /// What stands here instead of what was expected.
+    fn found(&mut self) -> &'a str {
+        let before = self.offset;
+        let word = self.word();
+        self.offset = before;
+        self.peek();
+        let rest = self.rest();
+        let length = rest.chars().next().map_or(0, char::len_utf8);
+        word.unwrap_or(if length == 0 {
+            "the end"
+        } else {
+            &rest[..length]
+        })
     }
 
     fn rest(&self) -> &'a str {

@@ -203,6 +203,7 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
         put.send().await.unwrap();
         let inside = connector::aws::credentials::HttpClients::new(
             "subscriber",
+            "protime/",
             secrets,
             protime::http_client().unwrap(),
             std::sync::Arc::new(|_| {}),

@@ -10,6 +10,7 @@ mod heal;
 mod logs;
 mod many;
 mod memory;
+mod mistakes;
 mod once;
 mod publisher;
 mod split;

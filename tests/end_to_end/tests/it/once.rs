@@ -68,6 +68,14 @@ async fn a_message_delivered_five_times_is_written_once() {
             .all(|result| result["id"] == results[0]["id"]
                 && result["type"] == "protime.published.v1")
     );
+    let repeated = results
+        .iter()
+        .filter(|result| result["data"]["repeated"] == true);
+    assert_eq!(
+        repeated.count(),
+        results.len() - 1,
+        "it says which was the first"
+    );
     let data = &results[0]["data"];
     assert_eq!(
         (&data["entity"], &data["status"], &data["correlation"]),

@@ -249,7 +249,7 @@ async fn mistakes_are_explained_before_protime_is_asked() {
         (
             json!({"entity": "clocking"}),
             "InvalidRequest",
-            "entity `clocking`: unknown; known: clockings,",
+            "entity `clocking`: unknown; did you mean `clockings`?",
         ),
         (
             json!({"entity": "clockings"}),
@@ -259,7 +259,7 @@ async fn mistakes_are_explained_before_protime_is_asked() {
         (
             json!({"entity": "departments", "colour": "red"}),
             "InvalidConnection",
-            "unknown field `colour`",
+            "field `colour`: unknown; allowed: incoming,",
         ),
         (
             json!({"entity": "departments", "sync": "delta"}),

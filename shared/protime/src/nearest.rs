@@ -1,0 +1,36 @@
+//! What somebody probably meant.
+
+/// The candidate that a name is nearly: in another case, with other signs between its letters, or with a letter or two
+/// wrong.
+///
+/// ```
+/// assert_eq!(protime::nearest("fitler", ["filter", "externalReferences"]), Some("filter"));
+/// assert_eq!(protime::nearest("$Filter", ["filter"]), Some("filter"));
+/// assert_eq!(protime::nearest("top", ["filter"]), None);
+/// ```
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let wanted = plain(name);
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::osa_distance(&wanted, &plain(candidate)), candidate))
+        .filter(|(distance, candidate)| *distance <= allowed(wanted.len().min(candidate.len())))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}
+
+/// Letters and digits in lower case.
+fn plain(name: &str) -> String {
+    name.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// How many letters may be wrong.
+fn allowed(length: usize) -> usize {
+    match length {
+        0..=2 => 0,
+        3..=4 => 1,
+        _ => 2,
+    }
+}

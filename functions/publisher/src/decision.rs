@@ -226,9 +226,12 @@ pub(crate) fn repetition_refused(error: &Error) -> DeadLetter {
 
 /// With Protime's own words.
 fn letter(reason: Reason, explanation: Option<&str>, error: &Error) -> DeadLetter {
-    let said = error
-        .refusal()
-        .map_or_else(|| error.to_string(), |refusal| refusal.message.clone());
+    let said = match error.refusal() {
+        // With the scope that it needs.
+        Some(refusal) if matches!(refusal.status, 401 | 403) => refusal.to_string(),
+        Some(refusal) => refusal.message.clone(),
+        None => error.to_string(),
+    };
     let message = explanation.map_or_else(
         || said.clone(),
         |explanation| format!("{explanation}. Protime answered: {said}"),

@@ -42,6 +42,19 @@ impl Catalogue {
         self.entities.iter().find(|entity| entity.name == name)
     }
 
+    /// The operation with that method whose path a request has, below the API's version.
+    pub fn operation_at(&self, method: Method, path: &str) -> Option<&Operation> {
+        let operations = self.entities.iter().flat_map(|entity| &entity.operations);
+        operations
+            .filter(|operation| operation.method == method)
+            .filter(|operation| {
+                let polled = operation.delta_path;
+                has_path(operation.path, path) || polled.is_some_and(|polled| polled == path)
+            })
+            // `/people/contracts` is not the person of that name.
+            .min_by_key(|operation| operation.path.matches('{').count())
+    }
+
     /// The names of all query parameters that are documented for any operation.
     pub fn query_parameters(&self) -> BTreeSet<&'static str> {
         let operations = self.entities.iter().flat_map(|entity| &entity.operations);
@@ -62,6 +75,26 @@ impl Catalogue {
             .get(collection)
             .map_or(&[], Vec::as_slice)
     }
+}
+
+/// Whether segments are the same, or stand for a parameter.
+fn has_path(pattern: &str, path: &str) -> bool {
+    let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
+    loop {
+        match (pattern.next(), path.next()) {
+            (None, None) => return true,
+            (Some(known), Some(found)) if known == found || is_parameter(known, found) => {}
+            _ => return false,
+        }
+    }
+}
+
+/// Whether a segment stands for a parameter, perhaps with a fixed ending: `{Category}-histories`.
+fn is_parameter(known: &str, found: &str) -> bool {
+    let ending = known
+        .strip_prefix('{')
+        .and_then(|rest| rest.split_once('}'));
+    ending.is_some_and(|(_, ending)| found.ends_with(ending))
 }
 
 /// A collection of the Protime API.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::catalogue::Method;
+use crate::API_PATH;
+use crate::catalogue::{Method, catalogue};
 use crate::error_body::ErrorBody;
 use crate::link::LinkError;
 
@@ -220,7 +221,15 @@ impl std::fmt::Display for Refusal {
             )?;
         }
         if matches!(self.status, 401 | 403) {
-            f.write_str(" (a scope may be missing, or the tenant may lack the feature)")?;
+            match self.scopes() {
+                Some(scopes) => write!(
+                    f,
+                    " (it needs the scope {scopes}, which Protime has to have granted to the client, and the tenant the feature)"
+                )?,
+                None => {
+                    f.write_str(" (a scope may be missing, or the tenant may lack the feature)")?;
+                }
+            }
         }
         Ok(())
     }
@@ -239,6 +248,16 @@ impl Refusal {
             429 | 500.. => RefusalKind::Unavailable,
             _ => RefusalKind::Invalid,
         }
+    }
+
+    /// The scopes of which what was asked for needs one; none if the catalogue does not know it.
+    pub fn scopes(&self) -> Option<String> {
+        let path = self.path.strip_prefix(API_PATH)?;
+        let operation = catalogue().operation_at(self.method, path)?;
+        let prefix = catalogue().scope_prefix();
+        let scopes = operation.scopes.iter();
+        let scopes: Vec<String> = scopes.map(|scope| format!("`{prefix}{scope}`")).collect();
+        (!scopes.is_empty()).then(|| scopes.join(" or "))
     }
 
     /// Reads whatever body came with the status.

@@ -92,6 +92,26 @@ fn reads_need_a_read_scope_and_writes_a_write_scope() {
 }
 
 #[test]
+fn every_operation_is_found_by_its_own_path() {
+    for entity in catalogue().entities() {
+        for operation in &entity.operations {
+            let path = operation.path.replace(['{', '}'], "");
+            let found = catalogue().operation_at(operation.method, &path).unwrap();
+            assert_eq!(
+                found.scopes, operation.scopes,
+                "{} {path}",
+                operation.method
+            );
+            if let Some(polled) = operation.delta_path {
+                let found = catalogue().operation_at(operation.method, polled).unwrap();
+                assert_eq!(found.scopes, operation.scopes, "{polled}");
+            }
+        }
+    }
+    assert!(catalogue().operation_at(Method::Get, "/salaries").is_none());
+}
+
+#[test]
 fn every_delta_starts_at_its_list_and_is_polled_below_delta() {
     for entity in catalogue().entities() {
         let Some(delta) = entity.operation(OperationKind::Delta) else {

@@ -271,7 +271,9 @@ async fn a_second_401_with_a_fresh_token_is_final() {
     let error = all(&client, &march(&simulator)).await.unwrap_err();
     assert_eq!(error.refusal().unwrap().status, 401);
     assert!(
-        error.to_string().contains("a scope may be missing"),
+        error
+            .to_string()
+            .contains("it needs the scope `connector-protimeapi-clockings.read`"),
         "{error}"
     );
     assert_eq!(simulator.token_requests(), 2);

@@ -163,10 +163,8 @@ fn a_refusal_of_a_repetition_is_not_one_of_the_write() {
     };
     for status in [400, 401, 403, 404, 410, 422] {
         let letter = parked(status, Method::Put, &Waiting::default());
-        assert_eq!(
-            (letter.reason, letter.message.as_str()),
-            (Reason::Refused, "No.")
-        );
+        assert_eq!(letter.reason, Reason::Refused);
+        assert!(letter.message.contains("No."), "{}", letter.message);
         let letter = parked(status, Method::Put, &since(NOW));
         assert_eq!(letter.reason, Reason::UnknownOutcome);
         assert!(letter.message.contains("No."), "{}", letter.message);

@@ -184,6 +184,27 @@ impl Operation {
             .filter_map(|rest| rest.split('}').next())
     }
 
+    /// What is nowhere documented of a body's members, in words; nothing where the body is not documented at all.
+    pub fn unknown_members<'m>(&self, members: impl IntoIterator<Item = &'m str>) -> Vec<String> {
+        let known: BTreeSet<&str> = self
+            .body
+            .iter()
+            .filter_map(|property| property.name.split(['.', '[']).next())
+            .collect();
+        if known.is_empty() {
+            return Vec::new();
+        }
+        let unknown = members.into_iter().filter(|name| !known.contains(name));
+        unknown
+            .map(|name| match crate::nearest(name, known.iter().copied()) {
+                Some(meant) => {
+                    format!("payload, `{name}`: did you mean `{meant}`? It is sent as it is")
+                }
+                None => format!("payload, `{name}`: not documented; it is sent all the same"),
+            })
+            .collect()
+    }
+
     /// The field a filter may name, also by an older spelling.
     pub fn filter_field(&self, name: &str) -> Option<&FilterField> {
         self.filters

@@ -253,6 +253,13 @@ fn broken(error: &reqwest::Error) -> Broken {
         reason = format!("{reason}: {error}");
         cause = error.source();
     }
+    // What the resolvers of Linux say of a name that nobody has, rather than of a server that is out.
+    if ["Name or service not known", "No address associated"]
+        .iter()
+        .any(|words| reason.contains(words))
+    {
+        reason += "; no host has this name: check it in `base_uri` and `access_token_url`";
+    }
     Broken::Off {
         reason,
         sent: !(error.is_connect() || error.is_builder()),

@@ -1,6 +1,7 @@
 //! Publish requests: what producers put on the publish queue.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use protime::{Method, PathParameters, Query};
@@ -195,13 +196,22 @@ impl PublishRequest {
 
     /// The request to Protime, checked against the catalogue.
     pub fn resolve(&self, scopes: &[String]) -> Result<protime::Request, InvalidRequest> {
-        Ok(protime::Request::write(
+        let mut request = protime::Request::write(
             self.method,
             &self.entity,
             &self.path,
             self.query.clone(),
             scopes,
-        )?)
+        )?;
+        let payload = self.payload.as_deref().unwrap_or_default();
+        // Of an array, nothing is said.
+        let members: BTreeMap<String, &RawValue> =
+            serde_json::from_slice(payload).unwrap_or_default();
+        if let Some(operation) = request.operation {
+            let names = members.keys().map(String::as_str);
+            request.warnings.extend(operation.unknown_members(names));
+        }
+        Ok(request)
     }
 }
 

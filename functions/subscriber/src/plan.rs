@@ -69,7 +69,16 @@ async fn full(
     let urls = urls.map(String::from).collect();
     let mut checkpoint = checkpoint(connection, LoadKind::Full, &source);
     checkpoint.chains = table.plan(&connection.incoming, urls, shape).await?;
-    let request = table.keep_text(&connection.incoming, &parameters.json);
+    // What was asked for, so that whoever reads the messages can ask the same.
+    let asked = match connection.window {
+        Some(window) => {
+            let open = parameters.json.trim_end().strip_suffix('}');
+            let open = open.unwrap_or(&parameters.json);
+            format!(r#"{open},"window":"{window}"}}"#)
+        }
+        None => parameters.json,
+    };
+    let request = table.keep_text(&connection.incoming, &asked);
     checkpoint.request = Some(request.await?);
     Ok(checkpoint)
 }

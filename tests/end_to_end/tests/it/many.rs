@@ -65,9 +65,14 @@ async fn two_thousand_chains_complete_with_hand_overs_and_cost_what_changes() {
         "{units} in {updates}"
     );
     let events = inside.tenant.events().await;
-    assert!(events.iter().any(
-        |event| event["type"] == "protime.run-completed.v1" && event["data"]["pages"] == 2_000
-    ));
+    assert!(
+        events
+            .iter()
+            .any(|event| event["type"] == "protime.run-completed.v1"
+                && event["data"]["pages"] == 2_000
+                && event["data"]["request"]["window"] == "P1D"
+                && event["data"]["request"]["query"]["filter"] == clockings()["query"]["filter"])
+    );
 }
 
 #[tokio::test]

@@ -107,7 +107,9 @@ impl Attempt<'_> {
                 if !decision::is_own_limit(&error) {
                     self.tell_breaker(&error);
                 }
-                let because = format!("looking the record up failed: {error}");
+                // Without Protime's words, which may be about the person.
+                let because = Deferral::of(&error).because;
+                let because = format!("looking the record up failed: {because}");
                 let deferral = Deferral::new(Kind::of(&error), because);
                 return Ok(deferral.after(error.retry_after()).into());
             }

@@ -108,8 +108,7 @@ impl Search<'_> {
         match found {
             // Its paging token is of no use any more, so it begins again.
             Err(LookUpError::Protime(error))
-                if progress.is_some()
-                    && error.refusal_kind() == Some(protime::RefusalKind::InvalidContinuation) =>
+                if error.refusal_kind() == Some(protime::RefusalKind::InvalidContinuation) =>
             {
                 self.read(&wanted, None, now).await
             }

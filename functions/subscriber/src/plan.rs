@@ -48,7 +48,9 @@ async fn full(
     );
     let requests = match read {
         // A program makes such a range when there is nothing to read this time.
-        Err(RequestError::MatchesNothing(contradiction)) if connection.has_transformer() => {
+        Err(RequestError::MatchesNothing(contradiction))
+            if connection.has_transformer() && !is_written_out(connection, &contradiction) =>
+        {
             tracing::warn!("{contradiction}: Protime is not asked, and the run has no page");
             Vec::new()
         }
@@ -81,6 +83,15 @@ async fn full(
     let request = table.keep_text(&connection.incoming, &asked);
     checkpoint.request = Some(request.await?);
     Ok(checkpoint)
+}
+
+/// Whether the contradiction is in the connection itself, where a person has to correct it.
+fn is_written_out(connection: &IncomingConnection, contradiction: &str) -> bool {
+    let written = connection.written_parameters().ok();
+    let found = written.and_then(|Parameters { path, query, .. }| {
+        Request::contradiction(&connection.entity, &path, &query)
+    });
+    found.as_deref() == Some(contradiction)
 }
 
 /// Claims the one delta that Protime keeps per client and collection; a delta of another connection is an error.

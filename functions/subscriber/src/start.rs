@@ -154,8 +154,11 @@ impl Subscriber {
             self.remember(connection, event, invocation).await
         };
         self.give_back(leased, None, invocation).await;
-        if remembered? == Remembered::TooMany {
-            return Err(Error::TooManyDue(incoming.clone()));
+        match remembered? {
+            Remembered::Due => {}
+            Remembered::TooMany => return Err(Error::TooManyDue(incoming.clone())),
+            // The lease has ended, so that nobody would start it.
+            Remembered::Free => return Err(Error::Contended(incoming.clone())),
         }
         let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());
         self.send_continuation(&continuation, until, invocation)

@@ -9,6 +9,11 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+/// So many fields are named that a payload should not have.
+const MOST_WARNINGS: usize = 5;
+/// In characters.
+const LONGEST_NAME: usize = 50;
+
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     #[expect(
         clippy::expect_used,
@@ -194,15 +199,26 @@ impl Operation {
         if known.is_empty() {
             return Vec::new();
         }
-        let unknown = members.into_iter().filter(|name| !known.contains(name));
-        unknown
-            .map(|name| match crate::nearest(name, known.iter().copied()) {
-                Some(meant) => {
-                    format!("payload, `{name}`: did you mean `{meant}`? It is sent as it is")
-                }
-                None => format!("payload, `{name}`: not documented; it is sent all the same"),
+        let mut unknown = members.into_iter().filter(|name| !known.contains(name));
+        let mut warnings: Vec<String> = unknown
+            .by_ref()
+            .take(MOST_WARNINGS)
+            .map(|name| {
+                let meant = crate::nearest(name, known.iter().copied());
+                let shown: String = name.chars().take(LONGEST_NAME).collect();
+                meant.map_or_else(
+                    || format!("payload, `{shown}`: not documented; it is sent all the same"),
+                    |meant| {
+                        format!("payload, `{shown}`: did you mean `{meant}`? It is sent as it is")
+                    },
+                )
             })
-            .collect()
+            .collect();
+        let more = unknown.count();
+        if more > 0 {
+            warnings.push(format!("payload: {more} more fields are not documented"));
+        }
+        warnings
     }
 
     /// The field a filter may name, also by an older spelling.

@@ -12,7 +12,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until, timeout_at};
 use url::Url;
 
-use crate::catalogue::Method;
+use crate::API_PATH;
+use crate::catalogue::{Method, catalogue};
 use crate::error::{Error, Refusal, RefusalKind};
 use crate::link;
 use crate::page::{self, NoPage, Page, Shape};
@@ -532,7 +533,22 @@ fn refusal(method: Method, url: &Url, answer: &Answer) -> Error {
 
 /// Method and path; queries are left out, since they can be long and name people.
 fn describe(method: Method, url: &Url) -> String {
-    format!("{method} {}", url.path())
+    format!("{method} {}", shown_path(method, url))
+}
+
+/// The path, but the documented one where external references stand in it: a badge number is somebody's.
+pub(crate) fn shown_path(method: Method, url: &Url) -> String {
+    let path = url.path();
+    let has_reference = url
+        .query_pairs()
+        .any(|(name, _)| name == "externalReferences");
+    let below = path.strip_prefix(API_PATH).filter(|_| has_reference);
+    below
+        .and_then(|below| catalogue().operation_at(method, below))
+        .map_or_else(
+            || path.to_owned(),
+            |operation| format!("{API_PATH}{}", operation.path),
+        )
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -6,6 +6,7 @@ use url::Url;
 
 use crate::API_PATH;
 use crate::catalogue::{Method, catalogue};
+use crate::client::shown_path;
 use crate::error_body::ErrorBody;
 use crate::link::LinkError;
 
@@ -272,7 +273,7 @@ impl Refusal {
     ) -> Self {
         let mut refusal = Self {
             method,
-            path: url.path().to_owned(),
+            path: shown_path(method, url),
             status,
             code: None,
             message: String::new(),

@@ -9,6 +9,9 @@
 /// assert_eq!(protime::nearest("top", ["filter"]), None);
 /// ```
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > LONGEST {
+        return None;
+    }
     let wanted = plain(name);
     candidates
         .into_iter()
@@ -17,6 +20,9 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
+
+/// In bytes; what is longer is no slip of the pen.
+const LONGEST: usize = 100;
 
 /// Letters and digits in lower case.
 fn plain(name: &str) -> String {

@@ -171,6 +171,7 @@ impl Request {
             }
             None => return Ok(vec![read(query.clone())?]),
         };
+        // Of the whole: a part of it can be contradictory, and then has no record.
         if let Some(contradiction) = contradiction(query, operation)? {
             return Err(RequestError::MatchesNothing(contradiction));
         }
@@ -190,6 +191,9 @@ impl Request {
             .operation(OperationKind::Delta)
             .filter(|_| path.is_empty())
             .ok_or_else(|| RequestError::NoDelta(entity.to_owned()))?;
+        if let Some(contradiction) = contradiction(&query, operation)? {
+            return Err(RequestError::MatchesNothing(contradiction));
+        }
         let request = Self::checked(
             known,
             operation,
@@ -202,6 +206,12 @@ impl Request {
             query: request.query.with_flag("delta"),
             ..request
         })
+    }
+
+    /// Why no record can match the filter of a read, if so.
+    pub fn contradiction(entity: &str, path: &PathParameters, query: &Query) -> Option<String> {
+        let (operation, _) = choose(known_entity(entity).ok()?, Method::Get, path).ok()?;
+        contradiction(query, operation).ok().flatten()
     }
 
     /// The URL of the collection or resource that a read is about.
@@ -571,9 +581,6 @@ fn check_filter(
     today: Date,
     warnings: &mut Vec<String>,
 ) -> Result<(), RequestError> {
-    if let Some(contradiction) = contradiction(query, operation)? {
-        return Err(RequestError::MatchesNothing(contradiction));
-    }
     let filter: Option<Filter> = query.get("filter").map(str::parse).transpose()?;
     let mut errors = Vec::new();
     for problem in check(filter.as_ref(), operation, today) {

@@ -305,13 +305,21 @@ impl IncomingConnection {
         self.transform.is_some()
     }
 
+    /// The request parameters as they are written, before any transformer.
+    pub fn written_parameters(&self) -> Result<Parameters, ParametersError> {
+        parse_parameters(&self.given(), "request parameters")
+    }
+
+    fn given(&self) -> String {
+        format!(r#"{{"path":{},"query":{}}}"#, self.path, self.query)
+    }
+
     /// The request parameters, run through the transformer if there is one.
     ///
     /// `last` is the scheduled time of the last completed run.
     pub fn parameters(&self, last: Option<Timestamp>) -> Result<Parameters, ParametersError> {
-        let given = format!(r#"{{"path":{},"query":{}}}"#, self.path, self.query);
         let Some(transform) = &self.transform else {
-            return parse_parameters(&given, "request parameters");
+            return self.written_parameters();
         };
         let schedule = Schedule {
             now: self.scheduled,
@@ -319,7 +327,7 @@ impl IncomingConnection {
             incoming: &self.incoming,
             time_zone: self.time_zone.clone(),
         };
-        let outputs = transform.run_incoming(&given, &schedule)?;
+        let outputs = transform.run_incoming(&self.given(), &schedule)?;
         match outputs.as_slice() {
             [output] => parse_parameters(output, "transform"),
             outputs => Err(ParametersError::Count(outputs.len())),

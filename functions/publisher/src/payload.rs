@@ -1,9 +1,7 @@
 //! Payloads as they were written, and when two of them are the same.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
-use serde::Deserialize;
+use connector::contract::Members;
 use serde_json::value::RawValue;
 
 /// Payloads that are nested deeper are told apart byte for byte.
@@ -48,7 +46,11 @@ fn write(json: &str, deepest: u32, text: &mut String) -> Option<()> {
     let json = json.trim();
     match json.as_bytes().first()? {
         b'{' => {
-            let Members(members) = serde_json::from_str(json).ok()?;
+            let Members(mut members) = serde_json::from_str(json).ok()?;
+            members.sort_by(|(one, _), (other, _)| one.cmp(other));
+            if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+                return None;
+            }
             text.push('{');
             for (index, (name, value)) in members.into_iter().enumerate() {
                 if index > 0 {
@@ -74,36 +76,6 @@ fn write(json: &str, deepest: u32, text: &mut String) -> Option<()> {
         _ => text.push_str(json),
     }
     Some(())
-}
-
-/// Members by name, of which each is there once.
-struct Members<'a>(BTreeMap<String, &'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> serde::de::Visitor<'de> for Visitor {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: serde::de::MapAccess<'de>>(
-                self,
-                mut map: A,
-            ) -> Result<Self::Value, A::Error> {
-                let mut members = BTreeMap::new();
-                while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                    if members.insert(name, value).is_some() {
-                        return Err(serde::de::Error::custom("a member is there twice"));
-                    }
-                }
-                Ok(Members(members))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
 }
 
 #[cfg(test)]

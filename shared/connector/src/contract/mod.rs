@@ -5,3 +5,5 @@ pub mod outgoing;
 pub mod page_message;
 pub mod publish_request;
 mod shape;
+
+pub use shape::Members;

@@ -54,6 +54,18 @@ const OUTGOING: &[Member] = &[
     optional("transform", TEXT),
 ];
 
+impl From<Wrong> for OutgoingError {
+    fn from(wrong: Wrong) -> Self {
+        match wrong {
+            Wrong::Whole(problem) => Self::Shape(problem),
+            Wrong::Member { name, problem } => Self::Field {
+                field: name,
+                problem,
+            },
+        }
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Json {
@@ -71,13 +83,7 @@ impl OutgoingConnection {
         if json.trim().is_empty() {
             return Ok(Self::default());
         }
-        shape::check(json, OUTGOING).map_err(|wrong| match wrong {
-            Wrong::Whole(problem) => OutgoingError::Shape(problem),
-            Wrong::Member { name, problem } => OutgoingError::Field {
-                field: name,
-                problem,
-            },
-        })?;
+        shape::check(json, OUTGOING)?;
         let Json {
             client,
             method,

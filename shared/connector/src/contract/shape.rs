@@ -154,8 +154,10 @@ impl Kind {
     }
 }
 
-/// Members in their order, also those of the same name.
-struct Members<'a>(Vec<(String, &'a RawValue)>);
+/// The members of an object in their order, also those of the same name.
+///
+/// serde's own maps keep one of several members of a name.
+pub struct Members<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -10,7 +10,7 @@ use simulator::{Action, Fault, Options};
 
 const CLOCKINGS: &str = "/connector/protimeapi/api/v1/clockings";
 
-async fn queue() -> FakeQueue {
+pub(crate) async fn queue() -> FakeQueue {
     FakeQueue::new(Options {
         people: 20,
         days: 3,
@@ -19,11 +19,11 @@ async fn queue() -> FakeQueue {
     .await
 }
 
-fn today() -> String {
+pub(crate) fn today() -> String {
     jiff::Timestamp::now().to_string()[..10].to_owned()
 }
 
-fn clocking(minutes: u32) -> Value {
+pub(crate) fn clocking(minutes: u32) -> Value {
     json!({"method": "POST", "entity": "clockings",
         "payload": {"person": {"id": 1}, "date": today(), "timeOfDayInMinutes": minutes, "kind": "InOut"}})
 }

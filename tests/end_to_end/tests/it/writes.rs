@@ -8,27 +8,11 @@ use end_to_end::fake_queue::FakeQueue;
 use end_to_end::variable;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use simulator::{Action, Fault, Options};
+use simulator::{Action, Fault};
+
+use crate::once::{clocking, queue, today};
 
 const GUID: &str = "abcdef00-0000-4000-8000-000000000001";
-
-async fn queue() -> FakeQueue {
-    FakeQueue::new(Options {
-        people: 20,
-        days: 3,
-        ..Options::default()
-    })
-    .await
-}
-
-fn today() -> String {
-    jiff::Timestamp::now().to_string()[..10].to_owned()
-}
-
-fn clocking(minutes: u32) -> Value {
-    json!({"method": "POST", "entity": "clockings",
-        "payload": {"person": {"id": 1}, "date": today(), "timeOfDayInMinutes": minutes, "kind": "InOut"}})
-}
 
 fn assignment() -> Value {
     json!({"person": {"id": 1}, "from": today(),

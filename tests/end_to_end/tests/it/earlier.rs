@@ -24,12 +24,33 @@ fn number(value: i64) -> AttributeValue {
 }
 
 async fn put(inside: &Inside, item: &[(&str, AttributeValue)]) {
+    put_into(&inside.dynamodb, &inside.table, item).await;
+}
+
+async fn put_into(
+    dynamodb: &aws_sdk_dynamodb::Client,
+    table: &str,
+    item: &[(&str, AttributeValue)],
+) {
     let item: HashMap<String, AttributeValue> = item
         .iter()
         .map(|(name, value)| ((*name).to_owned(), value.clone()))
         .collect();
-    let put = inside.dynamodb.put_item().table_name(&inside.table);
+    let put = dynamodb.put_item().table_name(table);
     put.set_item(Some(item)).send().await.unwrap();
+}
+
+/// Into the table of the deployed stack, which the publisher uses.
+async fn remember_write(item: &[(&str, AttributeValue)]) {
+    let dynamodb = aws_sdk_dynamodb::Client::new(&end_to_end::aws().load().await);
+    put_into(&dynamodb, &variable("STATE_TABLE_NAME"), item).await;
+}
+
+fn parsed(queue: &FakeQueue, request: &Value) -> PublishRequest {
+    let mut body = request.clone();
+    body["client"] = json!(queue.tenant.client);
+    let parsed = PublishRequest::from_body(&body.to_string(), &OutgoingConnection::default());
+    parsed.unwrap().unwrap()
 }
 
 async fn departments() -> Inside {
@@ -174,26 +195,15 @@ async fn a_write_that_is_done_is_not_written_again_and_an_uncertain_one_is_looke
             ],
         ),
     ] {
-        let mut body = request(minutes, key);
-        body["client"] = json!(queue.tenant.client);
-        let parsed = PublishRequest::from_body(&body.to_string(), &OutgoingConnection::default());
-        let parsed = parsed.unwrap().unwrap();
+        let body = request(minutes, key);
+        let parsed = parsed(&queue, &body);
         let mut item = vec![
             ("id", text(parsed.record_id(key))),
             ("payload", text(connector::hash(parsed.payload.as_deref()))),
             ("expires", number(now / 1_000 + 86_400)),
         ];
         item.extend(rest);
-        let item = item
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect();
-        let dynamodb = aws_sdk_dynamodb::Client::new(&end_to_end::aws().load().await);
-        let put = dynamodb
-            .put_item()
-            .table_name(variable("STATE_TABLE_NAME"))
-            .set_item(Some(item));
-        put.send().await.unwrap();
+        remember_write(&item).await;
         queue.send(&body);
     }
     queue.drain().await;
@@ -201,4 +211,52 @@ async fn a_write_that_is_done_is_not_written_again_and_an_uncertain_one_is_looke
     let looked_up = queue.statuses("GET");
     assert_eq!(looked_up, [200, 200]);
     assert!(queue.parked().is_empty());
+}
+
+#[tokio::test]
+async fn a_record_that_a_write_has_claimed_is_not_taken_by_another() {
+    for (claimed_by, posts) in [("another write", 1), ("the write itself", 0)] {
+        let mut queue = FakeQueue::new(Options::default()).await;
+        let today = Timestamp::now().to_string()[..10].to_owned();
+        let clocking = json!({"method": "POST", "entity": "clockings",
+            "payload": {"person": {"id": 1}, "date": today, "timeOfDayInMinutes": 603, "kind": "InOut"}});
+        let mut record = clocking["payload"].clone();
+        record["id"] = json!(9_001);
+        let protime = &queue.tenant.protime;
+        protime
+            .set_records("clockings", &json!([record]).to_string())
+            .unwrap();
+        let claim = format!("claim/{}/clockings/9001", queue.tenant.base_uri);
+        let now = queue.now.as_millisecond();
+        let expires = ("expires", number(now / 1_000 + 86_400));
+
+        // An equal clocking, whose answer was lost: is what is there its own?
+        let mut other = clocking.clone();
+        other["idempotencyKey"] = json!("other");
+        let parsed = parsed(&queue, &other);
+        let id = parsed.record_id("other");
+        let claimed_by = if claimed_by == "the write itself" {
+            id.clone()
+        } else {
+            "write/0/first".to_owned()
+        };
+        remember_write(&[
+            ("id", text(claim)),
+            ("claimed_by", text(claimed_by)),
+            expires.clone(),
+        ])
+        .await;
+        let payload = connector::hash(parsed.payload.as_deref());
+        remember_write(&[
+            ("id", text(id)),
+            ("payload", text(payload)),
+            ("uncertain", number(now - 60_000)),
+            expires,
+        ])
+        .await;
+        queue.send(&other);
+        queue.drain().await;
+        assert_eq!(queue.statuses("POST"), vec![201; posts]);
+        assert!(queue.parked().is_empty());
+    }
 }

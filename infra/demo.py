@@ -4,22 +4,35 @@ import datetime
 import json
 import time
 
-from local_stack import Stack, main, prepare, say, step, wait_until
+from local_stack import SECRET, Failure, Stack, main, prepare, say, step, wait_until
+
+MOST_SHOWN = 10
 
 
 def shortened(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 3] + "..."
 
 
-def fire_schedule_now(stack: Stack) -> None:
-    """A one-off copy of the deployed connection's schedule, due in a few seconds."""
+def connections(stack: Stack) -> list[tuple[str, dict]]:
+    """The incoming connections of the template, each with the target of its schedule."""
     scheduler = stack.client("scheduler")
     schedules = [scheduler.get_schedule(Name=entry["Name"]) for entry in scheduler.list_schedules()["Schedules"]]
-    deployed = next(schedule for schedule in schedules if "incoming" in json.loads(schedule["Target"]["Input"]))
+    targets = [{key: schedule["Target"][key] for key in ("Arn", "RoleArn", "Input")} for schedule in schedules]
+    return [(f"demo-{number}", target) for number, target in enumerate(targets) if '"watch"' not in target["Input"]]
+
+
+def event_of(target: dict) -> dict:
+    try:
+        return json.loads(target["Input"])
+    except ValueError as error:
+        raise Failure(f"The Input of a schedule in template.yaml is not JSON: {error}\n{target['Input']}") from None
+
+
+def fire_now(stack: Stack, name: str, target: dict) -> None:
+    """A one-off copy of a deployed schedule, due in a few seconds."""
     due = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=2)
-    target = {key: deployed["Target"][key] for key in ("Arn", "RoleArn", "Input")}
-    scheduler.create_schedule(
-        Name="demo",
+    stack.client("scheduler").create_schedule(
+        Name=name,
         ScheduleExpression=f"at({due:%Y-%m-%dT%H:%M:%S})",
         ScheduleExpressionTimezone="UTC",
         FlexibleTimeWindow={"Mode": "OFF"},
@@ -28,33 +41,78 @@ def fire_schedule_now(stack: Stack) -> None:
     )
 
 
+def failures(stack: Stack) -> list[dict]:
+    """What the functions have logged as failed."""
+    lines = [json.loads(line) for line in stack.log_lines() if line.startswith("{")]
+    return [line for line in lines if line.get("level") == "ERROR"]
+
+
 def receive(stack: Stack, queue: str, enough, seconds: float = 60) -> list[dict]:
-    """Messages until `enough` says so."""
+    """Messages until `enough` says so, or a function fails."""
     sqs = stack.client("sqs")
     found: list[dict] = []
+    before = len(failures(stack))
 
     def ready() -> bool:
         answer = sqs.receive_message(
             QueueUrl=stack.outputs[queue], MaxNumberOfMessages=10, MessageAttributeNames=["All"], WaitTimeSeconds=1
         )
         found.extend(answer.get("Messages", []))
-        return enough(found)
+        if enough(found):
+            return True
+        for failure in failures(stack)[before:]:
+            failed = f"Connection `{failure['incoming']}`" if failure.get("incoming") else "A function"
+            raise Failure(
+                f"{failed} failed, with the kind {failure.get('kind')}:\n"
+                f"  {failure.get('error') or failure.get('message')}\n"
+                f'README, "At 3 a.m.", has a row for each kind.'
+            )
+        return False
 
-    wait_until(f"the arrival of messages in {queue}", ready, seconds)
+    try:
+        wait_until(f"the arrival of messages in {queue}", ready, seconds)
+    except Failure as failure:
+        raise Failure(f"{failure}\nAll that the functions logged is in {stack.keep_logs()}") from None
     return found
 
 
 def show_pages(messages: list[dict]) -> None:
     events = [json.loads(message["Body"]) for message in messages]
-    pages = sorted((event for event in events if "page" in event), key=lambda event: (event["page"], event["part"]))
+    pages = [event for event in events if "page" in event]
+    pages.sort(key=lambda event: (event["chain"], event["page"], event["part"]))
     completed = next(event for event in events if event["type"] == "protime.run-completed.v1")
-    say(f"\n  {'page':>6} {'records':>8}   first record")
-    for event in pages:
+    if pages:
+        say(f"\n  {'page':>6} {'records':>8}   first record")
+    for event in pages[:MOST_SHOWN]:
         records = event["data"]["value"]
         first = json.dumps(records[0], ensure_ascii=False)
         say(f"  {event['page']:>6} {len(records):>8}   {shortened(first, 90)}")
-    say(f"\n  {completed['type']}: {json.dumps(completed['data'])}")
-    say(f"  id of the first page: {pages[0]['id']}")
+    if len(pages) > MOST_SHOWN:
+        say(f"  and {len(pages) - MOST_SHOWN} more pages")
+    if not pages:
+        say("  No record matches, so there is no page.")
+    say(f"\n  {completed['type']}: {shortened(json.dumps(completed['data']), 300)}")
+    if pages:
+        say(f"  id of the first page: {pages[0]['id']}")
+
+
+def read(stack: Stack, name: str, target: dict) -> None:
+    """Runs a connection of the template, and shows what comes."""
+    event = event_of(target)
+    incoming = event.get("incoming")
+    say(f"\n  Connection `{incoming}`: {shortened(json.dumps(event), 200)}")
+    client = event.get("client")
+    if isinstance(client, str) and client != SECRET:
+        # Whatever client a connection names, here it is the simulator's.
+        stack.copy_secret(client)
+    before = len(stack.asked())
+    with step("Waiting for the schedule to fire and the run to complete"):
+        fire_now(stack, name, target)
+        done = lambda found: any("run-completed" in message["Body"] for message in found)  # noqa: E731
+        messages = receive(stack, "PagesQueueUrl", done)
+    for request in stack.asked()[before:][:2]:
+        say(f"  {request['method']} {shortened(request['target'], 150)}")
+    show_pages(messages)
 
 
 def publish(stack: Stack, request: dict) -> None:
@@ -67,14 +125,9 @@ def demo() -> int:
     with Stack("protime-demo") as stack:
         prepare(stack, ["--people", "25", "--days", "60", "--page-size", "100"], {"ScheduleState": "DISABLED"})
 
-        say("\n1. A schedule starts the subscriber, which reads the clockings of the last seven days.")
-        with step("Waiting for the schedule to fire and the run to complete"):
-            fire_schedule_now(stack)
-            done = lambda found: any("run-completed" in message["Body"] for message in found)  # noqa: E731
-            messages = receive(stack, "PagesQueueUrl", done)
-        for request in stack.asked()[:2]:
-            say(f"  {request['method']} {shortened(request['target'], 150)}")
-        show_pages(messages)
+        say("\n1. Schedules start the subscriber, which reads what the connections of template.yaml ask for.")
+        for name, target in connections(stack):
+            read(stack, name, target)
 
         say("\n2. A message on the publish queue becomes a clocking in Protime.")
         today = datetime.date.today().isoformat()

@@ -224,7 +224,7 @@ class Stack:
              "--no-resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
              "--no-confirm-changeset", "--region", REGION, "--parameter-overrides", *overrides],
             f"sam-deploy{suffix}",
-            "This is the template's fault or local AWS's, not yours.",
+            "If you have changed the template, look there first.",
         )
         stack = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         prefix = suffix.strip("-").capitalize()
@@ -251,6 +251,30 @@ class Stack:
             "SIMULATOR_URL": self.simulator,
             "LOCAL_AWS_LOG": str(LOGS / "local-aws.log"),
         }
+
+    def copy_secret(self, name: str) -> None:
+        """The simulator's secret under a further name, unless there is one of that name."""
+        secrets = self.client("secretsmanager")
+        value = secrets.get_secret_value(SecretId=SECRET)["SecretString"]
+        try:
+            secrets.create_secret(Name=name, SecretString=value)
+        except secrets.exceptions.ResourceExistsException:
+            pass
+
+    def log_lines(self) -> list[str]:
+        """What the functions have logged so far."""
+        logs = self.client("logs")
+        lines = []
+        for group in logs.describe_log_groups(logGroupNamePrefix=f"/aws/lambda/{self.name}-")["logGroups"]:
+            for page in logs.get_paginator("filter_log_events").paginate(logGroupName=group["logGroupName"]):
+                lines += [event["message"] for event in page["events"]]
+        return lines
+
+    def keep_logs(self) -> Path:
+        """Keeps what the functions have logged beyond the end of local AWS."""
+        kept = LOGS / "functions.log"
+        kept.write_text("\n".join(line.rstrip() for line in self.log_lines()) + "\n")
+        return kept
 
     def asked(self) -> list[dict]:
         """The requests that the simulator got, without those for tokens."""

@@ -24,6 +24,10 @@ def watch() -> int:
             stack.start_local_aws()
         with step("Building and starting the Protime simulator (the first time: a minute)"):
             stack.start_simulator([])
+        with step("Building the functions (the first time: a few minutes)"):
+            for function in ("subscriber", "publisher"):
+                # One by one, as cargo lambda watch does, so that it finds them built.
+                stack.run(["cargo", "build", "--quiet", "--bin", function], f"{function}-build", "The log says where.")
         sqs = stack.client("sqs")
         queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("pages", "publish", "parked", "continuations")}
         stack.client("dynamodb").create_table(
@@ -43,7 +47,7 @@ def watch() -> int:
 Local AWS {stack.endpoint} ({REGION}), simulator {stack.simulator}, requests to it: {stack.simulator}/_simulator/requests
 Pages arrive in {queues["pages"]}
 
-In a second terminal (the functions are built when first invoked, and again after every change):
+In a second terminal (the functions are built again after every change, which the next invocation waits for):
 
   source .tools/build/bin/activate
   cargo lambda invoke subscriber{option} --data-file infra/events/clockings.json

@@ -226,6 +226,8 @@ mod tests {
             validation_errors: errors,
             retry_after: None,
             is_continuation: false,
+            granted: None,
+            tenants: None,
         };
         let json = details(&refusal, LONGEST_DETAILS);
         assert!(json.len() <= LONGEST_DETAILS + 50 && json.len() > LONGEST_DETAILS / 2);

@@ -153,6 +153,7 @@ pub(crate) fn classify(error: &Error, method: Method) -> Failure {
         Error::Deadline { last, .. } => classify(last, method),
         Error::Transport { sent: false, .. }
         | Error::ClientRejected { .. }
+        | Error::WrongHost { .. }
         | Error::TokenEndpoint { .. }
         | Error::SettingsUnavailable(_)
         | Error::BaseUriChanged
@@ -169,7 +170,7 @@ pub(crate) fn trouble(error: &Error) -> Option<Trouble> {
             (500.., None) => Some(Trouble::Outage),
             _ => None,
         },
-        Error::ClientRejected { .. } | Error::SettingsUnavailable(_) => {
+        Error::ClientRejected { .. } | Error::WrongHost { .. } | Error::SettingsUnavailable(_) => {
             Some(Trouble::ClientRejected)
         }
         Error::TokenEndpoint {

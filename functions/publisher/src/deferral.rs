@@ -51,6 +51,7 @@ impl Kind {
         match error {
             protime::Error::ClientRejected { .. } => Self::ClientRejected,
             protime::Error::SettingsUnavailable(_)
+            | protime::Error::WrongHost { .. }
             | protime::Error::TokenEndpoint {
                 retryable: false, ..
             } => Self::Credentials,

@@ -81,10 +81,27 @@ pub struct Publisher {
 
 /// An event without the ids that a batch response needs.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "a record of the event has no messageId, receiptHandle or body; the whole batch is tried again"
-)]
-pub struct MalformedEvent;
+pub enum MalformedEvent {
+    /// A record lacks what every one of SQS has.
+    #[error(
+        "a record of the event has no messageId, receiptHandle or body; the whole batch is tried again"
+    )]
+    Record,
+    /// It comes from somewhere else.
+    #[error(
+        "the event is not one that SQS sends; put publish requests on the publish queue, whose messages invoke the function"
+    )]
+    NotFromSqs,
+}
+
+impl MalformedEvent {
+    /// The same, told in the log.
+    #[must_use]
+    pub fn logged(self) -> Self {
+        tracing::error!(error = %self, "the event cannot be used");
+        self
+    }
+}
 
 impl From<MalformedEvent> for lambda_runtime::Diagnostic {
     fn from(error: MalformedEvent) -> Self {
@@ -110,8 +127,7 @@ impl Publisher {
             .iter()
             .map(Delivery::new)
             .collect::<Option<Vec<_>>>()
-            .ok_or(MalformedEvent)
-            .inspect_err(|error| tracing::error!(%error, "the event cannot be used"))?;
+            .ok_or_else(|| MalformedEvent::Record.logged())?;
         let tally = Tally::default();
         let publish = |group| self.publish_group(group, invocation, &tally);
         // One that comes so often may be what ends the function: each of these is alone when it is handled.

@@ -6,9 +6,12 @@ use aws_lambda_events::sqs::SqsEvent;
 use connector::aws::credentials::HttpClients;
 use connector::aws::queue::Queue;
 use connector::clock::Clock;
+use connector::invocation::Event;
 use connector::metrics::Metrics;
 use lambda_runtime::{LambdaEvent, service_fn};
-use publisher::{CircuitBreaker, Config, IdempotencyStore, Invocation, Kind, Publisher};
+use publisher::{
+    CircuitBreaker, Config, IdempotencyStore, Invocation, Kind, MalformedEvent, Publisher,
+};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -52,9 +55,12 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     let (publisher, clock) = (&publisher, &clock);
-    let handler = service_fn(|event: LambdaEvent<SqsEvent>| async move {
+    let handler = service_fn(|event: LambdaEvent<Event<SqsEvent>>| async move {
         let invocation = Invocation::from_context(&event.context, clock);
-        publisher.publish(&event.payload, &invocation).await
+        match event.payload {
+            Event(Ok(event)) => publisher.publish(&event, &invocation).await,
+            Event(Err(_)) => Err(MalformedEvent::NotFromSqs.logged()),
+        }
     });
     lambda_runtime::run(handler)
         .await

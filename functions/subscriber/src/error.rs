@@ -19,6 +19,7 @@ use strum::{IntoStaticStr, VariantArray};
 /// | an empty or cut-off body; 409 without a paging token | read five times | fails; the checkpoint stays |
 /// | another shape than a list, or a 2xx that is not 200; an answer larger than the memory | | fails; the checkpoint stays |
 /// | 401 | once more with a new token, unless a new one was refused a moment ago | fails; the checkpoint stays |
+/// | a host that does not exist or shows a wrong certificate, a token endpoint that is none | | fails; the checkpoint stays |
 /// | client id, secret or scopes rejected | once more with the secret as it is now | fails; the checkpoint stays |
 /// | 400, 404, 409 or 410 to a paging token | the chain begins again, once | the run ends |
 /// | 414 to a paging token | the list is halved, and both halves begin; not in a delta | the run ends |
@@ -63,6 +64,8 @@ pub enum Error {
         "the event is neither an incoming connection, nor continuations, nor {{\"watch\": true}}"
     )]
     UnknownEvent,
+    #[error("the event is not JSON ({0}); an incoming connection is one JSON object")]
+    NotJson(String),
     #[error(
         "ten runs of connection `{0}` are due already while another is under way; this one is not remembered. Let it run less often, or narrow what it reads"
     )]
@@ -148,6 +151,7 @@ impl Error {
                 protime::Error::TokenEndpoint {
                     retryable: false, ..
                 }
+                | protime::Error::WrongHost { .. }
                 | protime::Error::SettingsUnavailable(_),
             ) => Kind::Credentials,
             Self::Parameters(_) => Kind::InvalidParameters,
@@ -162,7 +166,7 @@ impl Error {
             Self::Queue(_) | Self::SendingStopped => Kind::Queue,
             Self::State(_) | Self::Contended(_) => Kind::State,
             Self::Continuation(_) => Kind::InvalidContinuation,
-            Self::UnknownEvent => Kind::UnknownEvent,
+            Self::UnknownEvent | Self::NotJson(_) => Kind::UnknownEvent,
             Self::TooManyDue(_) => Kind::TooManyDue,
             Self::RunOfAnother { .. } => Kind::RunOfAnother,
             Self::NoDeltaLink => Kind::NoDeltaLink,

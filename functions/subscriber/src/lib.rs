@@ -88,7 +88,7 @@ impl Subscriber {
                 watch: Some(watch), ..
             }) => match watch.get() {
                 "true" => serde_json::to_value(self.watch(invocation).await?),
-                _ => return Err(self.unknown_event()),
+                _ => return Err(self.unknown_event(Error::UnknownEvent)),
             },
             Ok(Sort {
                 records: Some(_), ..
@@ -96,15 +96,16 @@ impl Subscriber {
                 Ok(event) if !event.records.is_empty() => {
                     serde_json::to_value(self.continue_runs(&event, invocation).await?)
                 }
-                _ => return Err(self.unknown_event()),
+                _ => return Err(self.unknown_event(Error::UnknownEvent)),
             },
             _ => serde_json::to_value(self.run(text, invocation).await?),
         };
         answer.map_err(Error::Continuation)
     }
 
-    fn unknown_event(&self) -> Error {
-        self.report_failure(&Identity::default(), &Error::UnknownEvent);
-        Error::UnknownEvent
+    /// Tells of an event that is none of those.
+    pub fn unknown_event(&self, error: Error) -> Error {
+        self.report_failure(&Identity::default(), &error);
+        error
     }
 }

@@ -6,11 +6,12 @@ use anyhow::Context as _;
 use connector::aws::credentials::HttpClients;
 use connector::aws::queue::Queue;
 use connector::clock::Clock;
+use connector::invocation::Event;
 use connector::metrics::Metrics;
 use connector::store::StateTable;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::value::RawValue;
-use subscriber::{CHECKPOINT_INTERVAL, Diagnosis, Invocation, Subscriber};
+use subscriber::{CHECKPOINT_INTERVAL, Diagnosis, Error, Invocation, Subscriber};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
@@ -50,12 +51,13 @@ async fn main() -> anyhow::Result<()> {
         }
     });
     let (subscriber, clock) = (&subscriber, &clock);
-    let handler = service_fn(|event: LambdaEvent<Box<RawValue>>| async move {
+    let handler = service_fn(|event: LambdaEvent<Event<Box<RawValue>>>| async move {
         let invocation = Invocation::from_context(&event.context, clock);
-        subscriber
-            .handle(&event.payload, &invocation)
-            .await
-            .map_err(Diagnosis)
+        let outcome = match event.payload {
+            Event(Ok(event)) => subscriber.handle(&event, &invocation).await,
+            Event(Err(problem)) => Err(subscriber.unknown_event(Error::NotJson(problem))),
+        };
+        outcome.map_err(Diagnosis)
     });
     lambda_runtime::run(handler)
         .await

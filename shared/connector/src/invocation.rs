@@ -2,12 +2,25 @@
 
 use std::time::{Duration, SystemTime};
 
+use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
 /// Kept back at the end of an invocation, to report what happened.
 const RESERVE: Duration = Duration::from_secs(5);
 /// What an invocation gets whose deadline is over before it begins: local stand-ins for Lambda send such.
 const WITHOUT_DEADLINE: Duration = Duration::from_mins(1);
+
+/// What a function is invoked with, or why it is nothing that the function takes. So the function itself tells, and not
+/// the runtime, which would name the types that it wanted.
+#[derive(Debug)]
+pub struct Event<T>(pub Result<T, String>);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Event<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let event = T::deserialize(deserializer);
+        Ok(Self(event.map_err(|error| error.to_string())))
+    }
+}
 
 /// How much time is left. `ends` is Lambda's deadline, in milliseconds since 1970.
 pub fn time_left(ends: u64) -> Duration {
@@ -19,4 +32,25 @@ pub fn time_left(ends: u64) -> Duration {
 /// When work has to end that has so much time, so that the outcome can still be reported.
 pub fn deadline(left: Duration) -> Instant {
     Instant::now() + left.saturating_sub(RESERVE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_event_is_told_and_not_an_error_of_the_runtime() {
+        let read = |text: &'static str| {
+            // As the runtime does it, which asks for no end.
+            let mut json = serde_json::Deserializer::from_slice(text.as_bytes());
+            Event::<Box<serde_json::value::RawValue>>::deserialize(&mut json)
+                .unwrap()
+                .0
+        };
+        assert_eq!(read("[1, 2]").unwrap().get(), "[1, 2]");
+        assert_eq!(
+            read("clock in").unwrap_err(),
+            "expected value at line 1 column 1"
+        );
+    }
 }

@@ -29,7 +29,7 @@ fn main() {
     ] {
         let outcome = Transformer::outgoing(program).map(|compiled| compiled.run_outgoing("1"));
         let is_limit = matches!(outcome, Ok(Err(RunError::Limit(_))));
-        let is_refused = matches!(outcome, Ok(Err(RunError::Program(_))) | Err(_));
+        let is_refused = matches!(outcome, Ok(Err(RunError::Program { .. })) | Err(_));
         let may_be_refused = program == "input";
         assert!(
             is_limit || is_refused && may_be_refused,

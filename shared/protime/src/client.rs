@@ -199,7 +199,7 @@ impl Client {
         deadline: Instant,
     ) -> Result<Written, Error> {
         let url = request.url(&self.base_uri);
-        let answer = self
+        let (answer, grant) = self
             .authorised(request.method, &url, payload.as_ref(), deadline)
             .await?;
         match answer.status {
@@ -219,7 +219,7 @@ impl Client {
                 status: answer.status,
                 location: answer.location,
             }),
-            _ => Err(refusal(request.method, &url, &answer)),
+            _ => Err(grant.refusal(request.method, &url, &answer)),
         }
     }
 
@@ -319,7 +319,7 @@ impl Client {
     }
 
     async fn read_once(&self, url: &Url, shape: Shape, deadline: Instant) -> Result<Page, Error> {
-        let answer = self.authorised(Method::Get, url, None, deadline).await?;
+        let (answer, grant) = self.authorised(Method::Get, url, None, deadline).await?;
         let content = |problem, truncated| Error::Content {
             request: describe(Method::Get, url),
             status: answer.status,
@@ -337,7 +337,7 @@ impl Client {
                     false,
                 ));
             }
-            _ => return Err(refusal(Method::Get, url, &answer)),
+            _ => return Err(grant.refusal(Method::Get, url, &answer)),
         }
         Page::parse(answer.body.clone(), shape).map_err(
             |NoPage {
@@ -361,20 +361,20 @@ impl Client {
         url: &Url,
         payload: Option<&Bytes>,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
+    ) -> Result<(Answer, Grant), Error> {
         let grant = self.grant(None, deadline).await?;
         let answer = self.send(&grant, method, url, payload, deadline).await?;
         if answer.status != 401 {
-            return Ok(answer);
+            return Ok((answer, grant));
         }
         if self.is_refused_anew(&grant.token).await {
-            return Ok(answer);
+            return Ok((answer, grant));
         }
         let newer = self.grant(Some(&grant.token), deadline).await?;
         let answer = self.send(&newer, method, url, payload, deadline).await?;
         let refused_anew = (answer.status == 401).then(Instant::now);
         self.login.lock().await.refused_anew = refused_anew;
-        Ok(answer)
+        Ok((answer, newer))
     }
 
     /// Whether this token is the newest and others were refused a short time ago, so that another one would be as well.
@@ -431,6 +431,11 @@ impl Client {
                 request: describe(method, url),
                 limit: self.memory.limit,
             }),
+            Ok(Err(Broken::Host(problem))) => Err(Error::WrongHost {
+                settings: self.name.clone(),
+                field: "base_uri",
+                problem,
+            }),
             Ok(Err(Broken::Off { reason, sent })) => Err(transport(reason, sent)),
             Err(_) => Err(transport("no answer before the deadline".to_owned(), true)),
         }
@@ -452,7 +457,14 @@ impl Client {
         login.token = None;
         let present = self.settings();
         let token = match self.token(&present, deadline).await {
-            Err(rejected @ Error::ClientRejected { .. }) => {
+            // Whatever is wrong with them, somebody may have corrected it by now.
+            Err(
+                rejected @ (Error::ClientRejected { .. }
+                | Error::WrongHost { .. }
+                | Error::TokenEndpoint {
+                    retryable: false, ..
+                }),
+            ) => {
                 let settings = self
                     .source
                     .reload()
@@ -464,7 +476,7 @@ impl Client {
                 if settings == *present {
                     return Err(rejected);
                 }
-                tracing::info!("the client was rejected; trying its settings as they are now");
+                tracing::info!("there is no token; trying the settings as they are now");
                 let settings = Arc::new(settings);
                 self.in_use().clone_from(&settings);
                 self.token(&settings, deadline).await?
@@ -481,13 +493,11 @@ impl Client {
 
     async fn token(&self, settings: &Settings, deadline: Instant) -> Result<Token, Error> {
         let started = Instant::now();
-        let result = match timeout_at(deadline, token::request(&self.http, settings)).await {
-            Ok(Err(Error::ClientRejected { code, .. })) => Err(Error::ClientRejected {
-                settings: self.name.clone(),
-                code,
-            }),
+        let asked = token::request(&self.http, settings, &self.name);
+        let result = match timeout_at(deadline, asked).await {
             Ok(result) => result,
             Err(_) => Err(Error::TokenEndpoint {
+                settings: self.name.clone(),
                 reason: "no answer before the deadline".to_owned(),
                 status: None,
                 retryable: true,
@@ -519,16 +529,24 @@ fn is_empty_or_json(body: &[u8]) -> bool {
     content.is_empty() || serde_json::from_slice::<IgnoredAny>(content).is_ok()
 }
 
-fn refusal(method: Method, url: &Url, answer: &Answer) -> Error {
-    Error::Refused(Box::new(Refusal::new(
-        method,
-        url,
-        answer.status,
-        answer.content_type.as_deref(),
-        answer.location.as_deref(),
-        answer.retry_after,
-        &answer.body,
-    )))
+impl Grant {
+    /// What Protime answered to a request that was sent with it.
+    fn refusal(&self, method: Method, url: &Url, answer: &Answer) -> Error {
+        let refusal = Refusal::new(
+            method,
+            url,
+            answer.status,
+            answer.content_type.as_deref(),
+            answer.location.as_deref(),
+            answer.retry_after,
+            &answer.body,
+        );
+        Error::Refused(Box::new(Refusal {
+            granted: self.token.granted.clone(),
+            tenants: self.settings.tenants(),
+            ..refusal
+        }))
+    }
 }
 
 /// Method and path; queries are left out, since they can be long and name people.

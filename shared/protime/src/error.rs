@@ -5,7 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use crate::API_PATH;
-use crate::catalogue::{Method, catalogue};
+use crate::catalogue::{Method, Operation, catalogue};
 use crate::client::shown_path;
 use crate::error_body::ErrorBody;
 use crate::link::LinkError;
@@ -60,9 +60,21 @@ pub enum Error {
         /// The OAuth 2.0 error code, such as `invalid_client` or `invalid_scope`.
         code: String,
     },
+    /// A host in the settings does not exist, or is not who it should be.
+    #[error("{settings}, field `{field}`: {problem}")]
+    WrongHost {
+        /// Where the settings are.
+        settings: String,
+        /// The field with the host.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The token endpoint is unavailable or answers something that is not OAuth 2.0.
-    #[error("no token from the token endpoint: {reason}")]
+    #[error("no token from the token endpoint of {settings}: {reason}")]
     TokenEndpoint {
+        /// Where the settings are.
+        settings: String,
         /// What happened.
         reason: String,
         /// The status of its answer, if there was one.
@@ -72,12 +84,12 @@ pub enum Error {
         /// When, if the endpoint said so.
         retry_after: Option<Duration>,
     },
-    /// The settings could not be read again after the client was rejected.
-    #[error("the client was rejected, and reading its settings again failed: {0}")]
+    /// The settings could not be read again when there was no token.
+    #[error("there is no token, and reading the settings again failed: {0}")]
     SettingsUnavailable(String),
     /// The settings read anew name another Protime.
     #[error(
-        "the client was rejected, and its settings now have another base_uri; the next run will use it"
+        "there is no token, and the settings now have another base_uri; the next run will use it"
     )]
     BaseUriChanged,
     /// A link to follow is not to be followed.
@@ -103,6 +115,7 @@ impl Error {
             Self::TokenEndpoint { retryable, .. } => *retryable,
             Self::TooLarge { .. }
             | Self::ClientRejected { .. }
+            | Self::WrongHost { .. }
             | Self::SettingsUnavailable(_)
             | Self::BaseUriChanged
             | Self::Link(_)
@@ -196,6 +209,10 @@ pub struct Refusal {
     pub retry_after: Option<Duration>,
     /// Whether the request carried a `continuationToken`.
     pub is_continuation: bool,
+    /// The scopes of the token, as far as the token endpoint named them.
+    pub granted: Option<Vec<String>>,
+    /// That the two addresses in the settings are of different tenants, if they are.
+    pub tenants: Option<String>,
 }
 
 impl std::error::Error for Refusal {}
@@ -221,16 +238,8 @@ impl std::fmt::Display for Refusal {
                 self.validation_errors.join("; ")
             )?;
         }
-        if matches!(self.status, 401 | 403) {
-            match self.scopes() {
-                Some(scopes) => write!(
-                    f,
-                    " (it needs the scope {scopes}, which Protime has to have granted to the client, and the tenant the feature)"
-                )?,
-                None => {
-                    f.write_str(" (a scope may be missing, or the tenant may lack the feature)")?;
-                }
-            }
+        if let Some(advice) = self.advice() {
+            write!(f, " ({advice})")?;
         }
         Ok(())
     }
@@ -252,13 +261,67 @@ impl Refusal {
     }
 
     /// The scopes of which what was asked for needs one; none if the catalogue does not know it.
-    pub fn scopes(&self) -> Option<String> {
-        let path = self.path.strip_prefix(API_PATH)?;
-        let operation = catalogue().operation_at(self.method, path)?;
+    pub fn scopes(&self) -> Vec<String> {
         let prefix = catalogue().scope_prefix();
-        let scopes = operation.scopes.iter();
-        let scopes: Vec<String> = scopes.map(|scope| format!("`{prefix}{scope}`")).collect();
-        (!scopes.is_empty()).then(|| scopes.join(" or "))
+        let scopes = self
+            .operation()
+            .map_or(&[][..], |operation| &operation.scopes);
+        scopes
+            .iter()
+            .map(|scope| format!("{prefix}{scope}"))
+            .collect()
+    }
+
+    fn operation(&self) -> Option<&'static Operation> {
+        let path = self.path.strip_prefix(API_PATH)?;
+        catalogue().operation_at(self.method, path)
+    }
+
+    /// What to look at, where Protime's answer does not say it.
+    fn advice(&self) -> Option<String> {
+        let advice = match self.status {
+            401 | 403 => self.advice_on_scopes(),
+            300..=399 => "check the field `base_uri` of the secret".to_owned(),
+            // The path is right, so there is no such Protime.
+            404 if !self.is_continuation && self.is_collection() => {
+                "Protime documents this path: check the field `base_uri` of the secret".to_owned()
+            }
+            _ => return None,
+        };
+        Some(match &self.tenants {
+            Some(tenants) => format!("{advice}; {tenants}"),
+            None => advice,
+        })
+    }
+
+    /// Whether it was asked for a documented path that is the same for everybody.
+    fn is_collection(&self) -> bool {
+        let path = self.path.strip_prefix(API_PATH);
+        self.operation()
+            .is_some_and(|operation| Some(operation.path) == path)
+    }
+
+    fn advice_on_scopes(&self) -> String {
+        let needed = self.scopes();
+        let shown = quoted(&needed, " or ");
+        match &self.granted {
+            _ if needed.is_empty() => {
+                "a scope may be missing, or the tenant may lack the feature".to_owned()
+            }
+            None => format!(
+                "it needs the scope {shown}, which Protime has to have granted to the client, and the tenant the feature"
+            ),
+            Some(granted) if granted.iter().any(|scope| needed.contains(scope)) => format!(
+                "it needs the scope {shown}, which the token has; the tenant may lack the feature, or the token is of another tenant than `base_uri`"
+            ),
+            Some(granted) if granted.is_empty() => {
+                format!("it needs the scope {shown}; Protime granted none to the client")
+            }
+            Some(granted) => format!(
+                "it needs the scope {shown}; granted are {}. Protime has to grant it, and the field `scopes` of the secret to name it",
+                quoted(granted, ", ")
+            ),
+        }
     }
 
     /// Reads whatever body came with the status.
@@ -283,6 +346,8 @@ impl Refusal {
             is_continuation: url
                 .query_pairs()
                 .any(|(name, _)| name == "continuationToken"),
+            granted: None,
+            tenants: None,
         };
         let said = ErrorBody::read(body);
         refusal.code = said.code;
@@ -313,6 +378,11 @@ impl Refusal {
         }
         refusal
     }
+}
+
+fn quoted(names: &[String], separator: &str) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    names.join(separator)
 }
 
 fn without_query(location: &str) -> &str {

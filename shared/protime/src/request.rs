@@ -61,6 +61,16 @@ pub enum RequestError {
         "entity `{0}`: not a path; write segments without `?`, `#`, `.` or `..`, such as \"/new-collection\" or \"/new-collection/{{id}}\""
     )]
     BadPath(String),
+    /// A path that begins as every URL of the API does.
+    #[error(
+        "entity `{path}`: begins with {API_PATH}, which every request has; leave it out: \"{rest}\""
+    )]
+    WithApiPath {
+        /// As given.
+        path: String,
+        /// What is meant.
+        rest: String,
+    },
     /// The path parameters fit no documented path.
     #[error("path parameters of `{entity}`: {problem}; {needed}")]
     PathParameters {
@@ -330,16 +340,26 @@ impl Request {
         if !segments_are_plain {
             return Err(RequestError::BadPath(entity.to_owned()));
         }
+        let known = catalogue().entity(&entity[1..]).map(|entity| entity.name);
+        if let Some(rest) = entity.strip_prefix(API_PATH) {
+            let known = catalogue().entity(rest.trim_start_matches('/'));
+            return Err(RequestError::WithApiPath {
+                path: entity.to_owned(),
+                rest: known.map_or(rest, |entity| entity.name).to_owned(),
+            });
+        }
         let names: Vec<&str> = parameters_of(entity).collect();
         let filled = fill(entity, entity, &names, path)?;
+        let warning = known.map_or_else(
+            || format!("entity `{entity}`: not in the catalogue; path, filter and scopes are not checked"),
+            |known| format!("entity `{entity}`: as a path it is sent unchecked; `{known}` is checked"),
+        );
         Ok(Self {
             method: Method::Get,
             path: filled,
             query,
             operation: None,
-            warnings: vec![format!(
-                "entity `{entity}`: not in the catalogue; path, filter and scopes are not checked"
-            )],
+            warnings: vec![warning],
         })
     }
 }

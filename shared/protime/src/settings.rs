@@ -49,6 +49,14 @@ pub enum SettingsError {
         "not a JSON object; write {{\"base_uri\": ..., \"access_token_url\": ..., \"client_id\": ..., \"client_secret\": ..., \"scopes\": [...]}}"
     )]
     NotAnObject,
+    /// There is no such field.
+    #[error("field `{field}`: unknown; {}", .meant.map_or_else(|| format!("allowed: {}", FIELDS.join(", ")), |meant| format!("did you mean `{meant}`?")))]
+    UnknownField {
+        /// As given.
+        field: String,
+        /// The field that it is nearly.
+        meant: Option<&'static str>,
+    },
     /// One field is wrong.
     #[error("field `{field}`: {problem}")]
     Field {
@@ -69,22 +77,27 @@ const FIELDS: [&str; 7] = [
     "user_agent",
 ];
 
+const USER_AGENT_PROBLEM: &str = "has characters that a header cannot carry; use plain ASCII";
+
 impl Settings {
     /// Reads settings from JSON.
     pub fn from_json(json: &[u8]) -> Result<Self, SettingsError> {
         let fields: Map<String, Value> = serde_json::from_slice(crate::page::json(json))
             .map_err(|_| SettingsError::NotAnObject)?;
         if let Some(unknown) = fields.keys().find(|key| !FIELDS.contains(&key.as_str())) {
-            return Err(field_error(
-                unknown,
-                "unknown; allowed: base_uri, access_token_url, client_id, client_secret, scopes, log_requests, user_agent",
-            ));
+            return Err(SettingsError::UnknownField {
+                field: unknown.clone(),
+                meant: crate::nearest(unknown, FIELDS),
+            });
         }
         let base_uri = base_uri(text(&fields, "base_uri")?)?;
         let user_agent = match fields.get("user_agent") {
             None | Some(Value::Null) => None,
             Some(_) => Some(text(&fields, "user_agent")?.to_owned()),
         };
+        if user_agent.as_ref().is_some_and(|text| !text.is_ascii()) {
+            return Err(field_error("user_agent", USER_AGENT_PROBLEM));
+        }
         Ok(Self {
             access_token_url: secure_url("access_token_url", text(&fields, "access_token_url")?)?,
             client_id: text(&fields, "client_id")?.to_owned(),
@@ -99,13 +112,22 @@ impl Settings {
             user_agent: user_agent
                 .unwrap_or_else(|| default_user_agent(&base_uri, None))
                 .try_into()
-                .map_err(|_| {
-                    field_error(
-                        "user_agent",
-                        "has characters that a header cannot carry; use plain ASCII",
-                    )
-                })?,
+                .map_err(|_| field_error("user_agent", USER_AGENT_PROBLEM))?,
             base_uri,
+        })
+    }
+
+    /// That `base_uri` and `access_token_url` are of different tenants, if they have the documented form and are
+    /// (`reference/general-specs`, `reference/authentication`): tokens are per tenant.
+    pub(crate) fn tenants(&self) -> Option<String> {
+        let (tenant, environment) = self.base_uri.host_str()?.split_once('.')?;
+        let token_environment = self.access_token_url.host_str()?;
+        let token_environment = token_environment.strip_prefix("authentication.")?;
+        let path = self.access_token_url.path().strip_prefix("/tenants/")?;
+        let token_tenant = path.strip_suffix("/connect/token")?;
+        let is_same = tenant.eq_ignore_ascii_case(token_tenant) && environment == token_environment;
+        (!is_same).then(|| {
+            format!("`base_uri` is of the tenant {tenant}.{environment}, `access_token_url` of {token_tenant}.{token_environment}")
         })
     }
 
@@ -233,4 +255,33 @@ fn default_user_agent(base_uri: &Url, service: Option<&str>) -> String {
         "ProtimeConnector/{} ({tenant}{service})",
         env!("CARGO_PKG_VERSION")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_different_tenants_are_told() {
+        let tenants = |base_uri: &str, access_token_url: &str| {
+            let json = serde_json::json!({"base_uri": base_uri, "access_token_url": access_token_url,
+                "client_id": "a", "client_secret": "b", "scopes": "c"});
+            Settings::from_json(json.to_string().as_bytes())
+                .unwrap()
+                .tenants()
+        };
+        let token = "https://authentication.myprotime.eu/tenants/acme/connect/token";
+        assert_eq!(tenants("https://acme.myprotime.eu", token), None);
+        assert_eq!(
+            tenants("https://other.myprotime.eu", token).unwrap(),
+            "`base_uri` is of the tenant other.myprotime.eu, `access_token_url` of acme.myprotime.eu"
+        );
+        let sandbox = tenants("https://acme.myprotimesandbox.eu", token).unwrap();
+        assert!(sandbox.contains("acme.myprotimesandbox.eu"), "{sandbox}");
+        let unlike_the_documentation = "https://login.example.com/connect/token";
+        assert_eq!(
+            tenants("https://acme.myprotime.eu", unlike_the_documentation),
+            None
+        );
+    }
 }

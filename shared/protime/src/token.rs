@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::page::json;
 use crate::settings::Settings;
-use crate::transport::{Memory, exchange};
+use crate::transport::{Broken, Memory, exchange};
 
 /// A token is renewed this long before it expires, or a fifth of its life before if that is less.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -27,6 +27,8 @@ pub(crate) struct Token {
     /// By the wall clock, since a frozen Lambda environment stops the monotonic one. None where the server
     /// did not say: then a 401 tells.
     renew_at: Option<SystemTime>,
+    /// The scopes that it has, as far as the server named them.
+    pub(crate) granted: Option<Vec<String>>,
 }
 
 impl Token {
@@ -36,8 +38,13 @@ impl Token {
     }
 }
 
-/// Asks the token endpoint once.
-pub(crate) async fn request(http: &reqwest::Client, settings: &Settings) -> Result<Token, Error> {
+/// Asks the token endpoint once. `name` says where the settings are.
+pub(crate) async fn request(
+    http: &reqwest::Client,
+    settings: &Settings,
+    name: &str,
+) -> Result<Token, Error> {
+    let failed = |problem: Problem| problem.of(name);
     let asked = SystemTime::now();
     let client = BasicClient::new(ClientId::new(settings.client_id.clone()))
         .set_client_secret(ClientSecret::new(
@@ -51,17 +58,16 @@ pub(crate) async fn request(http: &reqwest::Client, settings: &Settings) -> Resu
         .add_scopes(settings.scopes.iter().cloned().map(Scope::new))
         .request_async(&send)
         .await
-        .map_err(token_error)?;
+        .map_err(|error| failed(token_error(error)))?;
 
-    if let Some(granted) = answer.scopes() {
+    let granted: Option<Vec<String>> = answer
+        .scopes()
+        .map(|scopes| scopes.iter().map(|scope| scope.to_string()).collect());
+    if let Some(granted) = &granted {
         let missing: Vec<&str> = settings
             .scopes
             .iter()
-            .filter(|scope| {
-                !granted
-                    .iter()
-                    .any(|granted| granted.as_str() == scope.as_str())
-            })
+            .filter(|scope| !granted.contains(scope))
             .map(String::as_str)
             .collect();
         if !missing.is_empty() {
@@ -72,8 +78,11 @@ pub(crate) async fn request(http: &reqwest::Client, settings: &Settings) -> Resu
         }
     }
     let text = SecretString::from(format!("Bearer {}", answer.access_token().secret()));
-    let mut authorization = HeaderValue::try_from(text.expose_secret())
-        .map_err(|_| endpoint_error("the token has characters that a header cannot carry"))?;
+    let mut authorization = HeaderValue::try_from(text.expose_secret()).map_err(|_| {
+        failed(unusual(
+            "the token has characters that a header cannot carry",
+        ))
+    })?;
     authorization.set_sensitive(true);
     let renew_at = answer
         .expires_in()
@@ -81,6 +90,7 @@ pub(crate) async fn request(http: &reqwest::Client, settings: &Settings) -> Resu
     Ok(Token {
         authorization,
         renew_at,
+        granted,
     })
 }
 
@@ -89,9 +99,9 @@ async fn send(
     http: &reqwest::Client,
     settings: &Settings,
     request: oauth2::HttpRequest,
-) -> Result<oauth2::HttpResponse, Error> {
+) -> Result<oauth2::HttpResponse, Problem> {
     let mut request = reqwest::Request::try_from(request)
-        .map_err(|_| endpoint_error("the request could not be built"))?;
+        .map_err(|_| unusual("the request could not be built"))?;
     request
         .headers_mut()
         .insert(USER_AGENT, settings.user_agent.clone());
@@ -102,25 +112,26 @@ async fn send(
         &Memory::new(LARGEST_ANSWER),
     )
     .await
-    .map_err(|broken| Error::TokenEndpoint {
-        reason: broken.to_string(),
-        status: None,
-        retryable: true,
-        retry_after: None,
+    .map_err(|broken| match broken {
+        Broken::Host(problem) => Problem::Host(problem),
+        broken => Problem::Unavailable {
+            reason: broken.to_string(),
+            status: None,
+            retry_after: None,
+        },
     })?;
     let status = answer.status;
     if status == 429 || status >= 500 {
         let reason = format!("it answered {status}");
-        return Err(Error::TokenEndpoint {
+        return Err(Problem::Unavailable {
             reason,
             status: Some(status),
-            retryable: true,
             retry_after: answer.retry_after,
         });
     }
     if (300..400).contains(&status) {
-        return Err(endpoint_error(&format!(
-            "it answered {status}, a redirect, which is not followed; check access_token_url"
+        return Err(unusual(&format!(
+            "it answered {status}, a redirect, which is not followed; check the field `access_token_url`"
         )));
     }
     let body = serde_json::from_slice::<Map<String, Value>>(json(&answer.body)).ok();
@@ -133,29 +144,28 @@ async fn send(
                 .collect(),
         ),
         (400 | 401 | 403, _) => {
-            return Err(Error::ClientRejected {
-                settings: String::new(),
-                code: format!("status {status} and no OAuth 2.0 error code"),
-            });
+            return Err(Problem::Rejected(format!(
+                "status {status} and no OAuth 2.0 error code"
+            )));
         }
         (200, Some(body)) => (200, as_the_standard_has_it(body)?),
         _ => {
-            return Err(endpoint_error(&format!(
-                "it answered {status} without a JSON object; check access_token_url"
+            return Err(unusual(&format!(
+                "it answered {status} without a JSON object; check the field `access_token_url`"
             )));
         }
     };
     let mut response = oauth2::HttpResponse::new(Value::Object(body).to_string().into_bytes());
     *response.status_mut() = oauth2::http::StatusCode::from_u16(status)
-        .map_err(|_| endpoint_error("its status is not an HTTP status"))?;
+        .map_err(|_| unusual("its status is not an HTTP status"))?;
     Ok(response)
 }
 
 /// A token response whose fields have the types of RFC 6749, which servers take freely.
-fn as_the_standard_has_it(mut body: Map<String, Value>) -> Result<Map<String, Value>, Error> {
+fn as_the_standard_has_it(mut body: Map<String, Value>) -> Result<Map<String, Value>, Problem> {
     let token = body.get("access_token").and_then(Value::as_str);
     if token.is_none_or(str::is_empty) {
-        return Err(endpoint_error(
+        return Err(unusual(
             "its answer has no access_token, which it needs by RFC 6749",
         ));
     }
@@ -192,25 +202,71 @@ fn whole(seconds: f64) -> u32 {
     seconds as u32
 }
 
-fn endpoint_error(reason: &str) -> Error {
-    Error::TokenEndpoint {
-        reason: reason.to_owned(),
-        status: None,
-        retryable: false,
-        retry_after: None,
+/// Why there is no token.
+#[derive(Debug, thiserror::Error)]
+enum Problem {
+    #[error("{0}")]
+    Host(String),
+    #[error("{reason}")]
+    Unavailable {
+        reason: String,
+        status: Option<u16>,
+        retry_after: Option<Duration>,
+    },
+    /// An answer that is not OAuth 2.0.
+    #[error("{0}")]
+    Unusual(String),
+    /// With the code.
+    #[error("{0}")]
+    Rejected(String),
+}
+
+impl Problem {
+    /// As an error that says where the settings are.
+    fn of(self, settings: &str) -> Error {
+        let settings = settings.to_owned();
+        match self {
+            Self::Host(problem) => Error::WrongHost {
+                settings,
+                field: "access_token_url",
+                problem,
+            },
+            Self::Unavailable {
+                reason,
+                status,
+                retry_after,
+            } => Error::TokenEndpoint {
+                settings,
+                reason,
+                status,
+                retryable: true,
+                retry_after,
+            },
+            Self::Unusual(reason) => Error::TokenEndpoint {
+                settings,
+                reason,
+                status: None,
+                retryable: false,
+                retry_after: None,
+            },
+            Self::Rejected(code) => Error::ClientRejected { settings, code },
+        }
     }
 }
 
-fn token_error(error: RequestTokenError<Error, oauth2::basic::BasicErrorResponse>) -> Error {
+fn unusual(reason: &str) -> Problem {
+    Problem::Unusual(reason.to_owned())
+}
+
+fn token_error(error: RequestTokenError<Problem, oauth2::basic::BasicErrorResponse>) -> Problem {
     match error {
-        RequestTokenError::Request(error) => error,
+        RequestTokenError::Request(problem) => problem,
         // Codes are words of the standard; the free-text description could repeat what was sent.
-        RequestTokenError::ServerResponse(response) => Error::ClientRejected {
-            settings: String::new(),
-            code: response.error().as_ref().to_owned(),
-        },
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-            endpoint_error("its answer is not an OAuth 2.0 token response; check access_token_url")
+        RequestTokenError::ServerResponse(response) => {
+            Problem::Rejected(response.error().as_ref().to_owned())
         }
+        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => unusual(
+            "its answer is not an OAuth 2.0 token response; check the field `access_token_url`",
+        ),
     }
 }

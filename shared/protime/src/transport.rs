@@ -152,6 +152,8 @@ pub(crate) enum Broken {
         /// Whether the server may have acted on the request.
         sent: bool,
     },
+    /// There is no such host, or it is not who it should be.
+    Host(String),
     /// The body is larger than was wanted.
     TooLarge,
 }
@@ -159,7 +161,7 @@ pub(crate) enum Broken {
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Off { reason, .. } => f.write_str(reason),
+            Self::Off { reason, .. } | Self::Host(reason) => f.write_str(reason),
             Self::TooLarge => f.write_str("the answer is too large"),
         }
     }
@@ -253,12 +255,21 @@ fn broken(error: &reqwest::Error) -> Broken {
         reason = format!("{reason}: {error}");
         cause = error.source();
     }
-    // What the resolvers of Linux say of a name that nobody has, rather than of a server that is out.
-    if ["Name or service not known", "No address associated"]
-        .iter()
-        .any(|words| reason.contains(words))
-    {
-        reason += "; no host has this name: check it in `base_uri` and `access_token_url`";
+    let host = error.url().and_then(Url::host_str).unwrap_or_default();
+    // What resolvers say of a name that nobody has, rather than of a server that is out.
+    let is_unknown = [
+        "Name or service not known",
+        "No address associated",
+        "nodename nor servname",
+        "invalid dns name",
+    ];
+    if error.is_connect() && is_unknown.iter().any(|words| reason.contains(words)) {
+        return Broken::Host(format!("no host has the name `{host}`; correct it"));
+    }
+    if error.is_connect() && reason.contains("invalid peer certificate") {
+        return Broken::Host(format!(
+            "the certificate of `{host}` is not accepted ({reason}); correct the name, or let SSL_CERT_FILE name the authorities of a proxy"
+        ));
     }
     Broken::Off {
         reason,

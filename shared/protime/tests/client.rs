@@ -542,3 +542,89 @@ async fn a_write_is_sent_once_and_says_what_is_known() {
     simulator.revoke_tokens();
     post(&simulator).await.unwrap();
 }
+
+/// A client of the simulator whose settings differ in some fields.
+fn client_with(simulator: &Arc<Simulator>, fields: &serde_json::Value) -> Client {
+    let mut secret: serde_json::Value = serde_json::from_str(&simulator.secret_json()).unwrap();
+    for (name, value) in fields.as_object().unwrap() {
+        secret[name] = value.clone();
+    }
+    let settings = Settings::from_json(secret.to_string().as_bytes()).unwrap();
+    let client = Client::new(http_client().unwrap(), settings.clone(), Box::new(settings));
+    client.named("secret `protime/acme`".to_owned())
+}
+
+async fn error_with(simulator: &Arc<Simulator>, fields: &serde_json::Value) -> String {
+    let client = client_with(simulator, fields);
+    let error = all(&client, &march(simulator)).await.unwrap_err();
+    assert!(!error.is_retryable(), "{error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_refusal_for_its_scope_tells_which_were_granted() {
+    let simulator = simulator().await;
+    let few = serde_json::json!({"scopes": ["connector-protimeapi-people.read"]});
+    let error = error_with(&simulator, &few).await;
+    assert!(
+        error.ends_with(
+            "(it needs the scope `connector-protimeapi-clockings.read`; granted are `connector-protimeapi-people.read`. Protime has to grant it, and the field `scopes` of the secret to name it)"
+        ),
+        "{error}"
+    );
+    simulator.add_fault(Fault::status(CLOCKINGS, 403, 1));
+    let error = error_with(&simulator, &serde_json::json!({})).await;
+    assert!(
+        error.contains("which the token has; the tenant may lack the feature"),
+        "{error}"
+    );
+}
+
+/// Without a network, no resolver says that a name does not exist.
+fn resolver_answers() -> bool {
+    use std::net::ToSocketAddrs as _;
+    let answer = "nobody.invalid:443".to_socket_addrs();
+    answer.is_err_and(|error| !error.to_string().contains("Temporary failure"))
+}
+
+#[tokio::test]
+async fn a_wrong_address_is_no_outage() {
+    let simulator = simulator().await;
+    let nowhere = "https://nobody.invalid/tenants/acme/connect/token";
+    for (fields, told) in [
+        (
+            serde_json::json!({"access_token_url": nowhere}),
+            "secret `protime/acme`, field `access_token_url`: no host has the name `nobody.invalid`; correct it",
+        ),
+        (
+            serde_json::json!({"base_uri": "https://nobody.invalid"}),
+            "secret `protime/acme`, field `base_uri`: no host has the name `nobody.invalid`; correct it",
+        ),
+        (
+            serde_json::json!({"access_token_url": format!("{}/connect/tokens", simulator.base_uri())}),
+            "no token from the token endpoint of secret `protime/acme`: it answered 404 without a JSON object; check the field `access_token_url`",
+        ),
+    ] {
+        if told.contains("no host") && !resolver_answers() {
+            continue;
+        }
+        assert_eq!(error_with(&simulator, &fields).await, told);
+    }
+    simulator.add_fault(Fault::status(CLOCKINGS, 404, 1));
+    let error = error_with(&simulator, &serde_json::json!({})).await;
+    assert!(
+        error.contains("check the field `base_uri` of the secret"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_corrected_address_is_used_at_once() {
+    let simulator = simulator().await;
+    let mut wrong: serde_json::Value = serde_json::from_str(&simulator.secret_json()).unwrap();
+    wrong["access_token_url"] = format!("{}/connect/tokens", simulator.base_uri()).into();
+    let wrong = Settings::from_json(wrong.to_string().as_bytes()).unwrap();
+    let source = Box::new(CurrentSecret(simulator.clone()));
+    let client = Client::new(http_client().unwrap(), wrong, source);
+    all(&client, &march(&simulator)).await.unwrap();
+}

@@ -247,7 +247,7 @@ impl Inside {
 }
 
 /// A table as the template has it.
-async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
+pub async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let key = |name: &str, kind: KeyType| {
         let key = KeySchemaElement::builder()
             .attribute_name(name)

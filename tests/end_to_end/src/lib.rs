@@ -167,24 +167,34 @@ impl Stack {
         messages
     }
 
+    /// Creates a secret.
+    pub async fn create_secret(&self, name: &str, text: &str) {
+        let create = self.secrets.create_secret().name(name).secret_string(text);
+        create.send().await.expect("a secret can be created");
+    }
+
     /// Every line in the stack's log groups.
     pub async fn log_lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for function in ["subscriber", "publisher"] {
             let group = format!("/aws/lambda/{}-{function}", variable("STACK_NAME"));
-            let mut pages = self
-                .logs
-                .filter_log_events()
-                .log_group_name(&group)
-                .into_paginator()
-                .send();
-            while let Some(page) = pages.next().await {
-                let events = page
-                    .expect("the log can be read")
-                    .events
-                    .unwrap_or_default();
-                lines.extend(events.into_iter().filter_map(|event| event.message));
-            }
+            lines.extend(self.log_lines_of(&group, "").await);
+        }
+        lines
+    }
+
+    /// The lines of a log group that match a pattern.
+    pub async fn log_lines_of(&self, group: &str, pattern: &str) -> Vec<String> {
+        let filter = self.logs.filter_log_events().log_group_name(group);
+        let pattern = (!pattern.is_empty()).then(|| pattern.to_owned());
+        let mut pages = filter.set_filter_pattern(pattern).into_paginator().send();
+        let mut lines = Vec::new();
+        while let Some(page) = pages.next().await {
+            let events = page
+                .expect("the log can be read")
+                .events
+                .unwrap_or_default();
+            lines.extend(events.into_iter().filter_map(|event| event.message));
         }
         lines
     }
@@ -227,13 +237,7 @@ impl Tenant {
             pages,
         };
         let text = tenant.secret(secret);
-        let create = tenant
-            .stack
-            .secrets
-            .create_secret()
-            .name(&tenant.client)
-            .secret_string(text);
-        create.send().await.expect("a secret can be created");
+        tenant.stack.create_secret(&tenant.client, &text).await;
         tenant
     }
 
@@ -252,7 +256,8 @@ impl Tenant {
         tenant
     }
 
-    fn secret(&self, extra: &Value) -> String {
+    /// The text of the present secret; `extra` replaces fields.
+    pub fn secret(&self, extra: &Value) -> String {
         let mut value: Value = serde_json::from_str(&self.protime.secret_json()).expect("JSON");
         for (name, field) in extra.as_object().into_iter().flatten() {
             value[name] = field.clone();
@@ -349,24 +354,25 @@ impl Tenant {
         api.map(|request| request.target).collect()
     }
 
-    /// Puts a publish request of this tenant on the publish queue.
-    pub async fn publish(&self, request: Value) {
+    /// Puts a publish request of this tenant on the publish queue, and returns the message's id.
+    pub async fn publish(&self, request: Value) -> String {
         let mut body = json!({"client": self.client});
         for (name, value) in request.as_object().expect("an object") {
             body[name] = value.clone();
         }
-        self.publish_text(&body.to_string()).await;
+        self.publish_text(&body.to_string()).await
     }
 
-    /// Puts any text on the publish queue.
-    pub async fn publish_text(&self, body: &str) {
+    /// Puts any text on the publish queue, and returns the message's id.
+    pub async fn publish_text(&self, body: &str) -> String {
         let send = self
             .stack
             .sqs
             .send_message()
             .queue_url(variable("PUBLISH_QUEUE_URL"))
             .message_body(body);
-        send.send().await.expect("a message can be sent");
+        let message = send.send().await.expect("a message can be sent");
+        message.message_id.unwrap_or_default()
     }
 }
 

@@ -37,6 +37,11 @@ pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
     if scopes.is_empty() || !scopes.iter().all(is_known) {
         return error(400, "invalid_scope");
     }
+    let withheld = &state.settings.withheld_scopes;
+    let scopes: Vec<String> = scopes
+        .into_iter()
+        .filter(|scope| !withheld.contains(scope))
+        .collect();
     let access_token = format!("simulated.access-token.{}", state.token_requests);
     let expires_in = state.settings.expires_in;
     let life = SignedDuration::from_secs(i64::try_from(expires_in).unwrap_or(i64::MAX));

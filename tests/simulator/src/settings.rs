@@ -49,6 +49,8 @@ pub struct Settings {
     pub latency_ms: u64,
     /// The life of an access token, in seconds.
     pub expires_in: u64,
+    /// Scopes that the token endpoint takes, but does not grant: it grants a part of what was asked for, as RFC 6749 allows.
+    pub withheld_scopes: Vec<String>,
     /// The status for a missing scope: the documentation says both 403 and 401.
     pub missing_scope_status: u16,
     /// Whether 401 and 403 come without a body.
@@ -70,6 +72,7 @@ impl Default for Settings {
             empty_pages_after: Vec::new(),
             latency_ms: 0,
             expires_in: 1800,
+            withheld_scopes: Vec::new(),
             missing_scope_status: 403,
             empty_auth_errors: false,
             gzip: false,

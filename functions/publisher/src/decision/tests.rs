@@ -17,6 +17,8 @@ fn refusal(status: u16) -> Error {
         validation_errors: Vec::new(),
         retry_after: None,
         is_continuation: false,
+        granted: None,
+        tenants: None,
     }))
 }
 

@@ -5,9 +5,10 @@ use jaq_core::{Compiler, Ctx, Filter, Vars, compile, unwrap_valr};
 use jaq_json::{Val, read, write};
 use jiff::Timestamp;
 
+use super::locate::{Instrumented, Seen};
 use super::sandbox::{self, Environment, Sandbox};
-use super::worker::{Answer, Task};
-use super::{CompileError, Moment, RunError};
+use super::worker::{Answer, Input, Task, Work};
+use super::{CompileError, Place, RunError};
 
 /// Variables of an incoming connection's program, in the order of their values.
 const VARIABLES: [&str; 3] = ["$now", "$last", "$incoming"];
@@ -15,6 +16,8 @@ const VARIABLES: [&str; 3] = ["$now", "$last", "$incoming"];
 const MAX_DEPTH: usize = 128;
 /// Callers want one output; a second tells them enough.
 const MAX_OUTPUTS: usize = 2;
+/// So many characters of a part tell which it is.
+const LONGEST_EXCERPT: usize = 60;
 
 /// Runs programs, and keeps the last one compiled.
 #[derive(Default)]
@@ -28,12 +31,15 @@ impl Evaluator {
             Ok(filter) => filter,
             Err(error) => return Answer::Compile(error),
         };
-        match &task.input {
-            None => Answer::Outputs(Vec::new()),
-            Some(input) => match evaluate(filter, input, task.moment.as_ref()) {
+        match &task.work {
+            Work::Compile => Answer::Outputs(Vec::new()),
+            Work::Run(input) => match evaluate(filter, input, None) {
                 Ok(outputs) => Answer::Outputs(outputs),
                 Err(error) => Answer::Run(error),
             },
+            Work::Locate(input, message) => {
+                Answer::Place(place(&task.program, task.incoming, input, message))
+            }
         }
     }
 
@@ -42,15 +48,7 @@ impl Evaluator {
         let known = known.filter(|(text, kind, _)| text == program && *kind == incoming);
         let compiled = match known {
             Some(known) => known,
-            None if incoming => {
-                let filter = compile(program, &VARIABLES, sandbox::date_functions())?;
-                (program.to_owned(), incoming, filter)
-            }
-            None => (
-                program.to_owned(),
-                incoming,
-                compile(program, &[], Vec::new())?,
-            ),
+            None => (program.to_owned(), incoming, compile(program, incoming)?),
         };
         Ok(&self.compiled.insert(compiled).2)
     }
@@ -58,9 +56,13 @@ impl Evaluator {
 
 fn evaluate(
     filter: &Filter<Sandbox>,
-    input: &str,
-    moment: Option<&Moment>,
+    input: &Input,
+    seen: Option<&Seen>,
 ) -> Result<Vec<String>, RunError> {
+    let Input {
+        json: input,
+        moment,
+    } = input;
     if depth(input) > MAX_DEPTH {
         return Err(RunError::Input(format!(
             "nested deeper than {MAX_DEPTH} levels"
@@ -68,6 +70,7 @@ fn evaluate(
     }
     let input =
         read::parse_single(input.as_bytes()).map_err(|error| RunError::Input(error.to_string()))?;
+    let moment = moment.as_ref();
     let variables = moment.map_or_else(Vec::new, |moment| {
         let text = |time: Timestamp| Val::from(format!("{time:.0}"));
         vec![
@@ -79,6 +82,7 @@ fn evaluate(
     let environment = Environment {
         lut: &filter.lut,
         moment,
+        seen,
     };
     let context = Ctx::<Sandbox>::new(environment, Vars::new(variables));
     let outputs = filter.id.run((context, input)).map(unwrap_valr);
@@ -86,9 +90,40 @@ fn evaluate(
         .take(MAX_OUTPUTS)
         .map(|output| match output {
             Ok(value) => json(&value),
-            Err(error) => Err(RunError::Program(error.to_string())),
+            Err(error) => Err(RunError::Program {
+                message: message(error.into_val()),
+                place: None,
+            }),
         })
         .collect()
+}
+
+/// What was raised: text as it is, anything else as JSON.
+fn message(raised: Val) -> String {
+    match raised {
+        Val::TStr(text) => String::from_utf8_lossy(&text).into_owned(),
+        other => other.to_string(),
+    }
+}
+
+/// Where an error comes from: the program is run again, with its parts watched.
+fn place(program: &str, incoming: bool, input: &Input, message: &str) -> Option<Place> {
+    let watched = Instrumented::new(program)?;
+    let filter = compile(&watched.program, incoming).ok()?;
+    let seen = Seen::default();
+    let again = evaluate(&filter, input, Some(&seen));
+    // With another error, the program does something else when it is watched.
+    if !matches!(again, Err(RunError::Program { message: again, .. }) if again == message) {
+        return None;
+    }
+    let (_, part) = seen.into_inner()?;
+    let part = program.get(watched.parts.get(part)?.clone())?;
+    let CompileError { line, column, .. } = error_at(program, part, String::new());
+    let mut text: String = part.chars().take(LONGEST_EXCERPT).collect();
+    if text.len() < part.len() {
+        text.push_str("...");
+    }
+    Some(Place { line, column, text })
 }
 
 fn json(value: &Val) -> Result<String, RunError> {
@@ -97,11 +132,12 @@ fn json(value: &Val) -> Result<String, RunError> {
     String::from_utf8(text).map_err(|_| RunError::Output)
 }
 
-fn compile(
-    program: &str,
-    variables: &[&'static str],
-    functions: Vec<jaq_core::native::Fun<Sandbox>>,
-) -> Result<Filter<Sandbox>, CompileError> {
+fn compile(program: &str, incoming: bool) -> Result<Filter<Sandbox>, CompileError> {
+    let (variables, functions) = if incoming {
+        (&VARIABLES[..], sandbox::date_functions())
+    } else {
+        (&[][..], Vec::new())
+    };
     let definitions = jaq_core::defs()
         .chain(jaq_std::defs())
         .chain(jaq_json::defs());
@@ -116,10 +152,14 @@ fn compile(
         )
         .map_err(|errors| load_error(program, errors))?;
     Compiler::default()
-        .with_funs(sandbox::standard_functions().chain(functions))
+        .with_funs(
+            sandbox::standard_functions()
+                .chain(functions)
+                .chain([sandbox::handler()]),
+        )
         .with_global_vars(variables.iter().copied())
         .compile(modules)
-        .map_err(|errors| undefined(program, errors))
+        .map_err(|errors| undefined(program, incoming, errors))
 }
 
 /// The first error; the others often follow from it.
@@ -157,23 +197,63 @@ fn syntax_error(program: &str, expected: &str, found: &str) -> CompileError {
     } else {
         format!("`{word}`")
     };
-    error_at(
-        program,
-        found,
-        format!("expected {expected}, found {found_text}"),
-    )
+    let message = match expected {
+        // Nothing can begin so.
+        "token" => format!("{found_text} is not expected here"),
+        expected => format!("expected {expected}, found {found_text}"),
+    };
+    error_at(program, found, message)
 }
 
-fn undefined(program: &str, errors: compile::Errors<&str, ()>) -> CompileError {
+fn undefined(program: &str, incoming: bool, errors: compile::Errors<&str, ()>) -> CompileError {
     let first = errors.into_iter().flat_map(|(_, errors)| errors).next();
     let Some((name, kind)) = first else {
         return error_at(program, "", "not a jq program".to_owned());
     };
     let message = match kind {
-        compile::Undefined::Filter(arity) => format!("undefined function `{name}/{arity}`"),
+        compile::Undefined::Filter(arity) => {
+            let advice = about_functions(name, incoming).unwrap_or_default();
+            format!("undefined function `{name}/{arity}`{advice}")
+        }
+        compile::Undefined::Var if incoming => {
+            format!(
+                "undefined variable `{name}`; there are {}",
+                VARIABLES.join(", ")
+            )
+        }
         kind => format!("undefined {} `{name}`", kind.as_str()),
     };
     error_at(program, name, message)
+}
+
+/// The same name with other arguments, or a name that is nearly the same.
+fn about_functions(name: &str, incoming: bool) -> Option<String> {
+    let dates = incoming.then(sandbox::date_functions).unwrap_or_default();
+    let native = sandbox::standard_functions().chain(dates);
+    let native = native.map(|(name, arguments, _)| (name.to_owned(), arguments.len()));
+    let defined = jaq_core::defs()
+        .chain(jaq_std::defs())
+        .chain(jaq_json::defs());
+    let defined = defined.map(|definition| (definition.name.to_owned(), definition.args.len()));
+    let known: Vec<(String, usize)> = native.chain(defined).collect();
+    let mut arities: Vec<usize> = known
+        .iter()
+        .filter(|(known, _)| known == name)
+        .map(|(_, arity)| *arity)
+        .collect();
+    if arities.is_empty() {
+        let meant = protime::nearest(name, known.iter().map(|(name, _)| name.as_str()))?;
+        return Some(format!("; did you mean `{meant}`?"));
+    }
+    arities.sort_unstable();
+    arities.dedup();
+    let noun = if arities == [1] {
+        "argument"
+    } else {
+        "arguments"
+    };
+    let arities: Vec<String> = arities.iter().map(usize::to_string).collect();
+    Some(format!("; `{name}` takes {} {noun}", arities.join(" or ")))
 }
 
 /// `place` is a part of the program's text, or text from elsewhere, which counts as its end.

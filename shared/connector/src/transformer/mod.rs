@@ -13,6 +13,7 @@
 //! ```
 
 mod evaluate;
+mod locate;
 mod sandbox;
 mod worker;
 
@@ -20,7 +21,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
-use worker::{Answer, Task};
+use worker::{Answer, Input, Task, Work};
 
 pub use worker::serve_if_worker;
 
@@ -72,8 +73,13 @@ pub enum RunError {
     #[error("the input is not JSON: {0}")]
     Input(String),
     /// The program raised an error, which may quote its input.
-    #[error("jq: {0}")]
-    Program(String),
+    #[error("jq{}: {message}", place.as_ref().map(Place::to_string).unwrap_or_default())]
+    Program {
+        /// What it raised.
+        message: String,
+        /// Where, if that can be told.
+        place: Option<Place>,
+    },
     /// The program returned text that is not UTF-8.
     #[error("jq: the output is not UTF-8")]
     Output,
@@ -85,6 +91,24 @@ pub enum RunError {
         "jq: the process that runs programs cannot be started: {0}; raise MemorySize if that lasts"
     )]
     Unavailable(String),
+}
+
+/// A part of a program.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// From 1.
+    pub line: usize,
+    /// In characters, from 1.
+    pub column: usize,
+    /// The part, or its beginning.
+    pub text: String,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { line, column, text } = self;
+        write!(f, ", line {line}, column {column}, in `{text}`")
+    }
 }
 
 impl Transformer {
@@ -124,10 +148,12 @@ impl Transformer {
             program: program.to_owned(),
             incoming,
         };
-        match worker::answer(&transformer.task(None, None)) {
-            // Whether a program is right cannot be told without the process; running it tells so again.
-            Answer::Outputs(_) | Answer::Run(RunError::Unavailable(_)) => Ok(transformer),
+        match worker::answer(&transformer.task(Work::Compile)) {
             Answer::Compile(error) => Err(error),
+            // Whether a program is right cannot be told without the process; running it tells so again.
+            Answer::Outputs(_) | Answer::Place(_) | Answer::Run(RunError::Unavailable(_)) => {
+                Ok(transformer)
+            }
             Answer::Run(error) => Err(CompileError {
                 line: 1,
                 column: 1,
@@ -137,19 +163,38 @@ impl Transformer {
     }
 
     fn run(&self, input: &str, moment: Option<Moment>) -> Result<Vec<String>, RunError> {
-        match worker::answer(&self.task(Some(input), moment)) {
+        let input = Input {
+            json: input.to_owned(),
+            moment,
+        };
+        match worker::answer(&self.task(Work::Run(input.clone()))) {
             Answer::Outputs(outputs) => Ok(outputs),
+            Answer::Run(RunError::Program { message, .. }) => Err(RunError::Program {
+                place: self.place(input, message.clone()),
+                message,
+            }),
             Answer::Run(error) => Err(error),
-            Answer::Compile(error) => Err(RunError::Program(error.to_string())),
+            Answer::Compile(error) => Err(RunError::Program {
+                message: error.message,
+                place: None,
+            }),
+            Answer::Place(_) => Ok(Vec::new()),
         }
     }
 
-    fn task(&self, input: Option<&str>, moment: Option<Moment>) -> Task {
+    /// Asked for by itself, so that what goes wrong with it does not take the place of the program's error.
+    fn place(&self, input: Input, message: String) -> Option<Place> {
+        match worker::answer(&self.task(Work::Locate(input, message))) {
+            Answer::Place(place) => place,
+            _ => None,
+        }
+    }
+
+    fn task(&self, work: Work) -> Task {
         Task {
             program: self.program.clone(),
-            input: input.map(str::to_owned),
             incoming: self.incoming,
-            moment,
+            work,
         }
     }
 }

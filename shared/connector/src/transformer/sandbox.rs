@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::Moment;
+use super::locate::{self, Seen};
 
 /// Functions of jaq's library that reach out of the sandbox.
 const REPLACED: [&str; 4] = ["env", "halt", "debug_empty", "stderr_empty"];
@@ -22,6 +23,7 @@ pub(super) struct Sandbox;
 pub(super) struct Environment<'a> {
     pub(super) lut: &'a Lut<Sandbox>,
     pub(super) moment: Option<&'a Moment>,
+    pub(super) seen: Option<&'a Seen>,
 }
 
 impl DataT for Sandbox {
@@ -85,6 +87,18 @@ pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
         }),
     ];
     functions.into_iter().map(run::<Sandbox>).collect()
+}
+
+/// Raises its input again, and remembers which part of the program it comes from.
+pub(super) fn handler() -> Fun<Sandbox> {
+    let handle: RunPtr<Sandbox> = |mut cv| {
+        let part = cv.0.pop_var();
+        if let (Some(seen), Ok(part)) = (cv.0.data().seen, integer(&part)) {
+            locate::see(seen, &cv.1, usize::try_from(part).unwrap_or_default());
+        }
+        box_once(Err(Exn::from(Error::new(cv.1))))
+    };
+    run::<Sandbox>((locate::HANDLER, v(1), handle))
 }
 
 fn date<'a>(

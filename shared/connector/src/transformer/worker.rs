@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use super::evaluate::Evaluator;
-use super::{CompileError, Moment, RunError};
+use super::{CompileError, Moment, Place, RunError};
 
 /// Marks the process that runs programs; its only argument.
 const ARGUMENT: &str = "--transformer-worker";
@@ -35,10 +35,25 @@ static WORKER: Mutex<Option<Worker>> = Mutex::new(None);
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Task {
     pub(super) program: String,
-    /// Without it, the program is only compiled.
-    pub(super) input: Option<String>,
-    /// What an incoming connection's program sees besides its input; an outgoing one's sees nothing.
+    /// Whether it is an incoming connection's program.
     pub(super) incoming: bool,
+    pub(super) work: Work,
+}
+
+/// What is to be done with a program.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) enum Work {
+    Compile,
+    Run(Input),
+    /// Where in it an error with this message comes from.
+    Locate(Input, String),
+}
+
+/// What a program is run on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Input {
+    pub(super) json: String,
+    /// What an incoming connection's program sees besides its input; an outgoing one's sees nothing.
     pub(super) moment: Option<Moment>,
 }
 
@@ -48,6 +63,7 @@ pub(super) enum Answer {
     Outputs(Vec<String>),
     Compile(CompileError),
     Run(RunError),
+    Place(Option<Place>),
 }
 
 /// Has to be the first thing that a function's `main` does: in the process that runs programs it never returns.

@@ -87,6 +87,17 @@ impl Checker<'_> {
                 })
             };
             let name = field.name;
+            // What is written instead of it is a problem of its own.
+            let is_misspelt = filter.is_some_and(|filter| {
+                let mut comparisons = filter.comparisons().into_iter();
+                comparisons.any(|comparison| {
+                    operation.filter_field(&comparison.field).is_none()
+                        && crate::nearest(&comparison.field, [name]).is_some()
+                })
+            });
+            if is_misspelt {
+                continue;
+            }
             if self.is_delta() && !present(Some(Operator::Ge)) {
                 self.error(format!(
                     "filter: a delta of this entity needs a start, for example `{name} ge '2026-01-01'` (not below an `or`)"
@@ -204,11 +215,16 @@ impl Checker<'_> {
                     ));
                 }
                 (FieldType::Enum, Constant::String(value)) => {
-                    if !field.values.contains(&value.as_str()) {
-                        let known = field.values.join(", ");
-                        self.warning(format!(
+                    let known = field.values.join(", ");
+                    let mut same = field.values.iter();
+                    match same.find(|known| known.eq_ignore_ascii_case(value)) {
+                        Some(known) if known == value => {}
+                        Some(known) => {
+                            self.error(format!("filter: `{name}` knows '{known}', not '{value}'"));
+                        }
+                        None => self.warning(format!(
                             "filter: '{value}' is not a documented value of `{name}`: {known}"
-                        ));
+                        )),
                     }
                 }
                 (

@@ -12,6 +12,7 @@ mod many;
 mod memory;
 mod mistakes;
 mod once;
+mod operator;
 mod publisher;
 mod split;
 mod subscriber;

@@ -1,125 +1,266 @@
-//! Every mistake gets a sentence that helps. The snapshot is the document: inputs, and what a person is told.
+//! Every mistake gets a sentence that helps. The snapshots are the document: what a person wrote, and what the deployed
+//! functions said.
 
+use std::collections::HashMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
-use end_to_end::fake_queue::FakeQueue;
 use end_to_end::inside::Inside;
+use end_to_end::{Stack, Tenant, attributes, variable};
 use serde_json::{Value, json};
-use simulator::Options;
+use simulator::{Fault, Options, Simulator};
+use tokio::time::Instant;
 
-/// What a connection is answered with: the kind and message of an error, else what it returned, in short.
-async fn told(inside: &Inside, event: String) -> String {
-    let now = jiff::Timestamp::now();
-    let time = std::time::Duration::from_mins(1);
-    let told = match inside.handle(event, now, time).await {
-        Ok(outcome) => format!("{} ({} records)", outcome["status"], outcome["records"]),
-        Err(error) => format!("{}: {error}", error.kind().name()),
-    };
-    let client = inside.tenant.client.as_str();
-    told.replace(client, "protime/acme")
-        .replace(&inside.incoming("test"), "test")
+/// What was written, and what was said to it.
+#[derive(Default)]
+struct Document(String);
+
+impl Document {
+    fn title(&mut self, title: &str) {
+        let gap = if self.0.is_empty() { "" } else { "\n" };
+        let _ = writeln!(self.0, "{gap}# {title}\n");
+    }
+
+    fn row(&mut self, written: &str, said: &[String]) {
+        let _ = writeln!(self.0, "{written}");
+        for said in said {
+            let _ = writeln!(self.0, "    {said}");
+        }
+    }
 }
 
-/// Inputs as people write them, with what they mean to read.
-fn connections() -> Vec<Value> {
-    let with = |name: &str, value: Value| {
-        let mut connection = json!({"entity": "people"});
-        connection[name] = value;
-        connection
+/// Names that differ from run to run.
+struct Names(Vec<(String, &'static str)>);
+
+impl Names {
+    fn of(tenant: &Tenant) -> Self {
+        let port = |uri: &str| uri.rsplit(':').next().unwrap_or_default().to_owned();
+        let (aws, protime) = (variable("AWS_ENDPOINT_URL"), tenant.base_uri.clone());
+        let queue = tenant
+            .pages
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        Self(vec![
+            (tenant.client.clone(), "protime/acme"),
+            (tenant.incoming(), "test"),
+            (queue, "end-to-end-pages"),
+            (port(&aws), "AWS"),
+            (port(&protime), "PROTIME"),
+        ])
+    }
+
+    fn hide(&self, text: &str) -> String {
+        let hide = |text: String, (name, shown): &(String, &str)| text.replace(name, shown);
+        self.0.iter().fold(text.to_owned(), hide)
+    }
+}
+
+/// The warnings of the functions, by what they are about: a connection or a message.
+async fn warnings(stack: &Stack) -> HashMap<String, Vec<String>> {
+    let mut warnings: HashMap<String, Vec<String>> = HashMap::new();
+    for line in stack.log_lines().await {
+        let Ok(line) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        let about = line["messageId"].as_str().or(line["incoming"].as_str());
+        if let (Some(about), Some(message), "WARN") = (
+            about,
+            line["message"].as_str(),
+            line["level"].as_str().unwrap_or_default(),
+        ) {
+            let known = warnings.entry(about.to_owned()).or_default();
+            known.push(format!("warning: {message}"));
+        }
+    }
+    warnings
+}
+
+/// What a connection is answered with.
+async fn told(tenant: &Tenant, event: String) -> String {
+    let invoked = tenant.invoke(event).await;
+    let field = |name: &str| {
+        invoked.payload[name]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
     };
-    let clockings = |filter: &str| json!({"entity": "clockings", "query": {"filter": filter}});
-    let query = |name: &str| with("query", json!({name: "active eq true"}));
-    let program = |program: &str| with("transform", json!(program));
-    vec![
-        query("fitler"),
-        query("Filter"),
-        query("$filter"),
-        query("$select"),
-        query("externalreferences"),
-        with("entity", json!("Clockings")),
-        with("entity", json!("clocking")),
-        with("entity", json!("salaries")),
-        with("entity", json!("/../x")),
-        with("entity", json!("")),
-        with("entity", json!(7)),
-        with("client", json!("acme")),
-        with("client", json!("protime/nobody")),
-        with("client", json!("protime/a b")),
-        with("incoming", json!("a b")),
-        with("incomming", json!("a")),
-        with("querry", json!({})),
-        with("colour", json!("red")),
-        with("query", json!("filter=1")),
-        with("query", json!([])),
-        with("path", json!("7")),
-        with("path", json!({"id": [1]})),
-        with("path", json!({"nr": 1})),
-        with("pagination", json!("no")),
-        with("concurrency", json!("4")),
-        with("concurrency", json!(0)),
-        with("sync", json!("deltas")),
-        with("time_zone", json!("Brussels")),
-        with("queue", json!("pages")),
-        with("queue", json!("arn:aws:sqs:eu-west-1:123456789012:pages")),
-        with("scheduled", json!("yesterday")),
-        with("window", json!("1 month")),
-        with("fresh", json!("26h")),
-        with("takeover", json!(1)),
-        program("."),
-        program("\"x\""),
-        program("[]"),
-        program("empty"),
-        program(".query"),
-        program(".query.filter = "),
-        program("nosuch(1)"),
-        program("1 + \"a\""),
-        clockings("date ge 2026-11-01"),
-        clockings("date ge \"2026-11-01\""),
-        clockings("date ge \u{2018}2026-11-01\u{2019} and date le \u{2018}2026-11-30\u{2019}"),
-        clockings("date ge '2026-11-01' AND date le '2026-11-30'"),
-        clockings("date GE '2026-11-01'"),
-        clockings("date gt '2026-11-01'"),
-        clockings("date ge '2026-11-30' and date le '2026-11-01'"),
-        clockings(
-            "date ge '2026-11-01' and date le '2026-11-30' and person in (1) and person in (2)",
-        ),
-        clockings("date ge '2026-11-01' and dat le '2026-11-30'"),
-        clockings("date ge '2026-11-01' and"),
-        clockings("(date ge '2026-11-01'"),
-        clockings("person in (1)"),
-        clockings("date ge '2024-11-01' and date le '2024-11-31'"),
-    ]
+    if invoked.failed {
+        format!("{}: {}", field("errorType"), field("errorMessage"))
+    } else {
+        format!(
+            "{}, {} records",
+            field("status"),
+            invoked.payload["records"]
+        )
+    }
+}
+
+/// Connections as people write them, by what they are about; of people, unless they say something else.
+fn connections() -> Vec<(&'static str, Value)> {
+    let mut title = "";
+    let mut connections = Vec::new();
+    for line in include_str!("inputs/connections.txt").lines() {
+        if let Some(next) = line.strip_prefix("# ") {
+            title = next;
+        } else if !line.is_empty() {
+            let line = line.replace("PAGES_QUEUE", &variable("PAGES_QUEUE_URL"));
+            connections.push((title, serde_json::from_str(&line).unwrap()));
+        }
+    }
+    connections
 }
 
 #[tokio::test]
 async fn a_connection_that_cannot_be_run_says_why() {
-    let inside = Inside::new(Options::default()).await;
-    let mut document = String::new();
-    for connection in connections() {
-        let told = told(&inside, inside.event(&connection)).await;
-        let shown = connection.to_string().replace(r#""entity":"people","#, "");
-        let _ = writeln!(document, "{shown}\n    {told}");
+    let tenant = Tenant::new().await;
+    let names = Names::of(&tenant);
+    let mut number = 0;
+    let mut rows = Vec::new();
+    for (title, connection) in connections() {
+        number += 1;
+        let incoming = format!("{}-{number}", tenant.incoming());
+        let mut event = json!({"incoming": incoming, "client": tenant.client, "queue": tenant.pages, "entity": "people"});
+        for (name, value) in connection.as_object().unwrap() {
+            event[name] = value.clone();
+        }
+        let told = told(&tenant, event.to_string()).await;
+        rows.push((title, incoming, connection.to_string(), told));
     }
-    for event in ["[]", "7", "\"x\"", "{}", "{\"Records\": []}"] {
-        let told = told(&inside, event.to_owned()).await;
-        let _ = writeln!(document, "{event}\n    {told}");
+    for event in [
+        "[]",
+        "7",
+        "\"x\"",
+        "null",
+        "{}",
+        "{\"Records\": []}",
+        "{\"watch\": false}",
+    ] {
+        let told = told(&tenant, event.to_owned()).await;
+        rows.push((
+            "Events of another kind",
+            String::new(),
+            event.to_owned(),
+            told,
+        ));
     }
-    insta::assert_snapshot!("connections", document);
+    let warnings = warnings(&tenant.stack).await;
+    let mut document = Document::default();
+    let mut before = "";
+    for (title, incoming, shown, told) in rows {
+        if title != before {
+            document.title(title);
+            before = title;
+        }
+        let numbered = |text: &str| match incoming.as_str() {
+            "" => names.hide(text),
+            incoming => names.hide(&text.replace(incoming, "test")),
+        };
+        let mut said = vec![told];
+        said.extend(warnings.get(&incoming).cloned().unwrap_or_default());
+        let said: Vec<String> = said.iter().map(|text| numbered(text)).collect();
+        document.row(&names.hide(&shown), &said);
+    }
+    insta::assert_snapshot!("connections", document.0);
+}
+
+/// Runs a connection with one secret after the other: functions keep a secret for some minutes.
+struct Clients {
+    tenant: Tenant,
+    names: Names,
+    number: u32,
+}
+
+impl Clients {
+    async fn told(&mut self, secret: &str) -> String {
+        self.number += 1;
+        let (tenant, number) = (&self.tenant, self.number);
+        let client = format!("{}-{number}", tenant.client);
+        tenant.stack.create_secret(&client, secret).await;
+        let filter = "date ge '2026-11-01' and date le '2026-11-30'";
+        let event = json!({"incoming": format!("{}-{number}", tenant.incoming()), "client": client,
+            "queue": tenant.pages, "entity": "clockings", "query": {"filter": filter}});
+        let told = told(tenant, event.to_string()).await;
+        self.names.hide(&told.replace(&client, "protime/acme"))
+    }
 }
 
 #[tokio::test]
-async fn a_publish_request_that_cannot_be_sent_says_why() {
-    let mut queue = FakeQueue::new(Options::default()).await;
+async fn a_client_that_cannot_be_used_says_which_field_is_wrong() {
+    let tenant = Tenant::new().await;
+    let other = Simulator::start(Options::default()).await.unwrap();
+    let mut names = Names::of(&tenant);
+    names
+        .0
+        .insert(0, (other.base_uri(), "http://127.0.0.1:OTHER"));
+    let mut clients = Clients {
+        tenant,
+        names,
+        number: 0,
+    };
+    let mut document = Document::default();
+    document.title("Fields of the secret");
+    for line in include_str!("inputs/clients.txt").lines() {
+        let fields = line.replace("http://127.0.0.1:OTHER", &other.base_uri());
+        let fields = fields.replace("http://127.0.0.1:PROTIME", &clients.tenant.base_uri);
+        // What is no object is the whole secret.
+        let secret = match serde_json::from_str::<Value>(&fields) {
+            Ok(fields) if fields.is_object() => clients.tenant.secret(&fields),
+            _ => fields,
+        };
+        let told = clients.told(&secret).await;
+        document.row(line, &[told]);
+    }
+
+    document.title("What Protime or the token endpoint answers");
+    let withheld = vec!["connector-protimeapi-clockings.read".to_owned()];
+    let few = json!({"scopes": ["connector-protimeapi-clockings.read", "connector-protimeapi-people.read"]});
+    for status in [403, 401] {
+        clients.tenant.protime.configure(|settings| {
+            settings.withheld_scopes.clone_from(&withheld);
+            settings.missing_scope_status = status;
+        });
+        let told = clients.told(&clients.tenant.secret(&few)).await;
+        let written = format!("{status}, where the scope was asked for and not granted");
+        document.row(&written, &[told]);
+    }
+    let protime = &clients.tenant.protime;
+    protime.configure(|settings| settings.withheld_scopes.clear());
+    for line in include_str!("inputs/answers.txt").lines() {
+        let (written, fault) = line.split_once(": {").unwrap();
+        let fault: Fault = serde_json::from_str(&format!("{{{fault}")).unwrap();
+        clients.tenant.protime.add_fault(fault);
+        let told = clients.told(&clients.tenant.secret(&json!({}))).await;
+        document.row(written, &[told]);
+        clients.tenant.protime.clear_faults();
+    }
+    insta::assert_snapshot!("clients", document.0);
+}
+
+/// Publish requests as people write them: what is shown, and the body.
+fn publish_requests(client: &str) -> Vec<(String, String)> {
     let payload = json!({"person": {"id": 1}, "date": "2026-11-20", "timeOfDayInMinutes": 510, "kind": "InOut"});
-    let request = json!({"client": queue.tenant.client, "method": "POST", "entity": "clockings", "payload": payload});
-    let with = |name: &str, value: Value| {
+    let request =
+        json!({"client": client, "method": "POST", "entity": "clockings", "payload": payload});
+    let with = |changes: Value| {
         let mut whole = request.clone();
-        whole[name] = value.clone();
-        (json!({name: value}).to_string(), whole.to_string())
+        for (name, value) in changes.as_object().unwrap() {
+            whole[name] = value.clone();
+        }
+        (changes.to_string(), whole.to_string())
+    };
+    let paid = |changes: Value| {
+        let mut paid = payload.clone();
+        for (name, value) in changes.as_object().unwrap() {
+            paid[name] = value.clone();
+        }
+        let mut whole = request.clone();
+        whole["payload"] = paid;
+        (format!("payload: {changes}"), whole.to_string())
     };
     let whole = |text: &str| (text.to_owned(), text.to_owned());
-    let bodies = [
-        whole(""),
+    vec![
         whole("clock in"),
         whole("{\"client\":"),
         whole("[]"),
@@ -127,53 +268,125 @@ async fn a_publish_request_that_cannot_be_sent_says_why() {
         whole("7"),
         whole("null"),
         whole("{}"),
-        with("payload", json!(payload.to_string())),
-        with("payload", json!(null)),
-        with("idempotencyKey", json!(17)),
-        with("idempotency_key", json!("a")),
-        with("method", json!("PATCH")),
-        with("method", json!("post")),
-        with("method", json!("PUT")),
-        with("entity", json!("clocking")),
-        with("entity", json!("webhooks")),
-        with("path", json!([7])),
-        with("query", json!("x=1")),
-        with("client", json!("acme")),
-        with("client", json!("protime/nobody")),
-        with("colour", json!("red")),
-        with(
-            "payload",
-            json!({"person": {"id": 999}, "date": "2026-11-20", "timeOfDayInMinutes": 510, "kind": "InOut"}),
-        ),
-        with(
-            "payload",
-            json!({"person": {"id": 1}, "date": "20-11-2026", "timeOfDayInMinutes": 510, "kind": "InOut"}),
-        ),
-        with(
-            "payload",
-            json!({"person": {"id": 1}, "date": "2026-11-20", "timeOfDayInMinutes": "8:30", "kind": "InOut"}),
-        ),
-    ];
-    let mut document = String::new();
-    for (shown, body) in bodies {
-        let before = queue.parked().len();
-        queue.send_text(&body, None, json!({}));
-        queue.turn().await;
-        let told = |name| queue.parked_attributes(name).get(before).cloned();
-        let told = match told("reason") {
-            None => "written, or to come again".to_owned(),
-            Some(reason) => {
-                let [message, details] =
-                    ["message", "details"].map(|name| told(name).unwrap_or_default());
-                format!("{reason}: {message} {details}")
-                    .trim_end()
-                    .to_owned()
-            }
-        };
-        let text = format!("{shown}\n    {told}\n");
-        document.push_str(&text.replace(&queue.tenant.client, "protime/acme"));
+        whole("{\"entity\": \"clockings\", \"entity\": \"people\"}"),
+        with(json!({"payload": payload.to_string()})),
+        with(json!({"payload": null})),
+        with(json!({"payload": 7})),
+        with(json!({"idempotencyKey": 17})),
+        with(json!({"idempotencyKey": ""})),
+        with(json!({"idempotency_key": "a"})),
+        with(json!({"method": "PATCH"})),
+        with(json!({"method": "post"})),
+        with(json!({"method": "GET"})),
+        with(json!({"method": "PUT"})),
+        with(json!({"entity": "clocking"})),
+        with(json!({"entity": "webhooks"})),
+        with(json!({"method": "DELETE", "entity": "assignments"})),
+        with(json!({"method": "PUT", "entity": "assignments", "path": {"ids": 7}})),
+        with(json!({"path": [7]})),
+        with(json!({"query": "x=1"})),
+        with(json!({"query": {"externalreferences": "(people,@badge-number)"}})),
+        with(json!({"client": "acme"})),
+        with(json!({"client": "protime/nobody"})),
+        with(json!({"colour": "red"})),
+        with(json!({"Payload": {}})),
+        paid(json!({"person": {"id": 999}})),
+        paid(json!({"date": "20-11-2026"})),
+        paid(json!({"timeOfDayInMinutes": "8:30"})),
+        paid(json!({"kind": "Inout"})),
+        paid(json!({"timeOfDayInMinutes": 511, "terminl": {"id": 1}, "colour": "red"})),
+    ]
+}
+
+#[tokio::test]
+async fn a_publish_request_that_cannot_be_sent_says_why() {
+    let tenant = Tenant::new().await;
+    let names = Names::of(&tenant);
+    let dead_letters = variable("PUBLISH_DEAD_LETTER_QUEUE_URL");
+    tenant.stack.drain(&dead_letters).await;
+    // Its producer sends a request once more, and then something else under the same key.
+    let clocking = |minutes: u32| {
+        let payload = json!({"person": {"id": 2}, "date": "2026-11-20", "timeOfDayInMinutes": minutes, "kind": "InOut"});
+        json!({"client": tenant.client, "method": "POST", "entity": "clockings", "idempotencyKey": "k", "payload": payload}).to_string()
+    };
+    let mut document = Document::default();
+    document.title("Publish requests");
+    for requests in [
+        publish_requests(&tenant.client),
+        vec![("idempotencyKey k".to_owned(), clocking(510))],
+        vec![("the same once more".to_owned(), clocking(510))],
+        vec![(
+            "idempotencyKey k, another payload".to_owned(),
+            clocking(511),
+        )],
+    ] {
+        let mut ids = Vec::new();
+        for (_, body) in &requests {
+            ids.push(tenant.publish_text(body).await);
+        }
+        let mut said = what_became_of(&tenant.stack, &requests, &ids).await;
+        for ((shown, _), id) in requests.iter().zip(&ids) {
+            let said = said.remove(id).unwrap_or_default();
+            let said: Vec<String> = said.iter().map(|text| names.hide(text)).collect();
+            document.row(&names.hide(shown), &said);
+        }
     }
-    insta::assert_snapshot!("publish_requests", document);
+    insta::assert_snapshot!("publish_requests", document.0);
+}
+
+/// By id, what is said of each message when all have ended: the reason of a parked one, the log of a written one.
+async fn what_became_of(
+    stack: &Stack,
+    requests: &[(String, String)],
+    ids: &[String],
+) -> HashMap<String, Vec<String>> {
+    let mut parked = HashMap::new();
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        for message in stack
+            .drain(&variable("PUBLISH_DEAD_LETTER_QUEUE_URL"))
+            .await
+        {
+            let attributes = attributes(&message);
+            let [reason, told, details] = ["reason", "message", "details"]
+                .map(|name| attributes.get(name).cloned().unwrap_or_default());
+            let told = format!("{reason}: {told} {details}");
+            parked.insert(message.body.unwrap_or_default(), told.trim_end().to_owned());
+        }
+        let mut said = written(stack).await;
+        let mut missing = Vec::new();
+        for ((_, body), id) in requests.iter().zip(ids) {
+            match parked.get(body) {
+                Some(told) => drop(said.insert(id.clone(), vec![told.clone()])),
+                None if said.contains_key(id) => {}
+                None => missing.push(body),
+            }
+        }
+        if missing.is_empty() {
+            return said;
+        }
+        assert!(Instant::now() < end, "nothing became of {missing:#?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// What the publisher has logged of messages that it wrote, the warnings included.
+async fn written(stack: &Stack) -> HashMap<String, Vec<String>> {
+    let mut warnings = warnings(stack).await;
+    let mut written = HashMap::new();
+    for line in stack.log_lines().await {
+        let Ok(line) = serde_json::from_str::<Value>(&line) else {
+            continue;
+        };
+        if let (Some(id), Some(message)) = (line["messageId"].as_str(), line["message"].as_str())
+            && message.starts_with("written")
+        {
+            let mut said = vec![message.to_owned()];
+            said.extend(warnings.remove(id).unwrap_or_default());
+            written.insert(id.to_owned(), said);
+        }
+    }
+    written
 }
 
 #[tokio::test]

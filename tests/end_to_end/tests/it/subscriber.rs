@@ -433,3 +433,41 @@ async fn a_queue_of_ones_own_sets_the_size_of_its_messages() {
         failed.payload
     );
 }
+
+#[tokio::test]
+async fn a_month_is_reconciled_from_messages_alone_by_readmes_recipe() {
+    let tenant = Tenant::new().await;
+    tenant.protime.configure(|settings| settings.page_size = 7);
+    let today = jiff::Timestamp::now().to_string()[..10].to_owned();
+    let filter = format!("date ge '{today}' and date le '{today}'");
+    let outcome = tenant
+        .completed(json!({"entity": "clockings", "query": {"filter": filter}, "run": "month"}))
+        .await;
+    let mut messages = tenant.events().await;
+    // Delivery is at least once.
+    messages.push(messages[0].clone());
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let recipe = readme.split("jq -sr '").nth(1).unwrap();
+    let recipe = recipe.split("' messages.jsonl").next().unwrap();
+    let recipe = connector::transformer::Transformer::outgoing(recipe).unwrap();
+    let said = |messages: &[serde_json::Value]| {
+        let said = recipe.run_outgoing(&json!(messages).to_string()).unwrap();
+        let said: Vec<String> = said
+            .iter()
+            .map(|json| serde_json::from_str(json).unwrap())
+            .collect();
+        said.join("\n")
+    };
+    let records = &outcome["records"];
+    assert_eq!(
+        said(&messages),
+        format!("month\t{filter}\t{records}\t{records}")
+    );
+    assert!(records.as_u64().unwrap() > 14, "several pages");
+    messages.retain(|message| message["page"] != 1);
+    assert_ne!(
+        said(&messages),
+        format!("month\t{filter}\t{records}\t{records}")
+    );
+}

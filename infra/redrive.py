@@ -15,9 +15,14 @@ Needs boto3 and credentials (the project's own: .tools/build/bin/python).
 
 import argparse
 import collections
+import os
 import time
 
 import boto3
+
+# The one variable that the SDKs of other languages read, and boto3 does not.
+if "AWS_REGION" in os.environ:
+    os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
 
 # What the publisher adds; the rest is the producer's own.
 ADDED = ("reason", "status", "code", "message", "details")

@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# What the commands of the Makefile do, one function each. Tools are installed into .tools, pinned by infra/tools; nothing
+# else is touched.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export SAM_CLI_TELEMETRY=0
+
+build=$PWD/.tools/build/bin
+
+help() {
+  cat <<'TEXT'
+make demo     see the connector at work on this machine (10 minutes the first time, then one)
+make test     run every check and test, up to the deployed stack on local AWS
+make bench    measure on this machine
+make watch    run the functions locally, rebuilt after every change
+make deploy   deploy to your AWS account (asks before it changes anything)
+TEXT
+}
+
+# A virtual environment for each list of pinned tools; a changed list makes a new one.
+tools() {
+  local list
+  for list in "$@"; do
+    if [ ".tools/$list/installed" -nt "infra/tools/$list.txt" ]; then
+      continue
+    fi
+    python3 -c 'import sys; sys.exit("Python 3.11 or later is needed; this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+    echo "Installing the tools of infra/tools/$list.txt into .tools/$list (once, about a minute)"
+    rm -rf ".tools/$list"
+    mkdir -p .tools
+    if ! { python3 -m venv ".tools/$list" && ".tools/$list/bin/pip" install --quiet --disable-pip-version-check -r "infra/tools/$list.txt"; } >".tools/$list.log" 2>&1; then
+      tail -5 ".tools/$list.log" >&2
+      echo 'The tools could not be installed. Check the network (and, on Debian, that python3-venv is installed); then try again.' >&2
+      exit 1
+    fi
+    touch ".tools/$list/installed"
+  done
+  export PATH="$build:$PATH"
+}
+
+demo() {
+  tools build local-aws
+  python infra/demo.py
+}
+
+watch() {
+  tools build local-aws
+  python infra/watch.py
+}
+
+deploy() {
+  tools build
+  use_region
+  if ! python -c 'import boto3; boto3.client("sts").get_caller_identity()' 2>/dev/null; then
+    echo 'There are no valid AWS credentials. Log in first, for example with "aws sso login" and AWS_PROFILE.' >&2
+    exit 1
+  fi
+  add_targets aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu
+  python infra/deploy.py
+}
+
+# Some tools read one of the two variables, some the other, and some take a region of their own where they find none.
+use_region() {
+  local region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(python -c 'import boto3; print(boto3.Session().region_name or "")')}}
+  if [ -z "$region" ]; then
+    echo 'Which region? Set AWS_REGION, for example to eu-west-1, or a region in your AWS profile.' >&2
+    exit 1
+  fi
+  export AWS_REGION=$region AWS_DEFAULT_REGION=$region
+}
+
+add_targets() {
+  rustup target add "$@" >/dev/null 2>&1 || echo "Without rustup, the targets $* must be installed already."
+}
+
+# For this machine: the functions and their peers as released, and the benchmark.
+build_bench() {
+  cargo lambda build --quiet --release -p subscriber -p publisher -p peers
+  cargo build --quiet --profile bench -p bench
+}
+
+# The functions are measured as they are deployed, packaged for both architectures.
+bench() {
+  tools build peers
+  add_targets aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu
+  echo 'Building the functions, their packages, the peers and the benchmark (some minutes the first time)'
+  local architecture
+  for architecture in arm64 x86-64; do
+    cargo lambda build --quiet --release "--$architecture" -p subscriber -p publisher --output-format zip --lambda-dir "target/packages/${architecture/-/_}"
+  done
+  build_bench
+  target/release/bench
+}
+
+# Whether the benchmark still works, not how fast anything is.
+bench_short() {
+  tools build peers
+  echo '== Benchmark, in short'
+  build_bench
+  target/release/bench --short
+}
+
+test() {
+  check
+  bench_short
+  end_to_end
+  echo 'All checks and tests passed.'
+}
+
+# Everything that needs no local AWS.
+check() {
+  tools build
+  echo '== Formatting'
+  cargo fmt --check
+  echo '== Lints'
+  cargo clippy --quiet --workspace --lib --bins -- -D warnings
+  # Tests may unwrap: that is how they fail.
+  cargo clippy --quiet --workspace --tests --examples -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
+  echo '== Templates'
+  AWS_REGION=eu-west-1 sam validate --lint
+  AWS_REGION=eu-west-1 sam validate --lint --template infra/outgoing.yaml
+  python infra/translate.py
+  cfn-lint --regions eu-west-1 eu-central-1 us-east-1 -- .tools/translated/*.json
+  echo '== Unit, property and documentation tests'
+  cargo test --quiet --workspace --exclude end_to_end
+  echo '== Documentation'
+  RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
+  echo '== Unused dependencies'
+  cargo shear
+  echo '== Licences, sources and banned crates'
+  cargo deny --log-level error check licenses sources bans
+  echo '== Advisories'
+  if cargo deny fetch db >.tools/advisories.log 2>&1; then
+    cargo deny --log-level error check advisories
+  else
+    echo 'NOT CHECKED: the advisory database cannot be fetched from here (see .tools/advisories.log).'
+  fi
+}
+
+# The tests of tests/end_to_end, on the stack deployed by sam deploy.
+end_to_end() {
+  tools build local-aws
+  echo '== End to end'
+  cargo test --quiet -p end_to_end --no-run
+  python infra/run.py bash -c 'cargo test -p end_to_end -- --test-threads=1 && python tests/end_to_end/roles.py'
+}
+
+# README's picture of the dashboard.
+picture() {
+  tools build local-aws
+  python infra/run.py cargo run --quiet -p end_to_end --example dashboard
+}
+
+"${1//-/_}"

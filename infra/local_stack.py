@@ -27,6 +27,8 @@ TOOLS = ROOT / ".tools"
 LOGS = TOOLS / "logs"
 REGION = "eu-west-1"
 SECRET = "protime/acme"
+# Local AWS lets the owner of this key do everything; functions have the rights of their roles.
+ACCOUNT_KEY = "test"
 
 
 class Failure(Exception):
@@ -77,6 +79,15 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
 
 
+def with_local_actions(template: Path) -> Path:
+    """A copy whose roles have what local AWS asks for besides: AWS covers sqs:SendMessageBatch by sqs:SendMessage."""
+    text = template.read_text()
+    local = template.with_name("template-local.yaml")
+    text = text.replace("Action: sqs:SendMessage\n", "Action: [sqs:SendMessage, sqs:SendMessageBatch]\n")
+    local.write_text(re.sub(r"^( *)- sqs:SendMessage$", r"\g<0>\n\1- sqs:SendMessageBatch", text, flags=re.MULTILINE))
+    return local
+
+
 def architecture() -> str:
     return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 
@@ -125,8 +136,8 @@ class Stack:
         return kept | {
             "PATH": f"{TOOLS / 'build' / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": ACCOUNT_KEY,
+            "AWS_SECRET_ACCESS_KEY": ACCOUNT_KEY,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_CONFIG_FILE": str(nothing),
@@ -165,6 +176,7 @@ class Stack:
         environment = self.environment() | {
             "GATEWAY_PORT": str(port),
             "BIND_HOST": "127.0.0.1",
+            "AUTH": "true",
             "IOT_MTLS_ENABLED": "0",
             "SFTP_ENABLED": "0",
             "MINISTACK_REGION": REGION,
@@ -172,7 +184,11 @@ class Stack:
             "STATE_DIR": str(state),
             "LOG_LEVEL": "INFO",
         }
-        process = self.start([str(TOOLS / "local-aws" / "bin" / "ministack")], "local-aws", environment)
+        self.rights = LOGS / "rights.jsonl"
+        self.rights.write_text("")
+        python = TOOLS / "local-aws" / "bin" / "python"
+        command = [str(python), str(ROOT / "infra" / "local_aws.py"), str(self.rights)]
+        process = self.start(command, "local-aws", environment)
         log = LOGS / "local-aws.log"
 
         def answers() -> bool:
@@ -218,7 +234,7 @@ class Stack:
         name = self.name + suffix
         bucket = f"deploy-{name.lower()}"
         self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        built = TOOLS / "built" / Path(template).stem / "template.yaml"
+        built = with_local_actions(TOOLS / "built" / Path(template).stem / "template.yaml")
         self.run(
             ["sam", "deploy", "--template-file", str(built), "--stack-name", name, "--s3-bucket", bucket,
              "--no-resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
@@ -238,8 +254,8 @@ class Stack:
             service,
             endpoint_url=self.endpoint,
             region_name=REGION,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",
+            aws_access_key_id=ACCOUNT_KEY,
+            aws_secret_access_key=ACCOUNT_KEY,
             config=Config(retries={"max_attempts": 0}),
         )
 
@@ -250,6 +266,7 @@ class Stack:
             "STACK_NAME": self.name,
             "SIMULATOR_URL": self.simulator,
             "LOCAL_AWS_LOG": str(LOGS / "local-aws.log"),
+            "LOCAL_AWS_RIGHTS": str(self.rights),
         }
 
     def copy_secret(self, name: str) -> None:

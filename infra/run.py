@@ -17,7 +17,13 @@ def run() -> int:
         raise Failure(__doc__)
     with Stack("end-to-end") as stack:
         say("The stack on local AWS:")
-        parameters = {"LogLevel": "debug", "ScheduleState": "DISABLED", "SubscriberTimeout": "60"}
+        parameters = {
+            "LogLevel": "debug",
+            "ScheduleState": "DISABLED",
+            "SubscriberTimeout": "60",
+            # Tests make queues of their own.
+            "ConnectionQueueArns": "arn:aws:sqs:eu-west-1:000000000000:end-to-end-test-*",
+        }
         prepare(stack, ["--people", "20", "--days", "400"], parameters)
         # Local AWS does not transform nested templates, so this one is deployed as a stack of its own.
         with step("Building and deploying a further outgoing connection"):

@@ -144,7 +144,7 @@ pub enum QueueError {
     },
     /// The queue cannot be asked about.
     #[error(
-        "{queue} cannot be used: {reason}; it must exist in this account, and its name begin with the stack's"
+        "{queue} cannot be used: {reason}; it must exist, and its ARN be among the stack's parameter ConnectionQueueArns"
     )]
     Unusable {
         /// The queue's URL.

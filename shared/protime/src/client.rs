@@ -22,7 +22,7 @@ use crate::request::Request;
 use crate::retry;
 use crate::settings::Settings;
 use crate::token::{self, Token};
-use crate::transport::{Answer, Broken, Memory, exchange};
+use crate::transport::{Answer, Broken, HttpPool, Memory, exchange};
 
 /// How often a read is tried that conflicts, or whose answer breaks off.
 const FEW_ATTEMPTS: u32 = 5;
@@ -64,7 +64,7 @@ pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// A client of one tenant's Protime API. Cheap to share: one per process and secret.
 pub struct Client {
     name: String,
-    http: reqwest::Client,
+    http: HttpPool,
     observer: Option<Observer>,
     clock: WallClock,
     source: Box<dyn SettingsSource>,
@@ -109,7 +109,7 @@ pub struct Written {
 
 impl Client {
     /// A client for these settings, which `source` can read again.
-    pub fn new(http: reqwest::Client, settings: Settings, source: Box<dyn SettingsSource>) -> Self {
+    pub fn new(http: HttpPool, settings: Settings, source: Box<dyn SettingsSource>) -> Self {
         let base_uri = settings.base_uri.clone();
         Self {
             name: "the settings".to_owned(),
@@ -416,7 +416,7 @@ impl Client {
         let result = timeout_at(
             deadline,
             exchange(
-                &self.http,
+                &self.http.at((self.clock)()),
                 request,
                 grant.settings.log_requests,
                 &self.memory,
@@ -493,7 +493,8 @@ impl Client {
 
     async fn token(&self, settings: &Settings, deadline: Instant) -> Result<Token, Error> {
         let started = Instant::now();
-        let asked = token::request(&self.http, settings, &self.name);
+        let http = self.http.at((self.clock)());
+        let asked = token::request(&http, settings, &self.name);
         let result = match timeout_at(deadline, asked).await {
             Ok(result) => result,
             Err(_) => Err(Error::TokenEndpoint {

@@ -54,7 +54,7 @@ pub use query::{PathParameters, Query};
 pub use request::{Request, RequestError};
 pub use settings::{Settings, SettingsError};
 pub use split::halves_of_url;
-pub use transport::{ClientError, http_client};
+pub use transport::{ClientError, HttpPool, http_client, http_client_trusting};
 
 /// What every path of the API begins with (`reference/general-specs`).
 pub const API_PATH: &str = "/connector/protimeapi/api/v1";

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -21,36 +21,93 @@ use crate::retry;
 /// Memory for bodies comes in multiples of this, so that what one page leaves behind fits the next, and a long run needs
 /// no more memory than a short one.
 const RESERVE_IN: usize = 64 * 1024;
+/// Below the idle timeouts of common servers and gateways; by the wall clock, since a freeze stops the monotonic one.
+const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
 /// The HTTP client that a process needs once, for all that it asks of anybody.
 ///
-/// It follows no redirects, so that no token travels anywhere but where it was sent. It trusts the authorities in the
-/// file that the environment variable `SSL_CERT_FILE` names, else those that Mozilla trusted when this was built:
-/// reading the system's takes longer than all else that a function does before its first event.
-pub fn http_client() -> Result<reqwest::Client, ClientError> {
-    let roots = match std::env::var_os("SSL_CERT_FILE") {
-        Some(path) => authorities(Path::new(&path))?,
-        None => RootCertStore {
-            roots: TLS_SERVER_ROOTS.to_vec(),
-        },
+/// It follows no redirects, so that no token travels anywhere but where it was sent. It trusts the authorities that Mozilla
+/// trusted when this was built, and those in the file that the environment variable `SSL_CERT_FILE` names besides: a proxy
+/// that inspects the requests to Protime need not be on the way to AWS. Reading the system's own authorities takes longer
+/// than all else that a function does before its first event.
+pub fn http_client() -> Result<HttpPool, ClientError> {
+    match std::env::var_os("SSL_CERT_FILE") {
+        Some(path) => http_client_trusting(Some(Path::new(&path))),
+        None => http_client_trusting(None),
+    }
+}
+
+/// The same, with the authorities in this file besides those that are built in.
+pub fn http_client_trusting(authorities: Option<&Path>) -> Result<HttpPool, ClientError> {
+    let mut roots = RootCertStore {
+        roots: TLS_SERVER_ROOTS.to_vec(),
     };
+    if let Some(path) = authorities {
+        trust(&mut roots, path)?;
+    }
     // The one provider of cryptography that is linked is found by itself.
     let mut tls = rustls::ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let client = client(&tls)?;
+    Ok(HttpPool(Arc::new(Pool {
+        tls,
+        current: Mutex::new((client, Timestamp::now())),
+    })))
+}
+
+/// Connections that are kept for further requests. Cheap to clone; all clones share them.
+///
+/// A connection that was not used for a while is not used again: Lambda freezes an environment between invocations, so
+/// that nobody hears how a peer, or something on the way, gives a connection up. A write on such a connection would be lost,
+/// and nobody could tell whether it was done.
+#[derive(Clone)]
+pub struct HttpPool(Arc<Pool>);
+
+struct Pool {
+    tls: rustls::ClientConfig,
+    /// With when it was last asked for.
+    current: Mutex<(reqwest::Client, Timestamp)>,
+}
+
+impl HttpPool {
+    /// What to send a request with, now.
+    pub fn at(&self, now: Timestamp) -> reqwest::Client {
+        let mut current = self
+            .0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let idle = now.duration_since(current.1).unsigned_abs();
+        if idle > LONGEST_IDLE
+            && let Ok(fresh) = client(&self.0.tls)
+        {
+            current.0 = fresh;
+        }
+        current.1 = now;
+        current.0.clone()
+    }
+}
+
+impl fmt::Debug for HttpPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpPool")
+    }
+}
+
+fn client(tls: &rustls::ClientConfig) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls.clone())
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(5))
         .read_timeout(Duration::from_mins(1))
-        // Below the idle timeouts of common gateways, so that a connection is not found dead when used.
-        .pool_idle_timeout(Duration::from_secs(50))
+        .pool_idle_timeout(LONGEST_IDLE)
         .build()
         .map_err(ClientError::Other)
 }
 
-fn authorities(path: &Path) -> Result<RootCertStore, ClientError> {
+fn trust(roots: &mut RootCertStore, path: &Path) -> Result<(), ClientError> {
     let unusable = |reason: String| ClientError::Authorities {
         path: path.display().to_string(),
         reason,
@@ -58,10 +115,9 @@ fn authorities(path: &Path) -> Result<RootCertStore, ClientError> {
     let certificates: Vec<_> = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)
         .map_err(|error| unusable(error.to_string()))?;
-    let mut roots = RootCertStore::empty();
     match roots.add_parsable_certificates(certificates) {
         (0, _) => Err(unusable("no certificate in it can be used".to_owned())),
-        _ => Ok(roots),
+        _ => Ok(()),
     }
 }
 
@@ -315,7 +371,8 @@ mod tests {
             ("no/such/file.pem", "No such file"),
             ("Cargo.toml", "no certificate in it can be used"),
         ] {
-            let error = authorities(Path::new(path)).unwrap_err().to_string();
+            let error = http_client_trusting(Some(Path::new(path)));
+            let error = error.unwrap_err().to_string();
             assert!(error.contains("SSL_CERT_FILE"), "{error}");
             assert!(error.contains(path), "{error}");
             assert!(error.contains(reason), "{error}");

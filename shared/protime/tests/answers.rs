@@ -204,6 +204,7 @@ async fn token(simulator: &Simulator) -> String {
         .finish();
     let post = http_client()
         .unwrap()
+        .at(jiff::Timestamp::now())
         .post(field("access_token_url"))
         .body(body);
     let post = post.header("content-type", "application/x-www-form-urlencoded");

@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     let bytes_per_call: usize = variable("BYTES_PER_CALL")?.parse()?;
     let hashes = std::env::var_os("HASHES").is_some();
 
-    let http = protime::http_client()?;
+    let http = protime::http_client()?.at(jiff::Timestamp::now());
     let mut next = Some(first.clone());
     let mut waiting = Vec::with_capacity(bytes_per_call);
     let mut pages = 0;

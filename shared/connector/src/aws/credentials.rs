@@ -82,7 +82,7 @@ pub struct HttpClients {
     service: &'static str,
     secret_prefix: String,
     secrets: aws_sdk_secretsmanager::Client,
-    http: reqwest::Client,
+    http: protime::HttpPool,
     observer: Observer,
     clock: Clock,
     cached: std::sync::Mutex<HashMap<String, Arc<Mutex<Option<Cached>>>>>,
@@ -100,7 +100,7 @@ impl HttpClients {
         service: &'static str,
         secret_prefix: impl Into<String>,
         secrets: aws_sdk_secretsmanager::Client,
-        http: reqwest::Client,
+        http: protime::HttpPool,
         observer: Observer,
         clock: Clock,
     ) -> Self {

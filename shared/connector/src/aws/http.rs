@@ -16,6 +16,8 @@ use aws_smithy_types::retry::ErrorKind;
 use aws_smithy_types::timeout::TimeoutConfig;
 use http::HeaderValue;
 use http::header::ACCEPT_ENCODING;
+use jiff::Timestamp;
+use protime::HttpPool;
 
 /// More than a call of SQS takes that carries a MiB.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -25,7 +27,7 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// Region and credentials come from where Lambda puts them, the environment; looking elsewhere as well would take
 /// nearly as long as all else that a function does before its first event. A call that hangs is made again in time: the
 /// HTTP client's own limit is meant for Protime, and as long as an invocation of the publisher.
-pub fn config(http: reqwest::Client) -> aws_config::ConfigLoader {
+pub fn config(http: HttpPool) -> aws_config::ConfigLoader {
     aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())
         .credentials_provider(EnvironmentVariableCredentialsProvider::new())
@@ -38,7 +40,7 @@ pub fn config(http: reqwest::Client) -> aws_config::ConfigLoader {
 }
 
 #[derive(Debug, Clone)]
-struct Http(reqwest::Client);
+struct Http(HttpPool);
 
 impl HttpClient for Http {
     fn http_connector(
@@ -52,7 +54,7 @@ impl HttpClient for Http {
 
 impl HttpConnector for Http {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let http = self.0.clone();
+        let http = self.0.at(Timestamp::now());
         HttpConnectorFuture::new(async move {
             let mut request = request
                 .try_into_http1x()

@@ -109,7 +109,7 @@ test() {
 
 # Everything that needs no local AWS.
 check() {
-  tools build
+  tools build checkov
   echo '== Formatting'
   cargo fmt --check
   echo '== Lints'
@@ -121,6 +121,7 @@ check() {
   AWS_REGION=eu-west-1 sam validate --lint --template infra/outgoing.yaml
   python infra/translate.py
   cfn-lint --regions eu-west-1 eu-central-1 us-east-1 -- .tools/translated/*.json
+  .tools/checkov/bin/checkov --config-file infra/checkov.yaml --skip-download -f .tools/translated/template.json .tools/translated/outgoing.json
   echo '== Unit, property and documentation tests'
   cargo test --quiet --workspace --exclude end_to_end
   echo '== Documentation'

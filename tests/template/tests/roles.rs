@@ -163,3 +163,31 @@ fn no_role_names_more_than_one_thing_at_a_time() {
     }
     assert!(statements > 20, "{statements}");
 }
+
+#[test]
+fn queues_are_encrypted_kept_and_as_large_as_they_can_be() {
+    let mut queues = 0;
+    for template in Translated::all() {
+        for (name, queue) in template.resources("AWS::SQS::Queue") {
+            queues += 1;
+            let expected = (&json!(true), &json!(1_048_576), &json!(1_209_600));
+            let found = (
+                &queue["SqsManagedSseEnabled"],
+                &queue["MaximumMessageSize"],
+                &queue["MessageRetentionPeriod"],
+            );
+            assert_eq!(found, expected, "{name}");
+            let resource = &template.0["Resources"][name];
+            let policies = (
+                &resource["DeletionPolicy"],
+                &resource["UpdateReplacePolicy"],
+            );
+            assert_eq!(
+                policies,
+                (&json!("RetainExceptOnCreate"), &json!("Retain")),
+                "{name}"
+            );
+        }
+    }
+    assert_eq!(queues, 10);
+}

@@ -58,8 +58,8 @@ pub enum Error {
     Queue(#[from] QueueError),
     #[error(transparent)]
     State(#[from] StateError),
-    #[error("the continuation message is not one of ours: {0}")]
-    Continuation(serde_json::Error),
+    #[error("a message of the continuation queue is not one that the subscriber sends; delete it")]
+    Continuation(#[source] serde_json::Error),
     #[error(
         "the event is neither an incoming connection, nor continuations, nor {{\"watch\": true}}"
     )]

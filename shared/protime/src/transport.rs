@@ -308,7 +308,12 @@ fn broken(error: &reqwest::Error) -> Broken {
     };
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        reason = format!("{reason}: {error}");
+        // Libraries name their own parts and pages, which help nobody who reads a log.
+        let text = error.to_string();
+        let text = text.split(": https://docs.rs/").next().unwrap_or_default();
+        if !text.starts_with("client error (") {
+            reason = format!("{reason}: {text}");
+        }
         cause = error.source();
     }
     let host = error.url().and_then(Url::host_str).unwrap_or_default();

@@ -234,6 +234,10 @@ async fn a_certificate_that_is_not_in_order_is_no_outage() {
         let error = error.to_string();
         assert!(error.starts_with("secret `protime/acme`, field `access_token_url`: the certificate of `localhost` is not accepted"), "{error}");
         assert!(error.contains(because), "{because}: {error}");
+        assert!(
+            !error.contains("client error") && !error.contains("docs.rs"),
+            "{error}"
+        );
         assert_eq!(
             server.requests.load(Ordering::Relaxed),
             0,

@@ -82,7 +82,9 @@ pub enum StateError {
     )]
     HistoryChanged(String),
     /// The item is not what we write.
-    #[error("state table, item `{id}`: {source}; delete the item to start anew")]
+    #[error(
+        "state table, item `{id}`: not what the functions store; delete the item to start anew"
+    )]
     Malformed {
         /// The item's key.
         id: String,

@@ -53,7 +53,13 @@ impl Names {
 
     fn hide(&self, text: &str) -> String {
         let hide = |text: String, (name, shown): &(String, &str)| text.replace(name, shown);
-        self.0.iter().fold(text.to_owned(), hide)
+        let hidden = self.0.iter().fold(text.to_owned(), hide);
+        // The names of roles end as CloudFormation likes.
+        let role = hidden.split_once("User: ").and_then(|(before, rest)| {
+            let (_, after) = rest.split_once(" is not authorized")?;
+            Some(format!("{before}User: ROLE is not authorized{after}"))
+        });
+        role.unwrap_or(hidden)
     }
 }
 
@@ -98,14 +104,14 @@ async fn told(tenant: &Tenant, event: String) -> String {
 }
 
 /// Connections as people write them, by what they are about; of people, unless they say something else.
-fn connections() -> Vec<(&'static str, Value)> {
+fn connections(tenant: &Tenant) -> Vec<(&'static str, Value)> {
     let mut title = "";
     let mut connections = Vec::new();
     for line in include_str!("inputs/connections.txt").lines() {
         if let Some(next) = line.strip_prefix("# ") {
             title = next;
         } else if !line.is_empty() {
-            let line = line.replace("PAGES_QUEUE", &variable("PAGES_QUEUE_URL"));
+            let line = line.replace("PAGES_QUEUE", &tenant.pages);
             connections.push((title, serde_json::from_str(&line).unwrap()));
         }
     }
@@ -118,7 +124,7 @@ async fn a_connection_that_cannot_be_run_says_why() {
     let names = Names::of(&tenant);
     let mut number = 0;
     let mut rows = Vec::new();
-    for (title, connection) in connections() {
+    for (title, connection) in connections(&tenant) {
         number += 1;
         let incoming = format!("{}-{number}", tenant.incoming());
         let mut event = json!({"incoming": incoming, "client": tenant.client, "queue": tenant.pages, "entity": "people"});

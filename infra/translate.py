@@ -2,6 +2,7 @@
 tests of tests/template."""
 
 import json
+import logging
 import os
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from samtranslator.yaml_helper import yaml_parse
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ["AWS_DEFAULT_REGION"] = "eu-west-1"
+# It warns that nobody collects its figures.
+logging.getLogger("samtranslator").setLevel(logging.ERROR)
 
 
 class NoManagedPolicies:

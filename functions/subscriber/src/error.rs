@@ -94,7 +94,7 @@ pub enum Error {
         source: protime::Error,
     },
     #[error(
-        "sync: Protime keeps one delta per client on `{entity}`, and connection `{owner}` has it; use that one, another client, or \"takeover\": true to end it"
+        "sync: Protime documents one active delta per collection, presumably for each client, and for `{entity}` connection `{owner}` has it; use that one, another client, or \"takeover\": true to end it"
     )]
     DeltaOwned { entity: String, owner: String },
     #[error(

@@ -184,7 +184,8 @@ pub(crate) async fn initial(
     Ok(checkpoint)
 }
 
-/// What Protime keeps one delta per client and collection by.
+/// By what a delta is told from others: Protime documents one per collection (`how-to/track-changes-with-delta`), and its
+/// concept page suggests that it counts per client.
 pub(crate) fn delta_key(connection: &IncomingConnection, settings: &Settings) -> String {
     format!(
         "{}{}/{}",

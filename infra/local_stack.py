@@ -267,6 +267,7 @@ class Stack:
             "SIMULATOR_URL": self.simulator,
             "LOCAL_AWS_LOG": str(LOGS / "local-aws.log"),
             "LOCAL_AWS_RIGHTS": str(self.rights),
+            "SUBSCRIBER_BINARY": str(TOOLS / "built" / "template" / "Subscriber" / "bootstrap"),
         }
 
     def copy_secret(self, name: str) -> None:

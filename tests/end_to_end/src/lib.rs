@@ -15,6 +15,7 @@ pub mod captured;
 pub mod fake_queue;
 pub mod fuse;
 pub mod inside;
+pub mod runtime_api;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, ConfigLoader};
-use aws_sdk_sqs::types::Message;
+use aws_sdk_sqs::types::{Message, QueueAttributeName};
 use serde_json::{Value, json};
 use simulator::{Options, Simulator};
 use tokio::time::Instant;
@@ -63,6 +64,12 @@ pub struct Invoked {
     pub payload: Value,
     /// Whether it is an error.
     pub failed: bool,
+}
+
+/// What a deleted queue was.
+pub struct DeletedQueue {
+    name: String,
+    attributes: Option<HashMap<QueueAttributeName, String>>,
 }
 
 /// A variable that `make end-to-end` sets.
@@ -137,6 +144,24 @@ impl Stack {
             .send()
             .await
             .expect("the queue can be purged");
+    }
+
+    /// Deletes a queue, and returns what [`Self::create_queue_again`] needs.
+    pub async fn delete_queue(&self, queue: &str) -> DeletedQueue {
+        let get = self.sqs.get_queue_attributes().queue_url(queue);
+        let get = get.attribute_names(QueueAttributeName::MessageRetentionPeriod);
+        let attributes = get.send().await.expect("the queue exists").attributes;
+        let delete = self.sqs.delete_queue().queue_url(queue);
+        delete.send().await.expect("it can be deleted");
+        let name = queue.rsplit('/').next().unwrap_or_default().to_owned();
+        DeletedQueue { name, attributes }
+    }
+
+    /// Creates a queue that was deleted.
+    pub async fn create_queue_again(&self, queue: DeletedQueue) {
+        let create = self.sqs.create_queue().queue_name(queue.name);
+        let create = create.set_attributes(queue.attributes);
+        create.send().await.expect("a queue can be created");
     }
 
     async fn take(&self, queue: &str, wait_seconds: i32) -> Vec<Message> {

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use end_to_end::inside::Inside;
-use end_to_end::{Stack, Tenant, attributes, variable};
+use end_to_end::{Stack, Tenant, attributes, runtime_api, variable};
 use serde_json::{Value, json};
 use simulator::{Fault, Options, Simulator};
 use tokio::time::Instant;
@@ -63,13 +63,17 @@ impl Names {
     }
 }
 
+/// What the functions have logged.
+async fn log(stack: &Stack) -> Vec<Value> {
+    let lines = stack.log_lines().await;
+    let lines = lines.iter().map(|line| serde_json::from_str(line));
+    lines.filter_map(Result::ok).collect()
+}
+
 /// The warnings of the functions, by what they are about: a connection or a message.
-async fn warnings(stack: &Stack) -> HashMap<String, Vec<String>> {
+fn warnings(log: &[Value]) -> HashMap<String, Vec<String>> {
     let mut warnings: HashMap<String, Vec<String>> = HashMap::new();
-    for line in stack.log_lines().await {
-        let Ok(line) = serde_json::from_str::<Value>(&line) else {
-            continue;
-        };
+    for line in log {
         let about = line["messageId"].as_str().or(line["incoming"].as_str());
         if let (Some(about), Some(message), "WARN") = (
             about,
@@ -151,7 +155,23 @@ async fn a_connection_that_cannot_be_run_says_why() {
             told,
         ));
     }
-    let warnings = warnings(&tenant.stack).await;
+    // Lambda's own API takes no such event, `cargo lambda invoke --data-ascii` does.
+    for event in [
+        "clock in",
+        "{\"incoming\": \"test\", }",
+        "{\"incoming\": \"te",
+    ] {
+        let error = runtime_api::failed("SUBSCRIBER_BINARY", event).await;
+        let [kind, message] = ["errorType", "errorMessage"].map(|name| error[name].clone());
+        let told = format!("{}: {}", kind.as_str().unwrap(), message.as_str().unwrap());
+        rows.push((
+            "Events that are not JSON",
+            String::new(),
+            event.to_owned(),
+            told,
+        ));
+    }
+    let warnings = warnings(&log(&tenant.stack).await);
     let mut document = Document::default();
     let mut before = "";
     for (title, incoming, shown, told) in rows {
@@ -337,6 +357,18 @@ async fn a_publish_request_that_cannot_be_sent_says_why() {
             document.row(&names.hide(shown), &said);
         }
     }
+    document.title("Without a dead-letter queue");
+    let deleted = tenant.stack.delete_queue(&dead_letters).await;
+    let body = "clock out";
+    let id = tenant.publish_text(body).await;
+    let told = deferred(&tenant.stack, &id).await;
+    document.row(body, &[names.hide(&told)]);
+    tenant.stack.create_queue_again(deleted).await;
+    let parked = tenant
+        .stack
+        .receive(&dead_letters, |found| !found.is_empty())
+        .await;
+    assert_eq!(parked[0].body(), Some(body));
     insta::assert_snapshot!("publish_requests", document.0);
 }
 
@@ -359,7 +391,7 @@ async fn what_became_of(
             let told = format!("{reason}: {told} {details}");
             parked.insert(message.body.unwrap_or_default(), told.trim_end().to_owned());
         }
-        let mut said = written(stack).await;
+        let mut said = written(&log(stack).await);
         let mut missing = Vec::new();
         for ((_, body), id) in requests.iter().zip(ids) {
             match parked.get(body) {
@@ -377,13 +409,10 @@ async fn what_became_of(
 }
 
 /// What the publisher has logged of messages that it wrote, the warnings included.
-async fn written(stack: &Stack) -> HashMap<String, Vec<String>> {
-    let mut warnings = warnings(stack).await;
+fn written(log: &[Value]) -> HashMap<String, Vec<String>> {
+    let mut warnings = warnings(log);
     let mut written = HashMap::new();
-    for line in stack.log_lines().await {
-        let Ok(line) = serde_json::from_str::<Value>(&line) else {
-            continue;
-        };
+    for line in log {
         if let (Some(id), Some(message)) = (line["messageId"].as_str(), line["message"].as_str())
             && message.starts_with("written")
         {
@@ -393,6 +422,21 @@ async fn written(stack: &Stack) -> HashMap<String, Vec<String>> {
         }
     }
     written
+}
+
+/// What the publisher logs of a message that it can neither write nor park.
+async fn deferred(stack: &Stack, id: &str) -> String {
+    let end = Instant::now() + Duration::from_mins(1);
+    loop {
+        let log = log(stack).await;
+        let about = log.iter().find(|line| line["messageId"] == json!(id));
+        if let Some(line) = about {
+            let field = |name: &str| line[name].as_str().unwrap_or_default();
+            return format!("{}: {}", field("kind"), field("error"));
+        }
+        assert!(Instant::now() < end, "nothing was logged of the message");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test]

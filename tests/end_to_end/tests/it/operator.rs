@@ -1,7 +1,6 @@
 //! The operator at 3 a.m., who has the logs and README: what goes wrong is found by README's command, and mended by
 //! README's advice on its kind.
 
-use aws_sdk_sqs::types::QueueAttributeName;
 use end_to_end::inside::create_table;
 use end_to_end::{Stack, Tenant, eventually, variable};
 use serde_json::{Value, json};
@@ -184,46 +183,24 @@ async fn a_table_that_is_gone_is_restored() {
 #[tokio::test]
 async fn queues_that_are_gone_are_created_again() {
     let tenant = Tenant::new().await;
-    let sqs = &tenant.stack.sqs;
-    sqs.delete_queue()
-        .queue_url(&tenant.pages)
-        .send()
-        .await
-        .unwrap();
+    let pages = tenant.stack.delete_queue(&tenant.pages).await;
     let failed = tenant.subscribe(people()).await;
     assert!(failed.failed);
     let error = failed_run(&tenant, "Queue").await;
     assert!(error.contains(&tenant.pages), "{error}");
     assert!(advice("Queue").contains("the error names the queue"));
-    let name = |url: &str| url.rsplit('/').next().unwrap_or_default().to_owned();
-    sqs.create_queue()
-        .queue_name(name(&tenant.pages))
-        .send()
-        .await
-        .unwrap();
+    tenant.stack.create_queue_again(pages).await;
     tenant.completed(people()).await;
 
     let dead_letters = variable("PUBLISH_DEAD_LETTER_QUEUE_URL");
-    let attributes = sqs.get_queue_attributes().queue_url(&dead_letters);
-    let attributes = attributes.attribute_names(QueueAttributeName::MessageRetentionPeriod);
-    let attributes = attributes.send().await.unwrap().attributes.unwrap();
-    sqs.delete_queue()
-        .queue_url(&dead_letters)
-        .send()
-        .await
-        .unwrap();
+    let deleted = tenant.stack.delete_queue(&dead_letters).await;
     let body = format!("for {}", tenant.client);
     let id = tenant.publish_text(&body).await;
     let (kind, error) = deferred(&tenant, &id).await;
     assert_eq!(kind, "DeadLetterQueue");
     assert!(error.contains("does not exist"), "{error}");
     assert!(advice(&kind).contains("check the dead-letter queue"));
-    let create = sqs.create_queue().queue_name(name(&dead_letters));
-    create
-        .set_attributes(Some(attributes))
-        .send()
-        .await
-        .unwrap();
+    tenant.stack.create_queue_again(deleted).await;
     let parked = tenant
         .stack
         .receive(&dead_letters, |found| !found.is_empty())

@@ -1,8 +1,14 @@
-"""The product at work on this machine: make demo."""
+"""The product at work on this machine: make demo.
+
+    demo.py            built from the sources
+    demo.py ARCHIVE    from the archive of make release
+"""
 
 import datetime
 import json
+import sys
 import time
+from pathlib import Path
 
 from local_stack import SECRET, Failure, Stack, main, prepare, say, step, wait_until
 
@@ -121,9 +127,10 @@ def publish(stack: Stack, request: dict) -> None:
 
 def demo() -> int:
     started = time.monotonic()
+    archive = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     say("Protime connector, on this machine: local AWS, a Protime simulator, the real Lambda functions.\n")
     with Stack("protime-demo") as stack:
-        prepare(stack, ["--people", "25", "--days", "60", "--page-size", "100"], {"ScheduleState": "DISABLED"})
+        prepare(stack, ["--people", "25", "--days", "60", "--page-size", "100"], {"ScheduleState": "DISABLED"}, archive)
 
         say("\n1. Schedules start the subscriber, which reads what the connections of template.yaml ask for.")
         for name, target in connections(stack):

@@ -12,7 +12,7 @@ import subprocess
 import sys
 
 import yaml
-from local_stack import ROOT, Failure, main, say
+from local_stack import ROOT, Failure, main, release_environment, say
 
 ANSWERS = ROOT / "deploy.json"
 
@@ -74,7 +74,7 @@ def deploy() -> int:
         ["sam", "build", "--parameter-overrides", *overrides],
         ["sam", "deploy", "--stack-name", stack, "--region", region, "--parameter-overrides", *overrides],
     ):
-        code = subprocess.call(command, cwd=ROOT)
+        code = subprocess.call(command, cwd=ROOT, env=release_environment(os.environ))
         if code != 0:
             raise Failure(f"{' '.join(command[:2])} ended with code {code}; what it printed above says why. Your answers are kept in {ANSWERS.name}.")
     return 0

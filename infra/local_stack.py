@@ -19,6 +19,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+import zipfile
+from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,6 +90,13 @@ def with_local_actions(template: Path) -> Path:
     return local
 
 
+def release_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What cargo gets to build functions that are deployed: the paths of this machine stay out of them, so that every
+    machine builds the same bytes."""
+    cargo_home = environment.get("CARGO_HOME") or Path.home() / ".cargo"
+    return {**environment, "RUSTFLAGS": f"--remap-path-prefix={cargo_home}=/cargo"}
+
+
 def architecture() -> str:
     return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 
@@ -147,12 +156,12 @@ class Stack:
             "SAM_CLI_TELEMETRY": "0",
         }
 
-    def run(self, command: list[str], log_name: str, advice: str) -> None:
+    def run(self, command: list[str], log_name: str, advice: str, environment: dict[str, str] | None = None) -> None:
         """Runs a tool; what it prints goes to a log that a failure names."""
         log = LOGS / f"{log_name}.log"
         with log.open("wb") as output:
             try:
-                code = subprocess.call(command, cwd=ROOT, env=self.environment(), stdout=output, stderr=output)
+                code = subprocess.call(command, cwd=ROOT, env=environment or self.environment(), stdout=output, stderr=output)
             except FileNotFoundError:
                 raise Failure(f"{command[0]} is not installed. {advice}") from None
         if code != 0:
@@ -221,26 +230,40 @@ class Stack:
         self.simulator = json.loads(line)["base_uri"]
         self.client("secretsmanager").create_secret(Name=SECRET, SecretString=line.strip())
 
-    def build(self, template: str = "template.yaml") -> None:
+    def build(self, template: str = "template.yaml") -> Path:
+        """The template that sam build made."""
         options = ["--template", template, "--parameter-overrides", f"Architecture={architecture()}"]
         advice = "If a crate cannot be downloaded, check the network and try again."
-        self.run(["sam", "build", "--build-dir", str(TOOLS / "built" / Path(template).stem), *options], "sam-build", advice)
+        built = TOOLS / "built" / Path(template).stem
+        self.run(["sam", "build", "--build-dir", str(built), *options], "sam-build", advice, release_environment(self.environment()))
+        return built / "template.yaml"
 
-    def deploy(self, parameters: dict[str, str], template: str = "template.yaml", suffix: str = "") -> None:
-        """Deploys a template that was built. Outputs of further stacks begin with the suffix: PublishQueueUrl of
-        `-outgoing` is OutgoingPublishQueueUrl."""
+    def unpack(self, archive: Path) -> Path:
+        """The template of a released archive for this machine's processor."""
+        zipfile.ZipFile(archive).extractall(self.directory / "archive")
+        [folder] = (self.directory / "archive").iterdir()
+        own = folder / f"template-{architecture()}.yaml"
+        return own if own.exists() else folder / "template.yaml"
+
+    def deploy(self, template: Path, parameters: dict[str, str], suffix: str = "") -> None:
+        """Deploys a template without anything that could compile. Outputs of further stacks begin with the suffix:
+        PublishQueueUrl of `-outgoing` is OutgoingPublishQueueUrl."""
         quoted = {key: '"' + value.replace('"', '\\"') + '"' for key, value in parameters.items()}
         overrides = [f"{key}={value}" for key, value in ({"Architecture": architecture()} | quoted).items()]
         name = self.name + suffix
         bucket = f"deploy-{name.lower()}"
         self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
-        built = with_local_actions(TOOLS / "built" / Path(template).stem / "template.yaml")
+        only_sam = self.directory / "only-sam"
+        if not only_sam.exists():
+            only_sam.mkdir()
+            (only_sam / "sam").symlink_to(TOOLS / "build" / "bin" / "sam")
         self.run(
-            ["sam", "deploy", "--template-file", str(built), "--stack-name", name, "--s3-bucket", bucket,
+            ["sam", "deploy", "--template-file", str(with_local_actions(template)), "--stack-name", name, "--s3-bucket", bucket,
              "--no-resolve-s3", "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
              "--no-confirm-changeset", "--region", REGION, "--parameter-overrides", *overrides],
             f"sam-deploy{suffix}",
             "If you have changed the template, look there first.",
+            self.environment() | {"PATH": str(only_sam)},
         )
         stack = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         prefix = suffix.strip("-").capitalize()
@@ -300,16 +323,20 @@ class Stack:
             return [request for request in json.load(answer) if "/connect/token" not in request["target"]]
 
 
-def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str]) -> None:
-    """Everything up and deployed, with a line for each step."""
+def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], archive: Path | None = None) -> None:
+    """Everything up and deployed, from the sources or from a released archive, with a line for each step."""
     with step("Starting local AWS"):
         stack.start_local_aws()
     with step("Building and starting the Protime simulator (the first time: a minute)"):
         stack.start_simulator(simulator)
-    with step("Building the two Lambda functions with sam build (the first time: several minutes)"):
-        stack.build()
-    with step("Deploying template.yaml with sam deploy"):
-        stack.deploy(parameters)
+    if archive:
+        with step(f"Unpacking {archive.name}"):
+            template = stack.unpack(archive)
+    else:
+        with step("Building the two Lambda functions with sam build (the first time: several minutes)"):
+            template = stack.build()
+    with step(f"Deploying {template.name} with sam deploy"):
+        stack.deploy(template, parameters)
 
 
 def main(body) -> None:

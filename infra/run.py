@@ -35,8 +35,7 @@ def run() -> int:
                 "StateTable": stack.outputs["StateTableName"],
                 "ResultsQueue": results,
             }
-            stack.build("infra/outgoing.yaml")
-            stack.deploy(outgoing, "infra/outgoing.yaml", "-outgoing")
+            stack.deploy(stack.build("infra/outgoing.yaml"), outgoing, "-outgoing")
             stack.outputs["ResultsQueueUrl"] = results
         say(f"Running {' '.join(command)}")
         return subprocess.call(command, cwd=ROOT, env=stack.variables())

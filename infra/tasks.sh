@@ -14,6 +14,7 @@ make test     run every check and test, up to the deployed stack on local AWS
 make bench    measure on this machine
 make watch    run the functions locally, rebuilt after every change
 make deploy   deploy to your AWS account (asks before it changes anything)
+make release  make the archive that sam deploy deploys without a compiler
 TEXT
 }
 
@@ -73,9 +74,21 @@ add_targets() {
   rustup target add "$@" >/dev/null 2>&1 || echo "Without rustup, the targets $* must be installed already."
 }
 
+# Both architectures, into target/release-archive.
+release() {
+  tools build
+  add_targets aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu
+  python infra/release.py
+}
+
+# As the functions are built that are deployed.
+as_released() {
+  RUSTFLAGS=$(PYTHONPATH=infra python -c 'import local_stack, os; print(local_stack.release_environment(os.environ)["RUSTFLAGS"])') "$@"
+}
+
 # For this machine: the functions and their peers as released, and the benchmark.
 build_bench() {
-  cargo lambda build --quiet --release -p subscriber -p publisher -p peers
+  as_released cargo lambda build --quiet --release -p subscriber -p publisher -p peers
   cargo build --quiet --profile bench -p bench
 }
 
@@ -86,7 +99,7 @@ bench() {
   echo 'Building the functions, their packages, the peers and the benchmark (some minutes the first time)'
   local architecture
   for architecture in arm64 x86-64; do
-    cargo lambda build --quiet --release "--$architecture" -p subscriber -p publisher --output-format zip --lambda-dir "target/packages/${architecture/-/_}"
+    as_released cargo lambda build --quiet --release "--$architecture" -p subscriber -p publisher --output-format zip --lambda-dir "target/packages/${architecture/-/_}"
   done
   build_bench
   target/release/bench
@@ -104,6 +117,7 @@ test() {
   check
   bench_short
   end_to_end
+  archive
   echo 'All checks and tests passed.'
 }
 
@@ -146,10 +160,34 @@ end_to_end() {
   python infra/run.py bash -c 'cargo test -p end_to_end -- --test-threads=1 && python tests/end_to_end/roles.py'
 }
 
+# The archive of a release, for this machine's processor.
+archive() {
+  tools build local-aws
+  echo '== The archive of a release'
+  case $(uname -m) in
+    arm64 | aarch64) python infra/release.py --architecture arm64 --output .tools/release ;;
+    *) python infra/release.py --architecture x86_64 --output .tools/release ;;
+  esac
+  check_archive .tools/release/*.zip
+}
+
+# Takes the path of the archive.
+check_archive() {
+  tools build local-aws
+  python tests/end_to_end/archive.py "$1"
+}
+
+# Fails where the database of advisories cannot be had.
+advisories() {
+  tools build
+  cargo deny --log-level error fetch db
+  cargo deny --log-level error check advisories
+}
+
 # README's picture of the dashboard.
 picture() {
   tools build local-aws
   python infra/run.py cargo run --quiet -p end_to_end --example dashboard
 }
 
-"${1//-/_}"
+"${1//-/_}" "${@:2}"

@@ -1,9 +1,10 @@
 """The templates as CloudFormation gets them, after the SAM transform: written to .tools/translated, for cfn-lint and for the
-tests of tests/template."""
+tests of tests/template. One more is template.yaml with README's example of a further outgoing connection."""
 
 import json
 import logging
 import os
+import re
 from pathlib import Path
 
 from samtranslator.translator.transform import transform
@@ -22,17 +23,26 @@ class NoManagedPolicies:
         return {}
 
 
+def translated(template: dict) -> dict:
+    for resource in template["Resources"].values():
+        # sam build and sam deploy put addresses here.
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = "s3://bucket/key"
+        if resource["Type"] == "AWS::Serverless::Application":
+            resource["Properties"]["Location"] = "https://bucket.s3.amazonaws.com/key"
+    return transform(template, {}, NoManagedPolicies())
+
+
 def main() -> None:
     directory = ROOT / ".tools" / "translated"
     directory.mkdir(parents=True, exist_ok=True)
-    for name in ("template.yaml", "infra/outgoing.yaml"):
-        template = yaml_parse((ROOT / name).read_text())
-        for resource in template["Resources"].values():
-            if resource["Type"] == "AWS::Serverless::Function":
-                # sam build and sam deploy put an address here.
-                resource["Properties"]["CodeUri"] = "s3://bucket/key"
-        translated = transform(template, {}, NoManagedPolicies())
-        (directory / f"{Path(name).stem}.json").write_text(json.dumps(translated, indent=1))
+    template = (ROOT / "template.yaml").read_text()
+    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    nested = yaml_parse(template)
+    nested["Resources"] |= yaml_parse(example)
+    outgoing = (ROOT / "infra" / "outgoing.yaml").read_text()
+    for name, content in (("template", yaml_parse(template)), ("outgoing", yaml_parse(outgoing)), ("nested", nested)):
+        (directory / f"{name}.json").write_text(json.dumps(translated(content), indent=1))
 
 
 main()

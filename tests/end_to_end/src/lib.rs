@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, ConfigLoader};
-use aws_sdk_sqs::types::{Message, QueueAttributeName};
+use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, Message, QueueAttributeName};
 use serde_json::{Value, json};
 use simulator::{Options, Simulator};
 use tokio::time::Instant;
@@ -179,15 +179,19 @@ impl Stack {
             .expect("messages can be received")
             .messages
             .unwrap_or_default();
-        for message in &messages {
-            let receipt = message.receipt_handle().expect("a receipt");
-            self.sqs
-                .delete_message()
-                .queue_url(queue)
-                .receipt_handle(receipt)
-                .send()
-                .await
-                .expect("it can be deleted");
+        let receipts = messages.iter().enumerate().map(|(number, message)| {
+            DeleteMessageBatchRequestEntry::builder()
+                .id(number.to_string())
+                .receipt_handle(message.receipt_handle().expect("a receipt"))
+                .build()
+                .expect("an entry")
+        });
+        let receipts: Vec<_> = receipts.collect();
+        if !receipts.is_empty() {
+            let delete = self.sqs.delete_message_batch().queue_url(queue);
+            let deleted = delete.set_entries(Some(receipts)).send().await;
+            let failed = deleted.expect("they can be deleted").failed;
+            assert!(failed.is_empty(), "{failed:?}");
         }
         messages
     }

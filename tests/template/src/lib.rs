@@ -39,6 +39,14 @@ impl Template {
         Self(yaml::to_json(&text))
     }
 
+    /// A template after the SAM transform, as `infra/translate.py` writes it.
+    pub fn translated(name: &str) -> Self {
+        let path = root().join(format!(".tools/translated/{name}.json"));
+        let text = std::fs::read_to_string(path);
+        let text = text.expect("`make check` translates the templates before this test");
+        Self(serde_json::from_str(&text).expect("JSON"))
+    }
+
     /// Resources of that type: their names and properties.
     pub fn resources<'a>(
         &'a self,

@@ -162,3 +162,52 @@ fn the_answers_decide_what_is_built_and_are_remembered() {
         "{printed}"
     );
 }
+
+/// What the tools find in the two variables, or why there is no region.
+fn region(set: &[(&str, &str)], config: &str) -> Result<String, String> {
+    let tools = root().join(".tools/build/bin");
+    let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let config_file =
+        std::env::temp_dir().join(format!("aws-{}-{}", std::process::id(), config.len()));
+    fs::write(&config_file, config).unwrap();
+    let asked = Command::new("bash")
+        .args([
+            "-c",
+            ". infra/tasks.sh use_region; echo $AWS_REGION $AWS_DEFAULT_REGION",
+        ])
+        .current_dir(root())
+        .env("PATH", path)
+        .env("AWS_CONFIG_FILE", &config_file)
+        .env_remove("AWS_REGION")
+        .env_remove("AWS_DEFAULT_REGION")
+        .env_remove("AWS_PROFILE")
+        .envs(set.iter().copied())
+        .output();
+    fs::remove_file(config_file).unwrap();
+    let asked = asked.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim().to_owned();
+    if asked.status.success() {
+        Ok(text(asked.stdout))
+    } else {
+        Err(text(asked.stderr))
+    }
+}
+
+#[test]
+fn one_region_is_enough_wherever_it_is_set() {
+    let both = Ok("eu-central-1 eu-central-1".to_owned());
+    assert_eq!(region(&[("AWS_REGION", "eu-central-1")], ""), both);
+    assert_eq!(region(&[("AWS_DEFAULT_REGION", "eu-central-1")], ""), both);
+    assert_eq!(region(&[], "[default]\nregion = eu-central-1\n"), both);
+    // As the SDKs do it that read both.
+    let two = [
+        ("AWS_REGION", "eu-central-1"),
+        ("AWS_DEFAULT_REGION", "us-east-1"),
+    ];
+    assert_eq!(region(&two, ""), both);
+    let none = region(&[], "[default]\n").unwrap_err();
+    assert!(
+        none.contains("Set AWS_REGION, for example to eu-west-1"),
+        "{none}"
+    );
+}

@@ -2,19 +2,14 @@
 //! `CloudFormation` gets them. Those of the functions themselves are tried in `tests/end_to_end/roles.py`.
 
 use serde_json::{Value, json};
-use template::root;
+use template::Template;
 
-/// A template after the SAM transform, as `infra/translate.py` writes it.
+/// A template after the SAM transform.
 struct Translated(Value);
 
 impl Translated {
     fn all() -> [Self; 2] {
-        ["template", "outgoing"].map(|name| {
-            let path = root().join(format!(".tools/translated/{name}.json"));
-            let text = std::fs::read_to_string(path);
-            let text = text.expect("`make check` translates the templates before this test");
-            Self(serde_json::from_str(&text).unwrap())
-        })
+        ["template", "outgoing"].map(|name| Self(Template::translated(name).0))
     }
 
     fn resources(&self, kind: &str) -> Vec<(&str, &Value)> {

@@ -42,98 +42,111 @@ fn pages_of(ids: &BTreeSet<String>) -> BTreeSet<u64> {
         .collect()
 }
 
-#[tokio::test]
-async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
-    let inside = Inside::new(Options::default()).await;
-    departments(&inside);
-    let connection =
-        |name: &str, run: &str| json!({"incoming": name, "entity": "departments", "run": run});
+fn connection(name: &str, run: &str) -> Value {
+    json!({"incoming": name, "entity": "departments", "run": run})
+}
 
-    // How many requests there are, and what a run without a stop sends.
+/// What a run sends that nothing stops, as `whole` and the number of its requests.
+async fn undisturbed(inside: &Inside) -> (BTreeSet<String>, u32) {
     inside.fuse.arm(0, false);
     inside.run(&connection("whole", "whole")).await.unwrap();
     let requests = inside.fuse.count();
-    let whole = ids(&inside).await.remove("whole").unwrap();
+    let whole = ids(inside).await.remove("whole").unwrap();
     assert_eq!(whole.len() as u64, PAGES + 1);
-    let expected = |run: &str| {
-        whole
-            .iter()
-            .map(|id| id.replacen("whole", run, 1))
-            .collect::<BTreeSet<_>>()
-    };
     assert!(requests > 60, "pages, batches and state writes: {requests}");
+    (whole, requests)
+}
 
-    let later = |minutes: i64| Timestamp::now() + minutes.minutes();
+/// Breaks a run at that request, and returns whether it was stopped.
+async fn broken(inside: &Inside, at: u32, fault: Break, run: &Value) -> bool {
+    inside.subscriber.clients.forget(&inside.tenant.client);
+    inside.fuse.arm_with(at, fault);
+    let was_stopped = tokio::select! {
+        result = inside.run(run) => {
+            assert_eq!(result.unwrap()["status"], "completed", "{run}");
+            false
+        }
+        () = inside.fuse.blown() => true,
+    };
+    assert!(!(was_stopped && fault == Break::LoseAnswer));
+    inside.fuse.arm(0, false);
+    was_stopped
+}
+
+/// Breaks a run at each of its requests in turn, and finishes each. Returns the number of requests, and how many runs
+/// were finished from a checkpoint.
+async fn each_request(fault: Break) -> (u32, u32) {
+    let inside = Inside::new(Options::default()).await;
+    departments(&inside);
+    let (whole, requests) = undisturbed(&inside).await;
+    let expected = |run: &str| -> BTreeSet<String> {
+        let of_run = |id: &String| id.replacen("whole", run, 1);
+        whole.iter().map(of_run).collect()
+    };
     let mut unfinished = 0;
     for at in 1..=requests {
-        for fault in [Break::StopBefore, Break::StopAfter, Break::LoseAnswer] {
-            let (name, old, new) = (
-                format!("c-{at}-{fault:?}"),
-                format!("old-{at}-{fault:?}"),
-                format!("new-{at}-{fault:?}"),
-            );
-            inside.subscriber.clients.forget(&inside.tenant.client);
-            inside.fuse.arm_with(at, fault);
-            let first = connection(&name, &old);
-            let was_stopped = tokio::select! {
-                result = inside.run(&first) => {
-                    assert_eq!(result.unwrap()["status"], "completed", "{name}");
-                    false
-                }
-                () = inside.fuse.blown() => true,
-            };
-            assert!(!(was_stopped && fault == Break::LoseAnswer));
-            inside.fuse.arm(0, false);
-            let before = ids(&inside).await.remove(&old).unwrap_or_default();
-            let state = inside.state(&name).await;
-            if let Some(checkpoint) = &state.checkpoint {
-                let sent = pages_of(&before);
-                assert!(
-                    (0..checkpoint
-                        .chains
-                        .open()
-                        .get(&0)
-                        .map_or(0, |chain| chain.page))
-                        .all(|page| sent.contains(&page)),
-                    "state ran ahead: {checkpoint:?}, sent {sent:?}"
-                );
-                unfinished += 1;
-            }
-            // Every tenth time as another run, which finishes the old one first; else as Lambda's own retry.
-            let is_new = at % 10 == 0;
-            let run = if is_new { &new } else { &old };
-            let outcome = inside
-                .run_at(&connection(&name, run), later(5), Duration::from_mins(1))
-                .await
-                .unwrap();
-            // It may have completed just before it was stopped.
-            let is_done = !is_new && outcome["reason"] == "this run has completed before";
+        let [name, old, new] = ["c", "old", "new"].map(|of| format!("{of}-{at}-{fault:?}"));
+        let was_stopped = broken(&inside, at, fault, &connection(&name, &old)).await;
+        let before = ids(&inside).await.remove(&old).unwrap_or_default();
+        let checkpoint = inside.state(&name).await.checkpoint;
+        if let Some(checkpoint) = &checkpoint {
+            let sent = pages_of(&before);
+            let next = checkpoint
+                .chains
+                .open()
+                .get(&0)
+                .map_or(0, |chain| chain.page);
+            let mut passed = 0..next;
             assert!(
-                outcome["run"] == json!(run) && (outcome["status"] == "completed" || is_done),
-                "{name}: {outcome}"
+                passed.all(|page| sent.contains(&page)),
+                "state ran ahead: {checkpoint:?}, sent {sent:?}"
             );
-            let mut sent = ids(&inside).await;
-            let mut all = before;
-            all.extend(sent.remove(&old).unwrap_or_default());
-            // A run that had sent nothing when it was stopped may never have been.
-            assert!(
-                all == expected(&old)
-                    || (is_new && all.is_empty() && state.checkpoint.is_none() && was_stopped),
-                "{name}"
-            );
-            if is_new {
-                assert_eq!(sent.remove(&new).unwrap(), expected(&new));
-            }
-            let state = inside.state(&name).await;
-            assert!(state.checkpoint.is_none() && state.last.unwrap().run == *run);
+            unfinished += 1;
         }
+        // Every tenth time as another run, which finishes the old one first; else as Lambda's own retry.
+        let is_new = at % 10 == 0;
+        let run = if is_new { &new } else { &old };
+        let later = Timestamp::now() + 5.minutes();
+        let again = connection(&name, run);
+        let outcome = inside.run_at(&again, later, Duration::from_mins(1)).await;
+        let outcome = outcome.unwrap();
+        // It may have completed just before it was stopped.
+        let is_done = !is_new && outcome["reason"] == "this run has completed before";
+        assert!(
+            outcome["run"] == json!(run) && (outcome["status"] == "completed" || is_done),
+            "{name}: {outcome}"
+        );
+        let mut sent = ids(&inside).await;
+        let mut all = before;
+        all.extend(sent.remove(&old).unwrap_or_default());
+        // A run that had sent nothing when it was stopped may never have been.
+        let never_was = is_new && all.is_empty() && checkpoint.is_none() && was_stopped;
+        assert!(all == expected(&old) || never_was, "{name}");
+        if is_new {
+            assert_eq!(sent.remove(&new).unwrap(), expected(&new));
+        }
+        let state = inside.state(&name).await;
+        assert!(state.checkpoint.is_none() && state.last.unwrap().run == *run);
     }
+    (requests, unfinished)
+}
+
+#[tokio::test]
+async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
+    // Side by side: each has a Protime, a queue and connections of its own.
+    let (before, after, lost) = tokio::join!(
+        each_request(Break::StopBefore),
+        each_request(Break::StopAfter),
+        each_request(Break::LoseAnswer)
+    );
+    let unfinished = before.1 + after.1 + lost.1;
     assert!(
-        unfinished > requests,
+        unfinished > before.0,
         "most stops left a checkpoint: {unfinished}"
     );
     println!(
-        "stopped at each of {requests} requests, before and after, and each answer lost; {unfinished} runs were finished from a checkpoint"
+        "stopped at each of {} requests, before and after, and each answer lost; {unfinished} runs were finished from a checkpoint",
+        before.0
     );
 }
 

@@ -130,6 +130,8 @@ check() {
   cargo clippy --quiet --workspace --lib --bins -- -D warnings
   # Tests may unwrap: that is how they fail.
   cargo clippy --quiet --workspace --tests --examples -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
+  echo '== Documented facts'
+  python tests/simulator/facts.py --check
   echo '== Templates'
   AWS_REGION=eu-west-1 sam validate --lint
   AWS_REGION=eu-west-1 sam validate --lint --template infra/outgoing.yaml

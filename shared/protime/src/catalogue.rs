@@ -68,6 +68,15 @@ impl Catalogue {
             .collect()
     }
 
+    /// The collections whose external references can be asked for, with any entity.
+    pub fn reference_collections(&self) -> BTreeSet<&'static str> {
+        let operations = self.entities.iter().flat_map(|entity| &entity.operations);
+        operations
+            .flat_map(|operation| operation.external_references.iter().copied())
+            .chain(self.predefined_external_references.keys().copied())
+            .collect()
+    }
+
     /// What every scope name starts with: `connector-protimeapi-`.
     pub fn scope_prefix(&self) -> &'static str {
         self.scope_prefix
@@ -326,11 +335,8 @@ pub struct FilterField {
     /// What it is compared with.
     #[serde(rename = "type")]
     pub kind: FieldType,
-    /// The operators it takes.
+    /// The operators that pages show with it. Whether it takes others is not documented.
     pub operators: Vec<crate::filter::Operator>,
-    /// Whether the operators are documented.
-    #[serde(default)]
-    pub operators_certainty: Certainty,
     /// Whether Protime refuses a list without it.
     #[serde(default)]
     pub required: bool,

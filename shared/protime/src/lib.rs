@@ -36,6 +36,7 @@ mod nearest;
 mod page;
 mod pages;
 mod query;
+mod references;
 mod request;
 mod retry;
 mod settings;

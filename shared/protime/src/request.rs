@@ -11,6 +11,7 @@ use crate::filter::{Filter, ParseError, Severity, check};
 use crate::nearest::nearest;
 use crate::page::Shape;
 use crate::query::{PathParameters, Query};
+use crate::references;
 use crate::split;
 
 /// Everything but the unreserved characters of RFC 3986.
@@ -123,6 +124,9 @@ pub enum RequestError {
         /// What is documented.
         meant: &'static str,
     },
+    /// External references that Protime does not have.
+    #[error("query parameter `externalReferences`: {0}")]
+    ExternalReferences(String),
     /// No record can match the filter.
     #[error("{0}, so that no record can match; correct the filter")]
     MatchesNothing(String),
@@ -340,14 +344,14 @@ impl Request {
         if !segments_are_plain {
             return Err(RequestError::BadPath(entity.to_owned()));
         }
-        let known = catalogue().entity(&entity[1..]).map(|entity| entity.name);
         if let Some(rest) = entity.strip_prefix(API_PATH) {
-            let known = catalogue().entity(rest.trim_start_matches('/'));
+            let meant = catalogue().entity(rest.trim_start_matches('/'));
             return Err(RequestError::WithApiPath {
                 path: entity.to_owned(),
-                rest: known.map_or(rest, |entity| entity.name).to_owned(),
+                rest: meant.map_or(rest, |entity| entity.name).to_owned(),
             });
         }
+        let known = catalogue().entity(&entity[1..]).map(|entity| entity.name);
         let names: Vec<&str> = parameters_of(entity).collect();
         let filled = fill(entity, entity, &names, path)?;
         let warning = known.map_or_else(
@@ -391,6 +395,18 @@ fn check_query(
     operation: &Operation,
     warnings: &mut Vec<String>,
 ) -> Result<(), RequestError> {
+    if let Some(asked) = query.get("externalReferences") {
+        let checked = references::check(asked, entity, operation);
+        match (checked, operation.certainty) {
+            (Ok(open), _) => warnings.extend(open),
+            (Err(problem), Certainty::Documented) => {
+                return Err(RequestError::ExternalReferences(problem));
+            }
+            (Err(problem), Certainty::Inferred) => {
+                warnings.push(format!("query parameter `externalReferences`: {problem}"));
+            }
+        }
+    }
     let documented = catalogue().query_parameters();
     for key in query.keys().filter(|key| !operation.query.contains(key)) {
         // One that other entities take may be sent.

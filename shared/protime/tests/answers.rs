@@ -280,6 +280,8 @@ async fn a_fresh_token_that_is_refused_is_not_renewed_again_and_again() {
 
 #[tokio::test]
 async fn retry_after_raises_the_wait_and_never_lowers_it() {
+    // §1.1: `Retry-After`
+    // §7.4: `Retry-After` is a response header
     let cases = ["0", "Mon, 23 Nov 2020 09:00:00 GMT", "-5", "1"].map(async |retry_after| {
         let simulator = simulator().await;
         let throttled = Action::Answer {

@@ -8,7 +8,7 @@ use protime::{
     Client, Error, LinkError, Method, Page, PathParameters, Query, Request, Settings,
     SettingsSource, http_client,
 };
-use simulator::{Action, Fault, Options, Simulator};
+use simulator::{Action, Fault, Options, Simulator, Spaces};
 use tokio::time::Instant;
 
 const CLOCKINGS: &str = "/connector/protimeapi/api/v1/clockings";
@@ -91,6 +91,8 @@ fn targets(simulator: &Simulator) -> Vec<String> {
 
 #[tokio::test]
 async fn the_url_is_the_one_protimes_users_know() {
+    // §3.1: `GET …/<collection>?filter=<expression>`, URL-encoded
+    // §1: URI template
     let simulator = simulator().await;
     let client = client(&simulator);
     all(&client, &march(&simulator)).await.unwrap();
@@ -120,8 +122,45 @@ async fn the_url_is_the_one_protimes_users_know() {
     );
 }
 
+/// Every page of the documentation writes spaces as `%20`, the URLs that Protime's users know as `+`. Where only the
+/// former were taken, every read with a filter would be refused, and nothing else.
+#[tokio::test]
+async fn only_filters_depend_on_how_spaces_are_written() {
+    let simulator = simulator().await;
+    let paged = |spaces: Spaces| {
+        move |settings: &mut simulator::Settings| {
+            settings.spaces = spaces;
+            settings.page_size = 70;
+        }
+    };
+    let undated = read(
+        &simulator,
+        "people",
+        "{}",
+        r#"{"externalReferences": "(people,@badge-number)"}"#,
+    );
+    for (spaces, takes_filters) in [
+        (Spaces::Both, true),
+        (Spaces::Plus, true),
+        (Spaces::Percent20, false),
+    ] {
+        simulator.configure(paged(spaces));
+        let filtered = all(&client(&simulator), &march(&simulator)).await;
+        match filtered {
+            Ok(pages) => assert_eq!((pages.len(), takes_filters), (5, true)),
+            Err(error) => assert!(
+                !takes_filters && error.to_string().contains("cannot be read"),
+                "{error}"
+            ),
+        }
+        all(&client(&simulator), &undated).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn unencoded_links_and_empty_pages_are_followed_to_the_end() {
+    // §4: In the samples `nextLink` is **not percent-encoded**
+    // §4: **An empty `value` does not mean the end**
     let simulator = simulator().await;
     simulator.configure(|settings| {
         settings.page_size = 70;
@@ -185,6 +224,7 @@ async fn records_are_the_bytes_that_came() {
 
 #[tokio::test]
 async fn one_token_serves_all_until_it_is_revoked() {
+    // §2.3: Reuse the token
     let simulator = simulator().await;
     let client = client(&simulator);
     for _ in 0..3 {
@@ -212,6 +252,7 @@ async fn requests_at_the_same_time_share_one_token_request() {
 
 #[tokio::test]
 async fn a_token_is_renewed_before_it_expires() {
+    // §2.3: Do not hard-code
     let simulator = simulator().await;
     simulator.configure(|settings| settings.expires_in = 0);
     let client = client(&simulator);
@@ -230,6 +271,7 @@ async fn a_token_is_renewed_before_it_expires() {
 
 #[tokio::test]
 async fn a_rotated_secret_is_read_again_and_costs_one_renewal() {
+    // §2.3: Expired or invalid token → `401` from the API
     let simulator = simulator().await;
     let client = client(&simulator);
     all(&client, &march(&simulator)).await.unwrap();
@@ -263,6 +305,7 @@ async fn a_client_that_stays_rejected_is_reported_without_its_secret() {
 
 #[tokio::test]
 async fn a_second_401_with_a_fresh_token_is_final() {
+    // §2.5: `401` = missing or invalid token **or insufficient scope**
     let simulator = simulator().await;
     simulator.configure(|settings| settings.missing_scope_status = 401);
     let mut narrow = settings(&simulator);
@@ -281,6 +324,8 @@ async fn a_second_401_with_a_fresh_token_is_final() {
 
 #[tokio::test]
 async fn passing_failures_of_reads_are_waited_out() {
+    // §7.1: unavailable, e.g. maintenance
+    // §7.1: too many requests
     for action in [
         Action::Answer {
             status: 503,
@@ -429,6 +474,9 @@ async fn a_link_that_repeats_ends_the_run() {
 
 #[tokio::test]
 async fn every_error_body_becomes_one_readable_error() {
+    // §7.2: Model validation
+    // §7.2: Filter/business-rule rejection
+    // §7.2: Standard (most 4xx/5xx)
     for (status, body, expected) in [
         (
             400,
@@ -563,6 +611,7 @@ async fn error_with(simulator: &Arc<Simulator>, fields: &serde_json::Value) -> S
 
 #[tokio::test]
 async fn a_refusal_for_its_scope_tells_which_were_granted() {
+    // §2.3: Compare granted against requested scopes
     let simulator = simulator().await;
     let few = serde_json::json!({"scopes": ["connector-protimeapi-people.read"]});
     let error = error_with(&simulator, &few).await;

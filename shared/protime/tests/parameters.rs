@@ -48,6 +48,59 @@ fn every_documented_parameter_with_one_letter_changed_is_refused() {
     assert!(tried > 300);
 }
 
+/// What is said of the external references that a list of people asks for, and whether it is refused.
+fn references(entity: &str, text: &str) -> (bool, String) {
+    let query = serde_json::from_value(json!({"externalReferences": text})).unwrap();
+    let scopes = [
+        "connector-protimeapi-people.read",
+        "connector-protimeapi-jobs.read",
+    ];
+    let scopes = scopes.map(str::to_owned);
+    let today = "2026-11-25".parse().unwrap();
+    match Request::read(entity, &PathParameters::default(), query, &scopes, today) {
+        Ok(request) => (false, request.warnings.join("; ")),
+        Err(error) => (true, error.to_string()),
+    }
+}
+
+#[test]
+fn external_references_that_protime_refuses_are_refused_here() {
+    let refused = |text: &str| {
+        let (is_refused, said) = references("people", text);
+        assert!(is_refused, "{text}: {said}");
+        said
+    };
+    for malformed in [
+        "people,@badge-number",
+        "(people)",
+        "(people,)",
+        "(people,@a),(jobs,b)",
+        "",
+    ] {
+        assert!(
+            refused(malformed).contains("write (people,@badge-number)"),
+            "{malformed}"
+        );
+    }
+    // reference/external-references, and the release notes of 05/05/2025.
+    assert!(refused("(persons,@badge)").contains("did you mean `people`?"));
+    assert!(refused("(people,@badge)").contains("did you mean `@badge-number`?"));
+    assert!(refused("(poeple,@badge-number)").contains("did you mean `people`?"));
+    assert!(refused("(people,@badgenumber)").contains("did you mean `@badge-number`?"));
+    assert!(refused("(people,@colour)").contains("predefined are @badge-number, @employee-number"));
+    assert!(refused("(people,@badge-number)(jobs,@code)").contains("only those of your own"));
+    for fine in ["(people,@badge-number)", "(people,payroll)"] {
+        assert_eq!(references("people", fine), (false, String::new()));
+    }
+    for (text, why) in [
+        ("(jobs,erp)", "not documented for `people`"),
+        ("(colours,erp)", "is not documented"),
+    ] {
+        let (is_refused, said) = references("people", text);
+        assert!(!is_refused && said.contains(why), "{text}: {said}");
+    }
+}
+
 /// In another case, with two letters swapped, one missing, one doubled, one changed.
 fn variants(name: &str) -> Vec<String> {
     let (first, rest) = name.split_at(1);

@@ -1,11 +1,11 @@
 //! The token endpoint, and who may do what with a token.
 
 use jiff::SignedDuration;
-use protime::catalogue::{Operation, catalogue};
-use serde_json::{Value, json};
+use serde_json::json;
 use url::form_urlencoded;
 
 use crate::answer::Answer;
+use crate::documentation::{Entity, Operation, documentation};
 use crate::state::{State, Token};
 
 /// `POST /tenants/{tenant}/connect/token`, with the errors of RFC 6749.
@@ -24,17 +24,12 @@ pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
     if field("client_id") != state.client_id || field("client_secret") != state.client_secret {
         return error(400, "invalid_client");
     }
-    let known = state.secret()["scopes"].clone();
+    let known = documentation().scopes();
     let scopes: Vec<String> = field("scope")
         .split_ascii_whitespace()
         .map(str::to_owned)
         .collect();
-    let is_known = |scope: &String| {
-        known
-            .as_array()
-            .is_some_and(|all| all.contains(&Value::from(scope.as_str())))
-    };
-    if scopes.is_empty() || !scopes.iter().all(is_known) {
+    if scopes.is_empty() || !scopes.iter().all(|scope| known.contains(scope)) {
         return error(400, "invalid_scope");
     }
     let withheld = &state.settings.withheld_scopes;
@@ -97,18 +92,15 @@ pub(crate) fn authenticate(
 pub(crate) fn authorise(
     state: &State,
     authorization: Option<&str>,
+    entity: &Entity,
     operation: &Operation,
 ) -> Result<(), Answer> {
     let token = authorization
         .and_then(|header| header.strip_prefix("Bearer "))
         .and_then(|token| state.tokens.get(token));
-    let prefix = catalogue().scope_prefix();
-    let covered = token.is_some_and(|token| {
-        operation
-            .scopes
-            .iter()
-            .any(|scope| token.scopes.contains(&format!("{prefix}{scope}")))
-    });
+    let enough = operation.scopes(entity);
+    let covered =
+        token.is_some_and(|token| enough.iter().any(|scope| token.scopes.contains(scope)));
     let status = state.settings.missing_scope_status;
     if covered {
         Ok(())

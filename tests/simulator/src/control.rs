@@ -11,10 +11,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::data::Collection;
+use crate::documentation::documentation;
 use crate::fault::Fault;
 use crate::server::{SharedState, lock};
 use crate::settings::Settings;
-use crate::state::{LoggedRequest, State};
+use crate::state::LoggedRequest;
 
 type Outcome<T> = Result<T, (StatusCode, String)>;
 
@@ -138,10 +139,14 @@ async fn change(
 ) -> Outcome<()> {
     let mut state = lock(&state);
     let unknown = |what: &str| (StatusCode::NOT_FOUND, format!("no such {what}"));
-    let entity = State::entity(&request.entity).ok_or_else(|| unknown("entity"))?;
+    let entity = documentation()
+        .entity(&request.entity)
+        .ok_or_else(|| unknown("entity"))?;
     let version = state.next_version();
     let collection = state.collection(entity);
-    if request.delete {
+    // A deleted clocking stays, with that status (`concepts/clocking-model`).
+    let is_soft = entity.name == "clockings";
+    if request.delete && !is_soft {
         return if collection.remove(&request.id, version) {
             Ok(())
         } else {
@@ -155,7 +160,20 @@ async fn change(
     for (name, set) in request.set {
         value[name] = set;
     }
+    if request.delete {
+        value["status"] = "Deleted".into();
+    }
     value["changeVersion"] = version.into();
     collection.put(&value);
+    // To save one of these groups is to save all of them.
+    if matches!(entity.name.as_str(), "absence-groups" | "counter-groups") {
+        let others = state.collection(entity).records.iter();
+        let others = others.filter(|record| record.id != request.id).cloned();
+        for record in others.collect::<Vec<_>>() {
+            let mut other = state.collection(entity).value(&record);
+            other["changeVersion"] = state.next_version().into();
+            state.collection(entity).put(&other);
+        }
+    }
     Ok(())
 }

@@ -1,12 +1,14 @@
-//! Records: made from the catalogue's properties, the same for the same options, kept as JSON text.
+//! Records: made from the documented properties, the same for the same options, kept as JSON text.
 
 use std::fmt::Write;
 
 use bytes::Bytes;
 use jiff::ToSpan;
 use jiff::civil::Date;
-use protime::catalogue::{Entity, Property};
-use serde_json::{Value, json};
+use serde_json::Value;
+
+use crate::documentation::{Entity, Property};
+use crate::references;
 
 /// How many records there are.
 #[derive(Debug, Clone, Copy)]
@@ -69,23 +71,24 @@ impl Collection {
         collection
     }
 
-    pub(crate) fn generate(entity: &Entity, size: Size) -> Self {
+    /// The records of an entity; `name` tells apart those that one entity has under several names.
+    pub(crate) fn generate(entity: &Entity, name: &str, size: Size) -> Self {
         let mut collection = Self::default();
         let mut base = String::new();
-        let shape = Shape::of(entity);
+        let category = camel_case(name.trim_end_matches("-histories"));
+        let shape = Shape::of(entity, &category);
         for (index, row) in rows(entity, size).enumerate() {
             if !base.is_empty() {
                 base.push(',');
             }
             let start = base.len();
-            shape.write(
-                &mut base,
-                &Place {
-                    index: index as u64 + 1,
-                    row,
-                    size,
-                },
-            );
+            let place = Place {
+                entity: &entity.name,
+                index: index as u64 + 1,
+                row,
+                size,
+            };
+            shape.write_record(&mut base, &place);
             collection.records.push(Record {
                 id: shape.id(index as u64 + 1),
                 person: row.person.map(i64::from),
@@ -274,23 +277,48 @@ enum Shape<'a> {
 }
 
 /// What the values of one record depend on.
-struct Place {
+struct Place<'a> {
+    entity: &'a str,
     index: u64,
     row: Row,
     size: Size,
 }
 
 impl<'a> Shape<'a> {
-    fn of(entity: &'a Entity) -> Self {
+    /// Historical fields have a property that is called like their category.
+    fn of(entity: &'a Entity, category: &'a str) -> Self {
         let mut root = Self::Object(Vec::new());
-        for property in entity
-            .properties
-            .iter()
-            .filter(|property| !property.name.starts_with('{'))
-        {
-            root.add(property.name, property);
+        for property in &entity.properties {
+            match property.name.strip_prefix("{category}.") {
+                Some("id") => {
+                    let id = Self::Object(vec![("id", Self::Leaf(property))]);
+                    if let Self::Object(members) = &mut root {
+                        members.push((category, id));
+                    }
+                }
+                _ => root.add(&property.name, property),
+            }
         }
         root
+    }
+
+    /// A whole record, without the properties that one of its kind does not have.
+    fn write_record(&self, text: &mut String, place: &Place<'_>) {
+        let Self::Object(members) = self else { return };
+        text.push('{');
+        let mut is_first = true;
+        for (name, member) in members {
+            if !is_present(place, name) {
+                continue;
+            }
+            if !is_first {
+                text.push(',');
+            }
+            is_first = false;
+            let _ = write!(text, "\"{name}\":");
+            member.write(text, place);
+        }
+        text.push('}');
     }
 
     fn add(&mut self, path: &'a str, property: &'a Property) {
@@ -328,12 +356,12 @@ impl<'a> Shape<'a> {
             return index.to_string();
         };
         match members.iter().find(|(name, _)| *name == "id") {
-            Some((_, Self::Leaf(property))) if property.kind.contains("GUID") => guid(index),
+            Some((_, Self::Leaf(property))) if property.is_guid() => guid(index),
             _ => index.to_string(),
         }
     }
 
-    fn write(&self, text: &mut String, place: &Place) {
+    fn write(&self, text: &mut String, place: &Place<'_>) {
         match self {
             Self::Leaf(property) => write_value(text, property, place),
             Self::List(item) => {
@@ -377,20 +405,50 @@ const LAST_NAMES: [&str; 8] = [
     "Jansen",
 ];
 
-fn write_value(text: &mut String, property: &Property, place: &Place) {
-    let Place { index, row, size } = place;
-    let number = mix(size.seed, *index, property.name);
+/// Of forty clockings, one tells a reason and one an activity; of twenty-five, one was edited.
+fn clocking_kind(index: u64) -> &'static str {
+    match index % 40 {
+        7 => "Reason",
+        23 => "Activity",
+        _ => "InOut",
+    }
+}
+
+/// Some properties of clockings come with some kinds only.
+fn is_present(place: &Place<'_>, property: &str) -> bool {
+    let kind = clocking_kind(place.index);
+    place.entity != "clockings"
+        || match property {
+            "reason" | "isOpen" => kind == "Reason",
+            "activityLevels" => kind == "Activity",
+            "originalTimeOfDayInMinutes" => place.index % 25 == 3,
+            _ => true,
+        }
+}
+
+fn write_value(text: &mut String, property: &Property, place: &Place<'_>) {
+    let Place {
+        entity,
+        index,
+        row,
+        size,
+    } = place;
+    let name = property.name.as_str();
+    let number = mix(size.seed, *index, name);
     let person = row.person.unwrap_or(1);
-    let pick = |names: &[&'static str]| names[usize::try_from(number).unwrap_or(0) % names.len()];
-    let _ = match property.name {
-        "id" if property.kind.contains("GUID") => write!(text, "\"{}\"", guid(*index)),
+    let pick = |from: &[&'static str]| from[usize::try_from(number).unwrap_or(0) % from.len()];
+    let values = property.values();
+    let _ = match name {
+        "id" if property.is_guid() => write!(text, "\"{}\"", guid(*index)),
         "id" => write!(text, "{index}"),
         "person.id" => write!(text, "{person}"),
         "changeVersion" => write!(text, "\"{}\"", change_version(*index)),
         "date" | "from" if row.date.is_some() => {
             write!(text, "\"{}\"", row.date.unwrap_or_default())
         }
-        "until" => write!(text, "null"),
+        "from" | "activeFrom" | "inServiceDate" => write!(text, "\"2020-0{}-01\"", number % 9 + 1),
+        "until" | "activeUntil" | "outOfServiceDate" => write!(text, "null"),
+        "periodClosingDate" => write!(text, "\"2019-12-31\""),
         "timeOfDayInMinutes" | "calculatedTimeOfDayInMinutes" => {
             write!(
                 text,
@@ -400,38 +458,64 @@ fn write_value(text: &mut String, property: &Property, place: &Place) {
         }
         "firstName" => write!(text, "\"{}\"", pick(&FIRST_NAMES)),
         "lastName" => write!(text, "\"{}\"", pick(&LAST_NAMES)),
-        "employeeNumber" => write!(text, "\"E{person:05}\""),
-        "badgeNumber" => write!(text, "\"{person:07}\""),
-        "kind" | "status" if !property.values.is_empty() => {
+        "kind" if *entity == "clockings" => write!(text, "\"{}\"", clocking_kind(*index)),
+        "kind" | "status" if !values.is_empty() => {
             // The usual value, so that most records are ordinary: the first that is not `Unknown`.
-            let usual = property
-                .values
-                .iter()
-                .find(|value| **value != "Unknown")
-                .unwrap_or(&"");
-            write!(text, "\"{usual}\"")
+            let usual = values.iter().find(|value| *value != "Unknown");
+            write!(text, "\"{}\"", usual.map_or("", String::as_str))
         }
-        _ if !property.values.is_empty() => write!(text, "\"{}\"", pick(&property.values)),
-        name => match property.kind {
-            "integer" => write!(text, "{}", number % 480 + 1),
-            "number" => write!(text, "{}.{}", number % 90, number % 89 + 10),
-            "boolean" => write!(text, "{}", number.is_multiple_of(2)),
-            "object" => write!(
-                text,
-                "{{\"en-GB\":\"English {index}\",\"fr-FR\":\"Français {index}\"}}"
-            ),
-            "array" => write!(text, "[]"),
-            "date" => write!(text, "\"{}\"", size.today),
-            kind if kind.contains("GUID") => write!(text, "\"{}\"", guid(number % 12 + 1)),
-            _ if name.ends_with("Definition.id") => write!(text, "\"{}\"", guid(number % 12 + 1)),
-            _ if name.ends_with("Date") => write!(text, "\"2020-0{}-01\"", number % 9 + 1),
-            _ => write!(
-                text,
-                "\"{} {index}\"",
-                name.rsplit('.').next().unwrap_or(name)
-            ),
+        _ if property.kind == "array" => match values {
+            [_, first, second, ..] => write!(text, "[\"{first}\",\"{second}\"]"),
+            _ => write!(text, "[]"),
+        },
+        _ if !values.is_empty() => {
+            let value = &values[usize::try_from(number).unwrap_or(0) % values.len()];
+            write!(text, "\"{value}\"")
+        }
+        _ => match references::field(entity, name, &index.to_string()) {
+            Some(reference) => write!(text, "\"{reference}\""),
+            None => write_of_type(text, property, number, place),
         },
     };
+}
+
+fn write_of_type(
+    text: &mut String,
+    property: &Property,
+    number: u64,
+    place: &Place<'_>,
+) -> std::fmt::Result {
+    let Place { index, size, .. } = place;
+    let name = property.name.as_str();
+    match property.kind.as_str() {
+        "integer" => write!(text, "{}", number % 480 + 1),
+        "number" => write!(text, "{}.{}", number % 90, number % 89 + 10),
+        "boolean" => write!(text, "{}", number.is_multiple_of(2)),
+        "object" => write!(
+            text,
+            "{{\"en-GB\":\"English {index}\",\"fr-FR\":\"Français {index}\"}}"
+        ),
+        "date" => write!(text, "\"{}\"", size.today),
+        _ if property.is_guid() || name.ends_with("activityDefinition.id") => {
+            write!(text, "\"{}\"", guid(number % 12 + 1))
+        }
+        _ if name.ends_with("Date") => write!(text, "\"2020-0{}-01\"", number % 9 + 1),
+        _ => {
+            let last = name.rsplit('.').next().unwrap_or(name);
+            write!(text, "\"{last} {index}\"")
+        }
+    }
+}
+
+/// `job-category` is `jobCategory` in a record.
+fn camel_case(name: &str) -> String {
+    let mut words = name.split('-');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |mut text, word| {
+        let mut letters = word.chars();
+        text.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        text + letters.as_str()
+    })
 }
 
 fn guid(number: u64) -> String {
@@ -447,14 +531,4 @@ fn mix(seed: u64, index: u64, name: &str) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
-}
-
-/// The value of an external reference: the field it stands for where there is one, else made from the id.
-pub(crate) fn external_reference(collection: &str, reference: &str, id: &str) -> Value {
-    let number: u64 = id.parse().unwrap_or(0);
-    json!(match (collection, reference) {
-        ("people", "@badge-number") => format!("{number:07}"),
-        ("people", "@employee-number") => format!("E{number:05}"),
-        _ => format!("{}-{id}", reference.trim_start_matches('@')),
-    })
 }

@@ -1,4 +1,4 @@
-//! A Protime API to develop and test against, generic over the catalogue.
+//! A Protime API to develop and test against. It shares no code and no table with the connector's own client.
 //!
 //! It does what the documentation states; what that leaves open is a switch in [`Settings`]. Everything can be
 //! changed while it runs, from Rust ([`Simulator`]) or over HTTP below `/_simulator/`.
@@ -16,14 +16,22 @@
 
 mod answer;
 mod auth;
+mod constraint;
 mod control;
 mod data;
+mod delta;
+mod documentation;
 mod fault;
+mod filter;
 mod list;
+mod matching;
+mod references;
 mod route;
 mod server;
 mod settings;
 mod state;
+mod usage;
+mod validation;
 mod write;
 
 use std::io;
@@ -35,7 +43,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use fault::{Action, Fault};
-pub use settings::{Options, Settings};
+pub use settings::{Options, Settings, Spaces};
 pub use state::LoggedRequest;
 
 use server::{SharedState, lock};

@@ -1,12 +1,12 @@
 //! Which documented call a request is.
 
 use percent_encoding::percent_decode_str;
-use protime::catalogue::{Entity, Method, Operation, OperationKind, catalogue};
 use serde_json::Value;
 
 use crate::answer::Answer;
+use crate::documentation::{Entity, Kind, Method, Operation, documentation};
 use crate::state::State;
-use crate::{list, write};
+use crate::{delta, list, usage, write};
 
 /// An authorised request to the API.
 pub(crate) struct Call {
@@ -15,6 +15,10 @@ pub(crate) struct Call {
     /// Decoded, in order.
     pub(crate) query: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
+    /// What its `Content-Type` says.
+    pub(crate) is_json: bool,
+    /// Whether a PUT creates what is not there.
+    pub(crate) is_upsert: bool,
     pub(crate) client_id: String,
     /// The values of the path's parameters, decoded.
     pub(crate) parameters: Vec<String>,
@@ -49,13 +53,13 @@ pub(crate) enum Route {
 
 pub(crate) fn route(method: Method, path: &str) -> Route {
     let mut known = false;
-    for entity in catalogue().entities() {
+    for entity in &documentation().entities {
         for operation in &entity.operations {
-            if operation.kind == OperationKind::Delta {
-                if operation.delta_path == Some(path) {
+            if operation.kind == Kind::Delta {
+                if operation.delta_path() == Some(path) {
                     return Route::Delta(entity, operation);
                 }
-            } else if let Some(parameters) = parameters(operation.path, path) {
+            } else if let Some(parameters) = parameters(&operation.path, path) {
                 if !allowed(operation, &parameters) {
                     continue;
                 }
@@ -78,18 +82,17 @@ pub(crate) fn perform(state: &mut State, route: Route, mut call: Call) -> Answer
     match route {
         Route::Operation(entity, operation, parameters) => {
             call.parameters = parameters;
+            call.is_upsert = operation.kind == Kind::Upsert;
             match operation.kind {
-                OperationKind::List | OperationKind::ListForPerson => {
-                    list::list(state, entity, operation, &call)
-                }
-                OperationKind::GetById => list::get(state, entity, &call),
-                OperationKind::Get => write::document(state, entity, &call),
+                Kind::List | Kind::ListForPerson => list::list(state, entity, operation, &call),
+                Kind::GetById => list::get(state, entity, operation, &call),
+                Kind::Get => usage::read(state, entity, operation, &call),
                 _ => write::write(state, entity, operation, &call),
             }
         }
         Route::Delta(entity, _) => {
             let client_id = call.client_id.clone();
-            list::poll(state, entity, &client_id, &call)
+            delta::poll(state, entity, &client_id, &call)
         }
         Route::WrongMethod => Answer::error(
             405,
@@ -99,7 +102,7 @@ pub(crate) fn perform(state: &mut State, route: Route, mut call: Call) -> Answer
         Route::Unknown => {
             let name = call
                 .path
-                .strip_prefix(protime::API_PATH)
+                .strip_prefix(documentation().base_path.as_str())
                 .unwrap_or_default()
                 .trim_start_matches('/');
             list::list_unknown(state, name)
@@ -116,7 +119,7 @@ fn allowed(operation: &Operation, parameters: &[String]) -> bool {
             operation
                 .path_values
                 .get(name)
-                .is_none_or(|values| values.contains(&value.as_str()))
+                .is_none_or(|values| values.contains(value))
         })
 }
 
@@ -146,6 +149,10 @@ fn parameters(template: &str, path: &str) -> Option<Vec<String>> {
 
 /// The body as JSON, or the documented answer to a body that is none.
 pub(crate) fn body_json(call: &Call) -> Result<Value, Answer> {
+    if !call.is_json {
+        let error = "the content type is not application/json".to_owned();
+        return Err(Answer::not_valid(&[error]));
+    }
     serde_json::from_slice(&call.body)
         .map_err(|_| Answer::not_valid(&["the body is not JSON".to_owned()]))
 }

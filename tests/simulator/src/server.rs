@@ -12,20 +12,18 @@ use axum::extract::{Request, State as Shared};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
-use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderName, USER_AGENT};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderName, USER_AGENT};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use protime::catalogue::Method;
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use crate::answer::Answer;
+use crate::documentation::{Method, documentation};
 use crate::fault::{self, Action};
 use crate::route::{self, Call, Route};
+use crate::settings::Spaces;
 use crate::state::{LoggedRequest, State};
 use crate::{auth, control};
-
-/// Longer request targets are refused (`reference/responses`).
-const LONGEST_TARGET: usize = 4_096;
 
 pub(crate) type SharedState = Arc<Mutex<State>>;
 
@@ -85,6 +83,8 @@ async fn api(Shared(state): Shared<SharedState>, request: Request) -> Response {
     let user_agent = header(&request, USER_AGENT).unwrap_or_default();
     let accepts_gzip =
         header(&request, ACCEPT_ENCODING).is_some_and(|encodings| encodings.contains("gzip"));
+    let is_json =
+        header(&request, CONTENT_TYPE).is_some_and(|kind| kind.starts_with("application/json"));
     let body = to_bytes(request.into_body(), usize::MAX)
         .await
         .unwrap_or_default();
@@ -113,6 +113,7 @@ async fn api(Shared(state): Shared<SharedState>, request: Request) -> Response {
         target,
         authorization,
         user_agent,
+        is_json,
         body,
     };
     match handle(&mut lock(&state), request, fault.as_ref()) {
@@ -130,18 +131,12 @@ struct Received {
     target: String,
     authorization: Option<String>,
     user_agent: String,
+    is_json: bool,
     body: Bytes,
 }
 
 /// The answer, unless the connection is to break, and the entry in the log.
 fn handle(state: &mut State, request: Received, fault: Option<&Action>) -> Option<Answer> {
-    let Received {
-        method,
-        target,
-        authorization,
-        user_agent,
-        body,
-    } = request;
     let answer = match fault {
         Some(Action::DropBefore) => None,
         Some(Action::Answer {
@@ -153,26 +148,19 @@ fn handle(state: &mut State, request: Received, fault: Option<&Action>) -> Optio
             headers: headers.clone(),
             body: vec![body.clone().into()],
         }),
-        _ => Some(answer(
-            state,
-            &method,
-            &target,
-            authorization.as_deref(),
-            &user_agent,
-            &body,
-        )),
+        _ => Some(answer(state, &request)),
     };
     let answer = answer.filter(|_| !matches!(fault, Some(Action::DropAfter)));
-    let is_token_request = target.ends_with("/connect/token");
+    let is_token_request = request.target.ends_with("/connect/token");
     state.remember(LoggedRequest {
-        method,
-        target,
-        user_agent,
-        authorized: authorization.is_some(),
+        method: request.method,
+        target: request.target,
+        user_agent: request.user_agent,
+        authorized: request.authorization.is_some(),
         body: if is_token_request {
             String::new()
         } else {
-            String::from_utf8_lossy(&body).into_owned()
+            String::from_utf8_lossy(&request.body).into_owned()
         },
         status: answer.as_ref().map_or(0, |answer| answer.status),
     });
@@ -187,29 +175,26 @@ fn header(request: &Request, name: HeaderName) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn answer(
-    state: &mut State,
-    method: &str,
-    target: &str,
-    authorization: Option<&str>,
-    user_agent: &str,
-    body: &Bytes,
-) -> Answer {
-    if target.len() > LONGEST_TARGET {
+fn answer(state: &mut State, request: &Received) -> Answer {
+    if request.target.len() > documentation().uri_limit() {
         return Answer::empty(414);
     }
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let (path, query) = request
+        .target
+        .split_once('?')
+        .unwrap_or((&request.target, ""));
     if path.starts_with("/tenants/") && path.ends_with("/connect/token") {
-        return auth::token(state, body);
+        return auth::token(state, &request.body);
     }
-    let Some(below) = path.strip_prefix(protime::API_PATH) else {
+    let Some(below) = path.strip_prefix(documentation().base_path.as_str()) else {
         return Answer::error(404, "NotFound", "No such resource.");
     };
-    let client_id = match auth::authenticate(state, authorization, user_agent) {
+    let authorization = request.authorization.as_deref();
+    let client_id = match auth::authenticate(state, authorization, &request.user_agent) {
         Ok(client_id) => client_id,
         Err(answer) => return answer,
     };
-    let method = match method {
+    let method = match request.method.as_str() {
         "GET" => Method::Get,
         "POST" => Method::Post,
         "PUT" => Method::Put,
@@ -217,22 +202,42 @@ fn answer(
         _ => return Answer::error(405, "MethodNotAllowed", "The method is not supported."),
     };
     let route = route::route(method, below);
-    if let Route::Operation(_, operation, _) | Route::Delta(_, operation) = &route
-        && let Err(answer) = auth::authorise(state, authorization, operation)
+    if let Route::Operation(entity, operation, _) | Route::Delta(entity, operation) = &route
+        && let Err(answer) = auth::authorise(state, authorization, entity, operation)
     {
         return answer;
     }
-    let query = url::form_urlencoded::parse(query.as_bytes())
-        .into_owned()
-        .collect();
+    let query = match decoded(query, state.settings.spaces) {
+        Ok(query) => query,
+        Err(answer) => return answer,
+    };
     let call = Call {
         path: path.to_owned(),
         query,
-        body: body.to_vec(),
+        body: request.body.to_vec(),
+        is_json: request.is_json,
+        is_upsert: false,
         client_id,
         parameters: Vec::new(),
     };
     route::perform(state, route, call)
+}
+
+/// The parameters of a query, by the way of writing spaces that is switched on.
+fn decoded(query: &str, spaces: Spaces) -> Result<Vec<(String, String)>, Answer> {
+    let parse = |query: &str| {
+        url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect()
+    };
+    match spaces {
+        Spaces::Percent20 => Ok(parse(&query.replace('+', "%2B"))),
+        Spaces::Plus if query.contains("%20") => {
+            let reason = "a space in the query is written as %20".to_owned();
+            Err(Answer::refused(&[reason]))
+        }
+        Spaces::Plus | Spaces::Both => Ok(parse(query)),
+    }
 }
 
 fn response(answer: Answer, gzip: bool, truncate: bool) -> Response {

@@ -63,6 +63,36 @@ pub struct Settings {
     pub delta_links_once: bool,
     /// Whether a second delta of a client on a collection ends the first: not documented.
     pub one_delta_per_collection: bool,
+    /// Whether fields take operators that no page shows with them: not documented.
+    pub operators_not_documented: bool,
+    /// Whether collections whose table of filters could not be read, such as people, take any filter.
+    pub filters_not_documented: bool,
+    /// Whether the list `org-tree` of the older pages is still taken: not documented.
+    pub org_tree: bool,
+    /// The fields of the category Multiple, which take `or`; a page shows it for `kind`.
+    pub multiple_fields: Vec<String>,
+    /// How a space is written in a query: every page writes `%20`, HTML forms `+`.
+    pub spaces: Spaces,
+    /// Whether what is clocked late in the evening is put on the next day, as a schedule may do.
+    pub schedule_moves_overnight: bool,
+    /// Whether optional fields come back filled in, and some values written differently.
+    pub fills_in: bool,
+    /// Whether the tenant plans with Planning Flex or Shift, and so has no assignments: 403.
+    pub planning_flex: bool,
+}
+
+/// Which spaces are taken in a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Spaces {
+    /// Both.
+    #[serde(rename = "both")]
+    Both,
+    /// Only `%20`; a plus is a plus.
+    #[serde(rename = "%20")]
+    Percent20,
+    /// Only `+`.
+    #[serde(rename = "+")]
+    Plus,
 }
 
 impl Default for Settings {
@@ -79,6 +109,14 @@ impl Default for Settings {
             empty_last_delta_page: false,
             delta_links_once: false,
             one_delta_per_collection: true,
+            operators_not_documented: false,
+            filters_not_documented: false,
+            org_tree: false,
+            multiple_fields: vec!["kind".to_owned()],
+            spaces: Spaces::Both,
+            schedule_moves_overnight: true,
+            fills_in: true,
+            planning_flex: false,
         }
     }
 }

@@ -1,16 +1,17 @@
 //! Everything a simulator knows, behind one lock.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
-use protime::catalogue::{Entity, catalogue};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::data::{Collection, Size};
+use crate::documentation::{Entity, documentation};
 use crate::fault::Fault;
 use crate::list::Listing;
+use crate::references::{Asked, References};
 use crate::settings::{Options, Settings};
 
 pub(crate) const TENANT: &str = "acme";
@@ -27,6 +28,7 @@ pub(crate) struct State {
     collections: HashMap<String, Collection>,
     pub(crate) listings: HashMap<String, Arc<Listing>>,
     pub(crate) deltas: HashMap<u64, Delta>,
+    pub(crate) references: References,
     pub(crate) faults: Vec<Fault>,
     pub(crate) requests: VecDeque<LoggedRequest>,
     /// Sub-resources without ids: usages and restrictions, by path.
@@ -47,7 +49,7 @@ pub(crate) struct Delta {
     pub(crate) client_id: String,
     pub(crate) entity: &'static str,
     pub(crate) filter: Option<String>,
-    pub(crate) references: Vec<(String, String)>,
+    pub(crate) references: Vec<Asked>,
     pub(crate) last_request: Timestamp,
     pub(crate) used: Vec<String>,
 }
@@ -90,6 +92,7 @@ impl State {
             collections: HashMap::new(),
             listings: HashMap::new(),
             deltas: HashMap::new(),
+            references: References::default(),
             faults: Vec::new(),
             requests: VecDeque::new(),
             documents: HashMap::new(),
@@ -128,28 +131,43 @@ impl State {
 
     /// The records of an entity, made when first asked for.
     pub(crate) fn collection(&mut self, entity: &Entity) -> &mut Collection {
-        let Options {
-            people, days, seed, ..
-        } = self.options;
-        let today = self
-            .options
-            .now
-            .unwrap_or_else(Timestamp::now)
-            .to_zoned_datetime(jiff::tz::TimeZone::UTC)
-            .date();
+        let size = self.size();
         self.collections
-            .entry(entity.name.to_owned())
-            .or_insert_with(|| {
-                Collection::generate(
-                    entity,
-                    Size {
-                        people,
-                        days,
-                        seed,
-                        today,
-                    },
-                )
-            })
+            .entry(entity.name.clone())
+            .or_insert_with(|| Collection::generate(entity, &entity.name, size))
+    }
+
+    /// Makes the records of an entity, unless there are some.
+    pub(crate) fn make(&mut self, entity: &Entity) {
+        self.make_named(entity, &entity.name);
+    }
+
+    /// Makes records of an entity that has several collections, each under its own name.
+    pub(crate) fn make_named(&mut self, entity: &Entity, name: &str) {
+        let size = self.size();
+        self.collections
+            .entry(name.to_owned())
+            .or_insert_with(|| Collection::generate(entity, name, size));
+    }
+
+    /// The records of an entity, which were made before.
+    pub(crate) fn made(&self, entity: &Entity) -> &Collection {
+        self.named(&entity.name)
+    }
+
+    pub(crate) fn named(&self, name: &str) -> &Collection {
+        static NONE: LazyLock<Collection> = LazyLock::new(Collection::default);
+        self.collections.get(name).unwrap_or(&NONE)
+    }
+
+    fn size(&self) -> Size {
+        let today = self.options.now.unwrap_or_else(Timestamp::now);
+        Size {
+            people: self.options.people,
+            days: self.options.days,
+            seed: self.options.seed,
+            today: today.to_zoned_datetime(jiff::tz::TimeZone::UTC).date(),
+        }
     }
 
     /// Replaces the records of an entity, which need not be in the catalogue.
@@ -160,10 +178,6 @@ impl State {
 
     pub(crate) fn known_collection(&self, name: &str) -> Option<&Collection> {
         self.collections.get(name)
-    }
-
-    pub(crate) fn entity(name: &str) -> Option<&'static Entity> {
-        catalogue().entity(name)
     }
 
     pub(crate) fn remember(&mut self, request: LoggedRequest) {
@@ -177,21 +191,12 @@ impl State {
 
     /// The HTTP client's secret, as the connector expects it.
     pub(crate) fn secret(&self) -> Value {
-        let mut scopes: Vec<String> = catalogue()
-            .entities()
-            .iter()
-            .flat_map(|entity| &entity.operations)
-            .flat_map(|operation| &operation.scopes)
-            .map(|scope| format!("{}{scope}", catalogue().scope_prefix()))
-            .collect();
-        scopes.sort();
-        scopes.dedup();
         serde_json::json!({
             "base_uri": self.origin,
             "access_token_url": format!("{}/tenants/{TENANT}/connect/token", self.origin),
             "client_id": self.client_id,
             "client_secret": self.client_secret,
-            "scopes": scopes,
+            "scopes": documentation().scopes(),
         })
     }
 }

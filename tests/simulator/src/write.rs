@@ -1,12 +1,14 @@
-//! Creating, updating and deleting, validated against the catalogue.
+//! Creating, updating and deleting (`how-to/create-update-delete`).
 
-use protime::catalogue::{Entity, Method, Operation, OperationKind, Property};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::answer::Answer;
-use crate::list;
+use crate::documentation::{Entity, Kind, Operation, documentation};
+use crate::references::{self, Asked};
 use crate::route::{Call, body_json};
 use crate::state::State;
+use crate::validation::{rules, validate};
+use crate::{list, usage};
 
 pub(crate) fn write(
     state: &mut State,
@@ -14,116 +16,246 @@ pub(crate) fn write(
     operation: &Operation,
     call: &Call,
 ) -> Answer {
-    let has_body = !operation.body.is_empty();
-    let mut body = match body_json(call) {
-        Ok(body) => body,
-        Err(answer) if has_body => return answer,
-        Err(_) => Value::Null,
+    if entity.name == "assignments" && state.settings.planning_flex {
+        let message = "Assignments are not offered to this tenant.";
+        return Answer::error(403, "Forbidden", message);
+    }
+    let asked = match references::asked(call, entity, operation) {
+        Ok(asked) => asked,
+        Err(answer) => return answer,
     };
-    if has_body {
-        if let Err(reasons) = resolve(&mut body) {
-            return Answer::refused(&reasons);
+    let mut body = Value::Null;
+    if let Some(properties) = operation.body.as_deref().filter(|body| !body.is_empty()) {
+        body = match body_json(call) {
+            Ok(body) => body,
+            Err(answer) => return answer,
+        };
+        if let Err(reason) = resolve(state, &mut body) {
+            return Answer::refused(&[reason]);
         }
-        let errors = validate(&operation.body, &body);
+        let errors = validate(entity, properties, &body);
         if !errors.is_empty() {
             return Answer::not_valid(&errors);
         }
-        let reasons = business_rules(state, &body);
+        let reasons = rules(state, entity, &body, call.last_parameter());
         if !reasons.is_empty() {
             return Answer::refused(&reasons);
         }
     }
-    let success = operation.success.first().copied().unwrap_or(204);
+    // The success code of deleting a webhook could not be read.
+    let success = operation.success.iter().flatten().next().copied();
+    let success = success.unwrap_or(204);
     if entity.name.contains('/') {
-        return write_document(state, entity, operation, call, body);
+        return usage::write(state, entity, operation, call, &asked, &body, success);
     }
     match operation.kind {
-        OperationKind::Create => create(state, entity, body, call),
-        OperationKind::Delete => delete(state, entity, call, success),
-        _ => update(state, entity, operation, body, call),
+        Kind::Create => create(state, entity, &body, call),
+        Kind::Delete => delete(state, entity, call, success),
+        _ => update(state, entity, operation, &body, call, &asked),
     }
 }
 
-fn create(state: &mut State, entity: &'static Entity, mut body: Value, call: &Call) -> Answer {
-    let version = state.next_version();
-    let count = state.collection(entity).records.len();
-    let is_guid = entity
-        .properties
-        .iter()
-        .any(|property| property.name == "id" && property.kind.contains("GUID"));
-    let number = 1_000_000_000 + count as u64;
-    let id = if is_guid {
+/// The members of a body that a caller may set; the others are ignored.
+fn writable(entity: &Entity, body: &Value) -> Map<String, Value> {
+    let members = body.as_object().into_iter().flatten();
+    members
+        .filter(|(name, _)| is_writable(entity, name))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
+}
+
+fn is_writable(entity: &Entity, member: &str) -> bool {
+    entity.properties.iter().any(|property| {
+        let top = property.name.split(['.', '[']).next();
+        property.writable && top == Some(member)
+    })
+}
+
+fn create(state: &mut State, entity: &'static Entity, body: &Value, call: &Call) -> Answer {
+    let mut record = writable(entity, body);
+    let number = 1_000_000_000 + state.collection(entity).records.len() as u64;
+    let id = if entity.has_guids() {
         format!("00000000-0000-4000-9000-{number:012x}")
     } else {
         number.to_string()
     };
-    body["id"] = if is_guid {
-        Value::from(id.clone())
+    let id_value = if entity.has_guids() {
+        json!(id)
     } else {
-        Value::from(number)
+        json!(number)
     };
-    body["changeVersion"] = version.into();
-    let is_webhook = entity.name == "webhooks";
-    for property in &entity.properties {
-        if property.name == "status" {
-            body["status"] = if is_webhook {
-                "Enabled".into()
-            } else {
-                "Active".into()
-            };
-        }
+    record.insert("id".to_owned(), id_value);
+    if entity.property("changeVersion").is_some() {
+        record.insert("changeVersion".to_owned(), state.next_version().into());
     }
-    if is_webhook {
-        body["validUntil"] = "2099-01-01T00:00:00+01:00".into();
-    }
-    state.collection(entity).put(&body);
-    let location = format!("{}/{id}", call.path);
-    let answer = if is_webhook {
+    complete(state, entity, &mut record);
+    let mut record = Value::Object(record);
+    state.references.follow(&entity.name, &id, &record);
+    state.collection(entity).put(&record);
+    let base = call.path.strip_suffix(call.last_parameter());
+    let base = base.filter(|_| call.is_upsert).unwrap_or(&call.path);
+    let location = format!("{}/{id}", base.trim_end_matches('/'));
+    let answer = if entity.name == "webhooks" {
         // The key's JSON name is not documented.
-        body["privateKey"] = "simulated-private-key".into();
-        Answer::json(201, &body)
+        record["privateKey"] = "simulated-private-key".into();
+        Answer::json(201, &record)
     } else {
         Answer::empty(201)
     };
     answer.with_header("location", location)
 }
 
+/// What Protime itself knows of a new record.
+fn complete(state: &State, entity: &Entity, record: &mut Map<String, Value>) {
+    let mut set = |name: &str, value: Value| {
+        record.entry(name).or_insert(value);
+    };
+    match entity.name.as_str() {
+        "webhooks" => {
+            let valid_until = state.now().saturating_add(WEBHOOK_LIFE);
+            let valid_until = valid_until.unwrap_or(jiff::Timestamp::MAX);
+            set("status", "Enabled".into());
+            let zone = jiff::tz::Offset::constant(1);
+            set(
+                "validUntil",
+                valid_until.display_with_offset(zone).to_string().into(),
+            );
+        }
+        "clockings" => {
+            set("status", "Active".into());
+            if state.settings.schedule_moves_overnight {
+                move_to_the_next_day(record);
+            }
+        }
+        _ => {}
+    }
+    if state.settings.fills_in {
+        fill_in(entity, record);
+    }
+}
+
+/// How long a webhook is valid; the documentation only says that it ends.
+const WEBHOOK_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
+
+/// Section 13: the schedule decides on the day. Here, who clocks in the last two hours of a day works on the next.
+fn move_to_the_next_day(clocking: &mut Map<String, Value>) {
+    let minutes = clocking.get("timeOfDayInMinutes").and_then(Value::as_i64);
+    let date = clocking.get("date").and_then(Value::as_str);
+    let date = date.and_then(|date| date.parse::<jiff::civil::Date>().ok());
+    if let (Some(minutes @ 1320..1440), Some(date)) = (minutes, date)
+        && let Ok(next) = date.tomorrow()
+    {
+        clocking.insert("date".to_owned(), next.to_string().into());
+        clocking.insert("timeOfDayInMinutes".to_owned(), (minutes - 1440).into());
+    }
+}
+
+/// Optional fields come back filled in, and some values written differently.
+fn fill_in(entity: &Entity, record: &mut Map<String, Value>) {
+    let minutes = record.get("timeOfDayInMinutes").cloned();
+    let mut set = |name: &str, value: Value| {
+        record.entry(name).or_insert(value);
+    };
+    match entity.name.as_str() {
+        "clockings" => {
+            set("isGenerated", false.into());
+            set(
+                "calculatedTimeOfDayInMinutes",
+                minutes.unwrap_or(Value::Null),
+            );
+        }
+        "assignments" => {
+            set("breakDurationInMinutes", 0.into());
+            set("until", Value::Null);
+            set("isRejected", false.into());
+        }
+        _ => {}
+    }
+    for (name, value) in record.iter_mut() {
+        match value {
+            Value::String(text) if name == "comments" => *text = text.trim().to_owned(),
+            Value::Object(place) if name == "geolocation" => {
+                for degrees in place.values_mut() {
+                    let rounded = degrees
+                        .as_f64()
+                        .map(|degrees| (degrees * 1e5).round() / 1e5);
+                    *degrees = rounded.map_or(Value::Null, Value::from);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
 fn update(
     state: &mut State,
     entity: &'static Entity,
     operation: &Operation,
-    mut body: Value,
+    body: &Value,
     call: &Call,
+    asked: &[Asked],
 ) -> Answer {
-    let references = match list::references(call) {
-        Ok(references) => references,
+    state.make(entity);
+    let found = match list::find(state, entity, asked, call.last_parameter()) {
+        Ok(found) => found.map(|record| state.made(entity).value(record)),
         Err(answer) => return answer,
     };
-    let version = state.next_version();
-    let collection = state.collection(entity);
-    let found = match list::find(collection, entity, &references, call.last_parameter()) {
-        Ok(found) => found.map(|record| collection.value(record)),
-        Err(answer) => return answer,
+    let by_reference = asked.iter().find(|asked| asked.collection == entity.name);
+    let Some(Value::Object(old)) = found else {
+        return match by_reference {
+            Some(asked) if operation.kind == Kind::Upsert => {
+                let answer = create(state, entity, body, call);
+                let id = state
+                    .collection(entity)
+                    .records
+                    .last()
+                    .map(|record| record.id.clone());
+                state
+                    .references
+                    .set(asked, &id.unwrap_or_default(), call.last_parameter());
+                answer
+            }
+            _ => Answer::error(404, "NotFound", "The resource does not exist."),
+        };
     };
-    let Some(old) = found else {
-        if operation.kind == OperationKind::Upsert && !references.is_empty() {
-            return create(state, entity, body, call);
+    // Read-only members are ignored and stay; writable ones that are missing are erased.
+    let mut record = writable(entity, body);
+    for (name, value) in old {
+        // The parent counts at creation only.
+        if name == "parent" || !is_writable(entity, &name) {
+            record.insert(name, value);
         }
-        return Answer::error(404, "NotFound", "The resource does not exist.");
+    }
+    record.insert("changeVersion".to_owned(), state.next_version().into());
+    if state.settings.fills_in {
+        fill_in(entity, &mut record);
+    }
+    let record = Value::Object(record);
+    let id = match &record["id"] {
+        Value::String(id) => id.clone(),
+        id => id.to_string(),
     };
-    // Read-only properties are ignored and stay; writable ones that are missing are erased.
-    body["id"] = old["id"].clone();
-    body["changeVersion"] = version.into();
-    collection.put(&body);
-    Answer::json(200, &body)
+    state.references.follow(&entity.name, &id, &record);
+    if let Some(asked) = by_reference {
+        state.references.set(asked, &id, call.last_parameter());
+    }
+    state.collection(entity).put(&record);
+    Answer::json(200, &record)
 }
 
 fn delete(state: &mut State, entity: &'static Entity, call: &Call, success: u16) -> Answer {
     let version = state.next_version();
-    if state
-        .collection(entity)
-        .remove(call.last_parameter(), version)
-    {
+    let id = call.last_parameter();
+    let collection = state.collection(entity);
+    if entity.name == "webhooks" {
+        // A soft delete.
+        let found = collection.find(id).map(|record| collection.value(record));
+        if let Some(mut webhook) = found.filter(|webhook| webhook["status"] != "Disabled") {
+            webhook["status"] = "Disabled".into();
+            collection.put(&webhook);
+            return Answer::empty(success);
+        }
+    } else if collection.remove(id, version) {
         return Answer::empty(success);
     }
     // Documented for assignments, which answer 400 to an unknown id.
@@ -135,175 +267,54 @@ fn delete(state: &mut State, entity: &'static Entity, call: &Call, success: u16)
     Answer::error(status, "NotFound", "The resource does not exist.")
 }
 
-/// Usages and restrictions of an activity definition, which have no ids of their own.
-pub(crate) fn document(state: &mut State, entity: &Entity, call: &Call) -> Answer {
-    let items = state.documents.get(&call.path).cloned().unwrap_or_default();
-    let kind = entity.name.rsplit('/').next().unwrap_or_default();
-    Answer::json(
-        200,
-        &json!({"activityDefinitionId": {"id": call.last_parameter()}, kind: items}),
-    )
-}
-
-fn write_document(
-    state: &mut State,
-    entity: &Entity,
-    operation: &Operation,
-    call: &Call,
-    body: Value,
-) -> Answer {
-    let success = operation.success.first().copied().unwrap_or(200);
-    let items = state.documents.entry(call.path.clone()).or_default();
-    if entity.name.ends_with("/restrictions") {
-        *items = body.as_array().cloned().unwrap_or_default();
-        return Answer::empty(success);
-    }
-    let same = |item: &Value, from: &str| {
-        item["activityUsageKind"] == body["activityUsageKind"]
-            && item["usageReference"] == body["usageReference"]
-            && item["from"] == body[from]
-    };
-    match operation.method {
-        Method::Post => {
-            if items.iter().any(|item| overlaps(item, &body)) {
-                return Answer::refused(&["the period overlaps another usage".to_owned()]);
-            }
-            items.push(body);
-        }
-        Method::Put => match items.iter_mut().find(|item| same(item, "originalFrom")) {
-            Some(item) => {
-                item["from"] = body["updatedFrom"].clone();
-                item["until"] = body["updatedUntil"].clone();
-            }
-            None => return Answer::error(404, "NotFound", "There is no such usage."),
-        },
-        _ => {
-            let before = items.len();
-            items.retain(|item| !same(item, "from"));
-            if items.len() == before {
-                return Answer::error(404, "NotFound", "There is no such usage.");
-            }
-        }
-    }
-    Answer::empty(success)
-}
-
-fn overlaps(one: &Value, other: &Value) -> bool {
-    let until = |usage: &Value| {
-        usage["until"]
-            .as_str()
-            .filter(|text| !text.is_empty())
-            .unwrap_or("9999")
-            .to_owned()
-    };
-    let from = |usage: &Value| usage["from"].as_str().unwrap_or_default().to_owned();
-    one["activityUsageKind"] == other["activityUsageKind"]
-        && one["usageReference"] == other["usageReference"]
-        && from(one) <= until(other)
-        && from(other) <= until(one)
-}
-
-/// Replaces `{"externalReferences": {...}}` by the id it stands for. People's references are those of
-/// [`crate::data::external_reference`]; others end in their id.
-fn resolve(value: &mut Value) -> Result<(), Vec<String>> {
+/// Replaces `{"externalReferences": {...}}` by the id it stands for.
+fn resolve(state: &mut State, value: &mut Value) -> Result<(), String> {
     match value {
         Value::Object(members) => {
-            if let Some(Value::Object(references)) = members.get("externalReferences") {
-                let text = references
-                    .values()
-                    .next()
-                    .and_then(Value::as_str)
-                    .unwrap_or_default();
-                let digits = text.trim_start_matches(|c: char| !c.is_ascii_digit());
-                let id = digits.parse::<u64>().ok().filter(|id| *id > 0);
-                let Some(id) = id else {
-                    return Err(vec!["an external reference is unknown".to_owned()]);
-                };
-                members.remove("externalReferences");
-                members.insert("id".to_owned(), id.into());
+            for (name, member) in members {
+                if let Some(given) = member.get("externalReferences").cloned() {
+                    let id = referenced(state, name, member, &given)?;
+                    *member = json!({"id": id});
+                } else {
+                    resolve(state, member)?;
+                }
             }
-            members.values_mut().try_for_each(resolve)
+            Ok(())
         }
-        Value::Array(items) => items.iter_mut().try_for_each(resolve),
+        Value::Array(items) => items.iter_mut().try_for_each(|item| resolve(state, item)),
         _ => Ok(()),
     }
 }
 
-/// Missing fields, wrong types and wrong values, by the catalogue's rows.
-fn validate(properties: &[Property], body: &Value) -> Vec<String> {
-    let mut errors = Vec::new();
-    for property in properties {
-        let mut found = Vec::new();
-        collect(body, property.name, &mut found);
-        if found.is_empty() && property.required {
-            errors.push(format!("{} is required", property.name));
-        }
-        for value in found {
-            let fits = match property.kind {
-                "integer" => value.is_i64(),
-                "number" => value.is_number(),
-                "boolean" => value.is_boolean(),
-                "object" => value.is_object(),
-                _ => value.is_string() || value.is_number(),
-            };
-            let listed = property.values.is_empty()
-                || value
-                    .as_str()
-                    .is_some_and(|text| property.values.contains(&text));
-            if !(fits && listed) {
-                errors.push(format!("{} is not valid", property.name));
-            }
-        }
+fn referenced(
+    state: &mut State,
+    object: &str,
+    member: &Value,
+    given: &Value,
+) -> Result<Value, String> {
+    let unknown = || format!("{object}: an external reference is unknown");
+    if member.get("id").is_some() {
+        return Err(format!("{object}: either id or externalReferences"));
     }
-    let time = &body["timeOfDayInMinutes"];
-    if time
-        .as_i64()
-        .is_some_and(|minutes| !(-1440..=2880).contains(&minutes))
-    {
-        errors.push("timeOfDayInMinutes must be between -1440 and 2880".to_owned());
-    }
-    errors
-}
-
-/// The values at `a.b`, `a[].b` or `[].b`; null counts as absent.
-fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
-    let (name, rest) = path
-        .split_once('.')
-        .map_or((path, None), |(name, rest)| (name, Some(rest)));
-    let member = match name.strip_suffix("[]") {
-        Some("") => value,
-        Some(name) => &value[name],
-        None => &value[name],
+    let collection = references::collection_of(object).ok_or_else(unknown)?;
+    let reference = given.as_object().and_then(|given| given.iter().next());
+    let Some((reference, Value::String(value))) = reference else {
+        return Err(unknown());
     };
-    match (member, rest) {
-        (Value::Null, _) => {}
-        (member, None) => found.push(member),
-        (Value::Array(items), Some(rest)) => {
-            for item in items {
-                collect(item, rest, found);
-            }
-        }
-        (member, Some(rest)) => collect(member, rest, found),
-    }
-}
-
-fn business_rules(state: &State, body: &Value) -> Vec<String> {
-    let mut reasons = Vec::new();
-    let people = i64::from(state.options.people);
-    if body["person"]["id"]
-        .as_i64()
-        .is_some_and(|id| id < 1 || id > people)
-    {
-        reasons.push("person: there is no such person".to_owned());
-    }
-    if let Some(date) = body["date"].as_str().or_else(|| body["from"].as_str()) {
-        match date.parse::<jiff::civil::Date>() {
-            Err(_) => reasons.push("date: not a date".to_owned()),
-            Ok(date) if date < jiff::civil::date(2020, 1, 1) => {
-                reasons.push("date: the period is closed".to_owned());
-            }
-            Ok(_) => {}
-        }
-    }
-    reasons
+    let Some(entity) = documentation().entity(collection) else {
+        // Terminals have no endpoint: their references end in their ids.
+        let digits = value.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+        return digits
+            .parse::<u64>()
+            .map(Value::from)
+            .map_err(|_| unknown());
+    };
+    let asked = Asked {
+        collection: collection.to_owned(),
+        reference: reference.clone(),
+    };
+    state.make(entity);
+    let record = state.references.find(state.made(entity), &asked, value);
+    let record = record.ok_or_else(unknown)?;
+    Ok(state.made(entity).value(record)["id"].clone())
 }

@@ -167,13 +167,10 @@ impl Checker<'_> {
                 .map(|operator| operator.as_str())
                 .collect::<Vec<_>>()
                 .join(", ");
-            let message = format!(
-                "filter: operator `{operator}` is not allowed on `{name}`; allowed: {allowed}"
-            );
-            match field.operators_certainty {
-                Certainty::Documented => self.error(message),
-                Certainty::Inferred => self.warning(message),
-            }
+            // The pages show operators by example; which others a field takes, none says.
+            self.warning(format!(
+                "filter: no page shows the operator `{operator}` on `{name}`; shown: {allowed}"
+            ));
         }
         match (operator, factor) {
             (Operator::In, Factor::Constant(_)) => {
@@ -189,7 +186,12 @@ impl Checker<'_> {
                     "filter: unknown list `{list}(...)` on `{name}`; allowed: circle, org-group"
                 ));
             }
-            (Operator::In, Factor::List { items, .. }) => self.constants(field, items),
+            (Operator::In, Factor::List { name: list, items }) => {
+                if list.as_deref() == Some("org-tree") {
+                    self.warning("filter: `org-tree` is the older name of `org-group`; whether Protime still takes it is not documented".to_owned());
+                }
+                self.constants(field, items);
+            }
             (_, Factor::List { .. }) => {
                 self.error(format!(
                     "filter: `{name} {operator}` takes one value; a list needs `{name} in (...)`"

@@ -112,6 +112,7 @@ async fn an_empty_page_is_read_again() {
 
 #[tokio::test]
 async fn a_paging_token_that_is_refused_begins_the_list_again() {
+    // §13.1: **`409` on a list = the continuation token is invalid or expired**
     for status in [400, 404, 409, 410] {
         let inside = five_pages().await;
         on_the_third_page(&inside, 1, status, "");

@@ -73,6 +73,8 @@ async fn change(inside: &Inside) {
 
 #[tokio::test]
 async fn a_delta_is_loaded_once_and_then_polled() {
+    // §5.1: Items are now **wrapped**
+    // §5.1: Persist the new `deltaLink` after *every* call
     let inside = inside().await;
     // The days of the year so far decide how many of the 25 days count.
     let outcome = inside.run(&clockings()).await.unwrap();
@@ -116,7 +118,7 @@ async fn a_delta_is_loaded_once_and_then_polled() {
         1
     );
 
-    // One change and one delete, as Protime sends them.
+    // One change and one deletion, as Protime sends them of clockings.
     change(&inside).await;
     inside.run(&clockings()).await.unwrap();
     let events = inside.tenant.events().await;
@@ -131,8 +133,9 @@ async fn a_delta_is_loaded_once_and_then_polled() {
     );
     assert_eq!(
         (&value[1]["changeType"], &value[1]["data"]["id"]),
-        (&json!("Delete"), &json!(250))
+        (&json!("InsertOrUpdate"), &json!(250))
     );
+    assert_eq!(value[1]["data"]["status"], "Deleted");
 
     // A conflict is waited out; one that stays fails the run and leaves the link.
     inside.tenant.protime.add_fault(Fault::status(POLL, 409, 1));
@@ -159,6 +162,7 @@ async fn a_delta_is_loaded_once_and_then_polled() {
 
 #[tokio::test]
 async fn a_delta_that_has_expired_is_loaded_anew_in_the_same_run() {
+    // §5.2: Expired link → **`410 Gone`**
     let inside = inside().await;
     let loaded = inside.run(&clockings()).await.unwrap()["records"].clone();
     inside.tenant.events().await;

@@ -274,6 +274,7 @@ async fn a_resumed_load_that_lost_its_delta_does_not_go_on() {
 
 #[tokio::test]
 async fn a_delta_is_read_to_its_end_and_is_one_request() {
+    // §5.2: Delta (phase 2) responses are a **single, unpaged** page
     let inside = Inside::new(Options::default()).await;
     let error = inside.run(&with("pagination", false)).await.unwrap_err();
     assert!(error.to_string().contains("`pagination`"), "{error}");

@@ -134,6 +134,7 @@ async fn a_write_whose_answer_is_lost_is_looked_up_and_not_repeated() {
 
 #[tokio::test]
 async fn assignments_are_created_updated_and_deleted() {
+    // §9: full POST/PUT/DELETE
     let tenant = Tenant::new().await;
     let assignment = json!({
         "person": {"externalReferences": {"@badge-number": "0000003"}}, "from": "2026-02-02",

@@ -25,6 +25,7 @@ fn record_ids(events: &[Value]) -> Vec<u64> {
 
 #[tokio::test]
 async fn three_years_arrive_complete_in_windows_of_one() {
+    // §3.2: span at most **1 year**
     let inside = Inside::new(options(1, 1127)).await;
     let event = json!({"entity": "clockings", "query": {"filter": "date ge '2023-01-01' and date le '2025-12-31'"}});
     let outcome = inside.run(&event).await.unwrap();

@@ -648,6 +648,7 @@ async fn a_rejected_client_asks_for_few_tokens() {
 
 #[tokio::test]
 async fn the_same_json_is_the_same_payload_and_protimes_words_arrive() {
+    // §7.2: Filter/business-rule rejection
     let mut queue = queue().await;
     for payload in [
         r#"{"person":{"id":1},"date":"2026-11-20","timeOfDayInMinutes":600,"kind":"InOut"}"#,

@@ -1,0 +1,13 @@
+//! The simulator does what Protime's documentation states, seen over HTTP. The marks (`§4: ...`) name the facts of the
+//! documentation that a test asserts, from which `facts.py` makes FACTS.md.
+
+mod access;
+mod deltas;
+mod documentation;
+mod filters;
+mod lists;
+mod protime;
+mod readme;
+mod references;
+mod webhooks;
+mod writes;

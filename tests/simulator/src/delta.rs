@@ -120,6 +120,7 @@ pub(crate) fn start(
     }
     let id = state.next_delta();
     let last_request = state.now();
+    let start = state.collection(entity).changes.len();
     let filter = call.get("filter").map(str::to_owned);
     let delta = Delta {
         client_id: call.client_id.clone(),
@@ -127,6 +128,7 @@ pub(crate) fn start(
         filter,
         references,
         last_request,
+        start,
         used: Vec::new(),
     };
     state.deltas.insert(id, delta);

@@ -247,14 +247,12 @@ fn page(
     let Some(id) = delta else {
         return Answer::raw(200, envelope(slices, None));
     };
-    let entity = state
-        .deltas
-        .get(&id)
-        .and_then(|delta| documentation().entity(delta.entity));
-    let Some(entity) = entity else {
+    let Some((entity, cursor)) = state.deltas.get(&id).and_then(|delta| {
+        let entity = documentation().entity(delta.entity)?;
+        Some((entity, delta.start))
+    }) else {
         return delta::gone();
     };
-    let cursor = state.made(entity).changes.len();
     let link = delta::link(state, entity, id, cursor);
     Answer::raw(200, envelope(slices, Some(("deltaLink", &link))))
 }

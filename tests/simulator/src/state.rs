@@ -51,6 +51,8 @@ pub(crate) struct Delta {
     pub(crate) filter: Option<String>,
     pub(crate) references: Vec<Asked>,
     pub(crate) last_request: Timestamp,
+    /// How many changes there were when it started: what comes later is in none of its first pages.
+    pub(crate) start: usize,
     pub(crate) used: Vec<String>,
 }
 

@@ -145,3 +145,18 @@ async fn a_delta_keeps_its_external_references() {
     let person = &poll.records()[0]["data"]["person"];
     assert_eq!(person["externalReferences"]["@badge-number"], "0000002");
 }
+
+#[tokio::test]
+async fn what_changes_during_the_first_load_comes_with_the_first_poll() {
+    let protime = Protime::with(|settings| settings.page_size = 200).await;
+    let start = protime.get(&format!("/clockings?{MARCH}&delta")).await;
+    let id = start.records()[0]["id"].to_string();
+    protime
+        .change(json!({"entity": "clockings", "id": id, "set": {"isOpen": true}}))
+        .await;
+    let last = protime.follow(&start.body["nextLink"]).await;
+    let poll = protime.follow(&last.body["deltaLink"]).await;
+    // §13.1: The deltaLink means "everything up to this point has been delivered"
+    assert_eq!(poll.count(), 1);
+    assert_eq!(poll.records()[0]["data"]["isOpen"], true);
+}

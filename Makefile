@@ -1,7 +1,7 @@
 # The commands of the README. What each does is a function of infra/tasks.sh: make itself only names them, so that every
 # make will do, also the one that Apple ships.
 
-COMMANDS := help demo test watch deploy release bench bench-short check end-to-end picture
+COMMANDS := help demo test watch deploy release bench bench-short check end-to-end archive storm picture
 
 .PHONY: $(COMMANDS)
 $(COMMANDS):

@@ -140,6 +140,8 @@ check() {
   .tools/checkov/bin/checkov --config-file infra/checkov.yaml --skip-download -f .tools/translated/template.json .tools/translated/outgoing.json
   echo '== Unit, property and documentation tests'
   cargo test --quiet --workspace --exclude end_to_end
+  echo '== The storm, in short'
+  cargo test --quiet -p end_to_end --test storm
   echo '== Documentation'
   RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
   echo '== Unused dependencies'
@@ -158,8 +160,8 @@ check() {
 end_to_end() {
   tools build local-aws
   echo '== End to end'
-  cargo test --quiet -p end_to_end --no-run
-  python infra/run.py bash -c 'cargo test -p end_to_end -- --test-threads=1 && python tests/end_to_end/roles.py'
+  cargo test --quiet -p end_to_end --test it --no-run
+  python infra/run.py bash -c 'cargo test -p end_to_end --test it -- --test-threads=1 && python tests/end_to_end/roles.py'
 }
 
 # The archive of a release, for this machine's processor.
@@ -184,6 +186,11 @@ advisories() {
   tools build
   cargo deny --log-level error fetch db
   cargo deny --log-level error check advisories
+}
+
+# SEEDS=n: so many storms; SEED=n: that one, with its weather.
+storm() {
+  cargo test --quiet --profile storm -p end_to_end --test storm -- --nocapture
 }
 
 # README's picture of the dashboard.

@@ -1,0 +1,112 @@
+//! A `DynamoDB` whose conditional updates are right, at the wire: one table, with the index `connections`.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::expression::{Item, Placeholders};
+
+/// What one item may have.
+const MOST_BYTES: usize = 400 * 1024;
+/// So many items come in a page of a query, so that there are several.
+const PAGE: usize = 2;
+
+#[derive(Default)]
+pub(crate) struct DynamoDb {
+    pub(crate) items: BTreeMap<String, Item>,
+}
+
+fn error(kind: &str, message: &str) -> (u16, Value) {
+    let kind = format!("com.amazonaws.dynamodb.v20120810#{kind}");
+    (400, json!({"__type": kind, "message": message}))
+}
+
+impl DynamoDb {
+    pub(crate) fn answer(&mut self, operation: &str, request: &Value) -> (u16, Value) {
+        let id = request["Key"]["id"]["S"].as_str().unwrap_or_default();
+        match operation {
+            "GetItem" => match self.items.get(id) {
+                Some(item) => (200, json!({"Item": item})),
+                None => (200, json!({})),
+            },
+            "UpdateItem" | "DeleteItem" => self.write(operation, id, request),
+            "Query" => self.query(request),
+            "BatchGetItem" => {
+                let mut responses = json!({});
+                for (table, keys) in request["RequestItems"].as_object().expect("tables") {
+                    let keys = keys["Keys"].as_array().expect("keys").iter();
+                    let found = keys.filter_map(|key| self.items.get(key["id"]["S"].as_str()?));
+                    responses[table] = found.cloned().map(Value::Object).collect();
+                }
+                (200, json!({"Responses": responses, "UnprocessedKeys": {}}))
+            }
+            other => panic!("DynamoDB does not know {other}"),
+        }
+    }
+
+    fn write(&mut self, operation: &str, id: &str, request: &Value) -> (u16, Value) {
+        let placeholders = Placeholders {
+            names: &request["ExpressionAttributeNames"],
+            values: &request["ExpressionAttributeValues"],
+        };
+        let known = self.items.get(id);
+        let old = known.cloned().unwrap_or_default();
+        if let Some(condition) = request["ConditionExpression"].as_str()
+            && !placeholders.condition(condition, &old)
+        {
+            let mut refused = error(
+                "ConditionalCheckFailedException",
+                "The conditional request failed",
+            );
+            if request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD" && known.is_some() {
+                refused.1["Item"] = json!(old);
+            }
+            return refused;
+        }
+        if operation == "DeleteItem" {
+            self.items.remove(id);
+            return (200, json!({}));
+        }
+        let mut item = old;
+        item.insert("id".to_owned(), json!({"S": id}));
+        let expression = request["UpdateExpression"].as_str().expect("an update");
+        let item = match placeholders.update(expression, &item) {
+            Ok(item) => item,
+            Err(message) => return error("ValidationException", &message),
+        };
+        if json!(item).to_string().len() > MOST_BYTES {
+            return error(
+                "ValidationException",
+                "Item size to update has exceeded the maximum allowed size",
+            );
+        }
+        let returned = request["ReturnValues"] == "ALL_NEW";
+        let answer = if returned {
+            json!({"Attributes": item})
+        } else {
+            json!({})
+        };
+        self.items.insert(id.to_owned(), item);
+        (200, answer)
+    }
+
+    /// The index has the keys of all items of a kind.
+    fn query(&self, request: &Value) -> (u16, Value) {
+        let wanted = &request["ExpressionAttributeValues"][":kind"];
+        let after = request["ExclusiveStartKey"]["id"]["S"]
+            .as_str()
+            .unwrap_or_default();
+        let of_kind = self
+            .items
+            .iter()
+            .filter(|(id, item)| item.get("kind") == Some(wanted) && id.as_str() > after);
+        let keys: Vec<Value> = of_kind
+            .map(|(id, _)| json!({"id": {"S": id}, "kind": wanted}))
+            .collect();
+        let mut answer = json!({"Items": keys.iter().take(PAGE).collect::<Vec<_>>()});
+        if keys.len() > PAGE {
+            answer["LastEvaluatedKey"] = keys[PAGE - 1].clone();
+        }
+        (200, answer)
+    }
+}

@@ -1,0 +1,128 @@
+//! The storm: both functions keep their promises whatever the services around them do.
+//!
+//! The functions run in this process, among Protime, SQS, `DynamoDB` and Secrets Manager at the wire, in a time that jumps
+//! to the next thing that happens: some four hours pass in a second. The rules of Lambda, SQS and the schedules are in
+//! `world` and `publishing`, what goes wrong in `weather`, what has to hold in `invariants`.
+//!
+//! A seed makes the weather, a list of events. When it ends, everything has to come to rest by itself, and the invariants
+//! are checked. A seed that fails is told with its weather, made as short as it can be, and replays: `make storm SEED=n`.
+
+#![expect(
+    clippy::print_stderr,
+    reason = "thousands of storms take a while, which is told"
+)]
+
+mod dynamodb;
+mod expression;
+mod invariants;
+mod publishing;
+mod sqs;
+mod weather;
+mod wire;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use proptest::strategy::ValueTree;
+
+use weather::Event;
+use world::World;
+
+/// Lets one storm pass. Returns what is violated when it is over.
+fn storm(events: Vec<Event>) -> Option<String> {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    fastrand::seed(1);
+    local.block_on(&runtime, async {
+        let world = World::new(events).await;
+        world.pass().await;
+        invariants::violated(&world).await
+    })
+}
+
+/// The shortest weather that still fails, as far as proptest finds it.
+fn shortest(seed: u64) -> (Vec<Event>, String) {
+    let mut tree = weather::of_seed(seed);
+    let mut worst = (tree.current(), storm(tree.current()).unwrap_or_default());
+    let mut tried = 0;
+    while tried < 200 && tree.simplify() {
+        loop {
+            tried += 1;
+            match storm(tree.current()) {
+                Some(violation) => {
+                    worst = (tree.current(), violation);
+                    break;
+                }
+                None if tried >= 200 || !tree.complicate() => return worst,
+                None => {}
+            }
+        }
+    }
+    worst
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|text| text.parse().ok())
+}
+
+/// The first seed that fails, of those that are tried side by side.
+fn first_failure(seeds: std::ops::Range<u64>) -> Option<u64> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, failed) = (AtomicU64::new(seeds.start), AtomicU64::new(u64::MAX));
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || failed.load(Ordering::Relaxed) < seed {
+                        return;
+                    }
+                    if storm(weather::of_seed(seed).current()).is_some() {
+                        failed.fetch_min(seed, Ordering::Relaxed);
+                    }
+                    if seed % 100 == 99 {
+                        let seconds = started.elapsed().as_secs();
+                        eprintln!("{} of {} storms, {seconds} s", seed + 1, seeds.end);
+                    }
+                }
+            });
+        }
+    });
+    Some(failed.into_inner()).filter(|seed| *seed < u64::MAX)
+}
+
+#[test]
+fn whatever_the_weather_all_comes_to_rest() {
+    let seeds = match number("SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SEEDS").unwrap_or(40),
+    };
+    if number("SEED").is_some() {
+        // What the functions log, and the weather.
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .init();
+        eprintln!("{:#?}", weather::of_seed(seeds.start).current());
+    }
+    if let Some(seed) = first_failure(seeds) {
+        let (weather, violation) = match number("SHRINK") {
+            Some(0) => (Vec::new(), "violated".to_owned()),
+            _ => shortest(seed),
+        };
+        panic!(
+            "seed {seed}: {violation}\nin this weather: {weather:#?}\nAgain: make storm SEED={seed}"
+        );
+    }
+}
+
+#[test]
+fn in_fair_weather_nothing_is_violated() {
+    assert_eq!(storm(Vec::new()), None);
+}

@@ -1,0 +1,106 @@
+//! SQS at the wire: what was sent stays, and is delivered by the driver under SQS's rules.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+#[derive(Debug, Clone)]
+pub(crate) struct Message {
+    pub(crate) id: String,
+    pub(crate) body: String,
+    pub(crate) attributes: Value,
+    pub(crate) sent: Instant,
+    pub(crate) visible: Instant,
+    pub(crate) received: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct Sqs {
+    pub(crate) queues: BTreeMap<String, Vec<Message>>,
+    sent: u32,
+}
+
+impl Sqs {
+    pub(crate) fn answer(
+        &mut self,
+        operation: &str,
+        request: &Value,
+        is_partial: bool,
+    ) -> (u16, Value) {
+        let url = request["QueueUrl"].as_str().unwrap_or_default();
+        let name = url.rsplit('/').next().unwrap_or_default().to_owned();
+        match operation {
+            "SendMessageBatch" => {
+                let entries = request["Entries"].as_array().expect("entries");
+                let (mut successful, mut failed) = (Vec::new(), Vec::new());
+                for (number, entry) in entries.iter().enumerate() {
+                    // Every second entry is refused, as SQS may do it.
+                    if is_partial && number % 2 == 1 {
+                        failed.push(json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"}));
+                    } else {
+                        self.send(&name, entry);
+                        successful.push(json!({"Id": entry["Id"], "MessageId": self.sent.to_string(), "MD5OfMessageBody": "x"}));
+                    }
+                }
+                (200, json!({"Successful": successful, "Failed": failed}))
+            }
+            "ChangeMessageVisibility" => {
+                let seconds = request["VisibilityTimeout"].as_u64().unwrap_or_default();
+                let receipt = request["ReceiptHandle"].as_str().unwrap_or_default();
+                let messages = self.queues.entry(name).or_default();
+                for message in messages.iter_mut().filter(|message| message.id == receipt) {
+                    message.visible = Instant::now() + Duration::from_secs(seconds);
+                }
+                (200, json!({}))
+            }
+            "GetQueueAttributes" => (
+                200,
+                json!({"Attributes": {"MaximumMessageSize": "1048576"}}),
+            ),
+            other => panic!("SQS does not know {other}"),
+        }
+    }
+
+    fn send(&mut self, name: &str, entry: &Value) {
+        self.sent += 1;
+        let delay = entry["DelaySeconds"].as_u64().unwrap_or_default();
+        let message = Message {
+            id: format!("message-{}", self.sent),
+            body: entry["MessageBody"].as_str().unwrap_or_default().to_owned(),
+            attributes: entry["MessageAttributes"].clone(),
+            sent: Instant::now(),
+            visible: Instant::now() + Duration::from_secs(delay),
+            received: 0,
+        };
+        self.queues
+            .entry(name.to_owned())
+            .or_default()
+            .push(message);
+    }
+
+    pub(crate) fn put(&mut self, name: &str, body: &str) {
+        self.send(name, &json!({"MessageBody": body}));
+    }
+
+    /// Takes a message that is visible, and hides it for so long.
+    pub(crate) fn receive(&mut self, name: &str, hidden: Duration) -> Option<Message> {
+        let now = Instant::now();
+        let messages = self.queues.get_mut(name)?;
+        let message = messages.iter_mut().find(|message| message.visible <= now)?;
+        message.visible = now + hidden;
+        message.received += 1;
+        Some(message.clone())
+    }
+
+    pub(crate) fn delete(&mut self, name: &str, id: &str) -> Option<Message> {
+        let messages = self.queues.get_mut(name)?;
+        let place = messages.iter().position(|message| message.id == id)?;
+        Some(messages.remove(place))
+    }
+
+    pub(crate) fn messages(&self, name: &str) -> &[Message] {
+        self.queues.get(name).map_or(&[], Vec::as_slice)
+    }
+}

@@ -34,6 +34,7 @@ impl Answer {
     }
 
     pub(crate) fn error(status: u16, code: &str, message: &str) -> Self {
+        // §7.2: Standard (most 4xx/5xx)
         Self::json(
             status,
             &json!({"error": {"code": code, "message": message}}),
@@ -42,12 +43,14 @@ impl Answer {
 
     /// A broken filter or business rule.
     pub(crate) fn refused(reasons: &[String]) -> Self {
+        // §7.2: Filter/business-rule rejection
         let error = json!({"code": "BadRequest", "message": "The request was refused.", "reasons": reasons});
         Self::json(400, &json!({"error": error}))
     }
 
     /// Failed model validation: no `error` around it. The items' shape is not documented; these are strings.
     pub(crate) fn not_valid(errors: &[String]) -> Self {
+        // §7.2: **no `error` wrapper**
         let message = "The model is not valid.";
         Self::json(
             400,

@@ -10,6 +10,9 @@ use crate::state::{State, Token};
 
 /// `POST /tenants/{tenant}/connect/token`, with the errors of RFC 6749.
 pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
+    // §2.1: Only grant documented: OAuth 2.0 client credentials
+    // §2.2: space-separated list
+    // §2.3: `expires_in` (int, seconds; example 1800)
     state.token_requests += 1;
     let field = |name: &str| {
         let found = form_urlencoded::parse(body).find(|(key, _)| key == name);
@@ -66,6 +69,8 @@ pub(crate) fn authenticate(
     authorization: Option<&str>,
     user_agent: &str,
 ) -> Result<String, Answer> {
+    // §1.1: **mandatory on every request**
+    // §2.3: Expired or invalid token → `401` from the API
     let token = authorization
         .and_then(|header| header.strip_prefix("Bearer "))
         .and_then(|token| state.tokens.get(token));
@@ -95,6 +100,8 @@ pub(crate) fn authorise(
     entity: &Entity,
     operation: &Operation,
 ) -> Result<(), Answer> {
+    // §2.5: `403` valid token without the needed scope
+    // §2.4: A scope covers a whole collection
     let token = authorization
         .and_then(|header| header.strip_prefix("Bearer "))
         .and_then(|token| state.tokens.get(token));

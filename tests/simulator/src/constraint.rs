@@ -14,6 +14,7 @@ pub(crate) fn problems(
     settings: &Settings,
     today: Date,
 ) -> Vec<String> {
+    // §3.1: missing or malformed → `400`
     let Some(documented) = &operation.filters else {
         // The table of filters could not be read, as for people.
         return match filter {
@@ -88,6 +89,7 @@ fn is_date(text: &str) -> bool {
 
 /// `or` is for fields of the category Multiple only. Which fields those are is shown for `kind` alone.
 fn joined_by_or(filter: &Filter, settings: &Settings) -> Option<String> {
+    // §3.1: `or` works only on fields of constraint category **Multiple**
     if filter.terms.len() > 1 {
         let mut fields = filter.comparisons().into_iter().map(|(field, ..)| field);
         let single =
@@ -152,6 +154,8 @@ fn out_of_range(
     range: &Range,
     today: Date,
 ) -> Option<String> {
+    // §3.2: `date` mandatory, span at most **1 year**
+    // §3.2: earliest start **1 January of the previous year**
     let name = &field.name;
     let Some(from) = range.from else {
         return field

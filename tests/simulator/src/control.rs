@@ -137,6 +137,8 @@ async fn change(
     Shared(state): Shared<SharedState>,
     Json(request): Json<ChangeRequest>,
 ) -> Outcome<()> {
+    // §5.5: **Soft-deleted clockings** stay in all outputs
+    // §5.5: Saving one **counter group** or **absence group** in myProtime re-saves them all
     let mut state = lock(&state);
     let unknown = |what: &str| (StatusCode::NOT_FOUND, format!("no such {what}"));
     let entity = documentation()

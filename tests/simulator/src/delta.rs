@@ -15,6 +15,7 @@ use crate::state::{Delta, State};
 
 /// Older than 72 hours, or ended otherwise.
 pub(crate) fn gone() -> Answer {
+    // §13.1: "Delta token has expired (older than 72 hours)"
     Answer::error(
         documentation().expired_delta_status(),
         "Gone",
@@ -29,6 +30,8 @@ pub(crate) fn poll(
     client_id: &str,
     call: &Call,
 ) -> Answer {
+    // §5.2: Any poll, even an empty one, yields a fresh `deltaLink`
+    // §5.1: Items are now **wrapped**
     let Some((token, id, cursor)) = call
         .get("deltaToken")
         .and_then(|token| Some((token.to_owned(), decode(token)?)))
@@ -113,6 +116,7 @@ pub(crate) fn start(
     call: &Call,
     references: Vec<Asked>,
 ) -> u64 {
+    // §5.2: **One active delta per collection**
     if state.settings.one_delta_per_collection {
         state
             .deltas
@@ -136,6 +140,7 @@ pub(crate) fn start(
 }
 
 pub(crate) fn link(state: &State, entity: &Entity, id: u64, cursor: usize) -> String {
+    // §5.2: `deltaToken` is Base64 JSON
     let token = encode(
         &json!({"DeltaId": id, "StartingCursor": cursor, "TimeStamp": state.now().to_string()}),
     );

@@ -47,26 +47,36 @@ impl Documentation {
 
     /// The longest request target that is answered.
     pub(crate) fn uri_limit(&self) -> usize {
+        // §1: Server limit **4 096 characters**
         self.conventions.uri_limit_chars
     }
 
     /// How long a delta lives after its last request.
     pub(crate) fn delta_hours(&self) -> i64 {
+        // §5.2: Delta expires **72 h after the last request**
         self.conventions.delta.expires_hours
     }
 
     pub(crate) fn expired_delta_status(&self) -> u16 {
+        // §5.2: Expired link → **`410 Gone`**
         self.conventions.delta.expired_status
     }
 
     /// The references with `@` of a collection, which are fields of its records.
     pub(crate) fn predefined(&self, collection: &str) -> &[String] {
+        // §8.1: `@badge-number`, `@employee-number`
+        // §8.1: `@absence-code`
+        // §8.1: `@counter-code`
+        // §8.1: `@shift-code`
+        // §8.1: `@external-code`
+        // §8.1: `@data-entry-code`, `@external-reference`
         let predefined = &self.conventions.predefined_external_references;
         predefined.get(collection).map_or(&[], Vec::as_slice)
     }
 
     /// Every scope that there is.
     pub(crate) fn scopes(&self) -> Vec<String> {
+        // §2.4: Pattern: `connector-protimeapi-<collection>.<permission>`
         let operations = self.entities.iter().flat_map(|entity| {
             let of_entity = |operation| Operation::scopes(operation, entity);
             entity.operations.iter().flat_map(of_entity)

@@ -86,6 +86,7 @@ impl Filter {
 }
 
 fn filter(input: &mut &str) -> ModalResult<Filter> {
+    // §3.1: `or`
     let terms = separated(1.., term, (space1, "or", space1));
     terms.map(|terms| Filter { terms }).parse_next(input)
 }
@@ -118,6 +119,7 @@ fn name(input: &mut &str) -> ModalResult<String> {
 }
 
 fn operator(input: &mut &str) -> ModalResult<Operator> {
+    // §3.1: **not part of the grammar**
     alt((
         "eq".value(Operator::Eq),
         "ge".value(Operator::Ge),
@@ -133,6 +135,7 @@ fn factor(input: &mut &str) -> ModalResult<Factor> {
 
 /// At least one constant; a space may stand before the parenthesis (`how-to/fetch-resources`).
 fn list(input: &mut &str) -> ModalResult<Factor> {
+    // §3.1: A space between list name and parenthesis is accepted
     let constants = separated(1.., constant, (space0, ",", space0));
     let (name, constants) = (
         opt(terminated(name, space0)),
@@ -144,6 +147,7 @@ fn list(input: &mut &str) -> ModalResult<Factor> {
 
 /// How a quote is written inside of a string is not documented: here, not at all.
 fn constant(input: &mut &str) -> ModalResult<Constant> {
+    // §3.1: Strings and dates are in single quotes, integers bare
     alt((
         delimited("'", take_till(0.., '\''), "'").map(|text: &str| Constant::Text(text.to_owned())),
         "true".value(Constant::Boolean(true)),

@@ -153,6 +153,7 @@ pub(crate) fn find<'a>(
     asked: &[Asked],
     id: &str,
 ) -> Result<Option<&'a Record>, Answer> {
+    // §8.3: GET …/departments/789?externalReferences=(departments,CustomReferenceName)
     let collection = state.made(entity);
     if let Some(asked) = asked.iter().find(|asked| asked.collection == entity.name) {
         return Ok(state.references.find(collection, asked, id));
@@ -178,6 +179,7 @@ fn collection_name(entity: &Entity, call: &Call) -> String {
 
 /// The page of a continuation token, which only fits the query it was made for.
 fn continued(state: &mut State, call: &Call, token: &str, bound_to: &str) -> Answer {
+    // §13.1: **`409` on a list = the continuation token is invalid or expired**
     // Section 13: on every list, 409.
     let invalid = || {
         let message = "Continuation token conflict (invalid or expired paging token)";
@@ -226,6 +228,8 @@ fn page(
     number: usize,
     delta: Option<u64>,
 ) -> Answer {
+    // §4: repeats the original query and adds `continuationToken`
+    // §4: **An empty `value` does not mean the end**
     let empty = Vec::new();
     let slices = listing.pages.get(number).unwrap_or(&empty);
     let pages =
@@ -258,6 +262,7 @@ fn page(
 }
 
 pub(crate) fn envelope(slices: &[Bytes], link: Option<(&str, &str)>) -> Vec<Bytes> {
+    // §1.2: List envelope
     let mut body = vec![Bytes::from_static(br#"{"value":["#)];
     body.extend_from_slice(slices);
     body.push(match link {

@@ -82,6 +82,8 @@ pub(crate) fn asked(
     entity: &Entity,
     operation: &Operation,
 ) -> Result<Vec<Asked>, Answer> {
+    // §8.2: Several, concatenated **without separator**
+    // §8.3: an unsupported predefined one → `400`
     let Some(text) = call.get("externalReferences") else {
         return Ok(Vec::new());
     };
@@ -147,6 +149,7 @@ pub(crate) struct References {
 
 impl References {
     pub(crate) fn value(&self, collection: &str, reference: &str, id: &str) -> Option<String> {
+        // §8.6: a missing value does not fail but yields objects without a reference
         let key = (collection.to_owned(), reference.to_owned(), id.to_owned());
         let written = self.written.get(&key);
         written.cloned().unwrap_or_else(|| made(reference, id))
@@ -228,6 +231,7 @@ pub(crate) fn render(
     record: &Record,
     asked: &[Asked],
 ) -> Bytes {
+    // §8.2: each matching nested object gets an `externalReferences` object beside `id`
     let mut text = String::from_utf8_lossy(&collection.text(record)).into_owned();
     for asked in asked {
         let added = |id: &str| {

@@ -116,10 +116,12 @@ fn overlap() -> Answer {
 
 /// An end that is absent, null or empty is none.
 fn end(value: &Value) -> Option<&str> {
+    // §1.2: On activity-definition usages: omit it or send `""`
     value.as_str().filter(|text| !text.is_empty())
 }
 
 fn is_same(item: &Value, body: &Value, from: &str, until: &str) -> bool {
+    // §13.1: `originalFrom` "must match the current value in the system"
     item["activityUsageKind"] == body["activityUsageKind"]
         && item["usageReference"] == body["usageReference"]
         && item["from"] == body[from]
@@ -127,6 +129,7 @@ fn is_same(item: &Value, body: &Value, from: &str, until: &str) -> bool {
 }
 
 fn overlaps(one: &Value, other: &Value) -> bool {
+    // §9: usages may not overlap in period for the same definition, kind and reference
     let until = |usage: &Value| end(&usage["until"]).unwrap_or("9999").to_owned();
     let from = |usage: &Value| usage["from"].as_str().unwrap_or_default().to_owned();
     one["activityUsageKind"] == other["activityUsageKind"]

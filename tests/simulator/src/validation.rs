@@ -18,6 +18,8 @@ const ONLY_WITH: [(&str, &str); 3] = [
 
 /// Missing fields, wrong types and wrong values.
 pub(crate) fn validate(entity: &Entity, properties: &[Property], body: &Value) -> Vec<String> {
+    // §7.2: Model validation
+    // §1.2: clockings and assignments accept −1440…2880
     let mut errors = Vec::new();
     for property in properties {
         let name = &property.name;
@@ -111,6 +113,7 @@ pub(crate) fn rules(
 }
 
 fn webhook(body: &Value) -> Option<String> {
+    // §6.2: HTTPS required
     let url = body["destinationUrl"].as_str().unwrap_or_default();
     (!url.starts_with("https://")).then(|| "destinationUrl: HTTPS is required".to_owned())
 }
@@ -121,6 +124,7 @@ fn activity_definition(
     body: &Value,
     id: &str,
 ) -> Vec<String> {
+    // §9: `dataEntryCode` and `externalReference` of an activity definition: 16 characters
     let mut reasons = Vec::new();
     for field in ["dataEntryCode", "externalReference"] {
         let Some(value) = body[field].as_str() else {

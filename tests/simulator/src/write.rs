@@ -57,6 +57,7 @@ pub(crate) fn write(
 
 /// The members of a body that a caller may set; the others are ignored.
 fn writable(entity: &Entity, body: &Value) -> Map<String, Value> {
+    // §9: must contain **every non-read-only field**; read-only ones are ignored; **no partial update**
     let members = body.as_object().into_iter().flatten();
     members
         .filter(|(name, _)| is_writable(entity, name))
@@ -72,6 +73,7 @@ fn is_writable(entity: &Entity, member: &str) -> bool {
 }
 
 fn create(state: &mut State, entity: &'static Entity, body: &Value, call: &Call) -> Answer {
+    // §9: `201` + `Location`; id = last segment
     let mut record = writable(entity, body);
     let number = 1_000_000_000 + state.collection(entity).records.len() as u64;
     let id = if entity.has_guids() {
@@ -139,6 +141,7 @@ const WEBHOOK_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 *
 
 /// Section 13: the schedule decides on the day. Here, who clocks in the last two hours of a day works on the next.
 fn move_to_the_next_day(clocking: &mut Map<String, Value>) {
+    // §13.1: **Overnight, standard approach: the schedule changes the day.**
     let minutes = clocking.get("timeOfDayInMinutes").and_then(Value::as_i64);
     let date = clocking.get("date").and_then(Value::as_str);
     let date = date.and_then(|date| date.parse::<jiff::civil::Date>().ok());
@@ -195,6 +198,8 @@ fn update(
     call: &Call,
     asked: &[Asked],
 ) -> Answer {
+    // §9: Some PUTs create when the reference is unknown: `200` updated, `201` created
+    // §9: activity definition `parent` counts at creation only
     state.make(entity);
     let found = match list::find(state, entity, asked, call.last_parameter()) {
         Ok(found) => found.map(|record| state.made(entity).value(record)),
@@ -244,6 +249,8 @@ fn update(
 }
 
 fn delete(state: &mut State, entity: &'static Entity, call: &Call, success: u16) -> Answer {
+    // §7.1: `DELETE /assignments/{id}` answers **400** for an invalid id, `PUT` on the same path **404**
+    // §6.1: **soft delete**
     let version = state.next_version();
     let id = call.last_parameter();
     let collection = state.collection(entity);
@@ -269,6 +276,7 @@ fn delete(state: &mut State, entity: &'static Entity, call: &Call, success: u16)
 
 /// Replaces `{"externalReferences": {...}}` by the id it stands for.
 fn resolve(state: &mut State, value: &mut Value) -> Result<(), String> {
+    // §8.4: Replace the id by references
     match value {
         Value::Object(members) => {
             for (name, member) in members {

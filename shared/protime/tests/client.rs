@@ -127,7 +127,7 @@ async fn the_url_is_the_one_protimes_users_know() {
 #[tokio::test]
 async fn only_filters_depend_on_how_spaces_are_written() {
     let simulator = simulator().await;
-    let paged = |spaces: Spaces| {
+    let spaced = |spaces: Spaces| {
         move |settings: &mut simulator::Settings| {
             settings.spaces = spaces;
             settings.page_size = 70;
@@ -144,7 +144,7 @@ async fn only_filters_depend_on_how_spaces_are_written() {
         (Spaces::Plus, true),
         (Spaces::Percent20, false),
     ] {
-        simulator.configure(paged(spaces));
+        simulator.configure(spaced(spaces));
         let filtered = all(&client(&simulator), &march(&simulator)).await;
         match filtered {
             Ok(pages) => assert_eq!((pages.len(), takes_filters), (5, true)),

@@ -82,6 +82,8 @@ pub(crate) struct World {
     /// Environments that wait for an invocation.
     idle: RefCell<Vec<Rc<Subscriber>>>,
     pub(crate) idle_publishers: RefCell<Vec<Rc<Publisher>>>,
+    /// How many events were given to Lambda.
+    started: Cell<u32>,
     invocations: Cell<u8>,
     deliveries: Cell<u8>,
     /// How many publish requests the producer has sent.
@@ -147,6 +149,7 @@ impl World {
             origins,
             idle: RefCell::default(),
             idle_publishers: RefCell::default(),
+            started: Cell::new(0),
             invocations: Cell::new(0),
             deliveries: Cell::new(0),
             produced: Cell::new(0),
@@ -236,8 +239,11 @@ impl World {
     /// Starts an asynchronous invocation, which Lambda makes again when it fails.
     fn start(self: &Rc<Self>, event: String) {
         let world = self.clone();
+        // Lambda gives each event an id of its own, which its retries share.
+        let started = self.started.get();
+        self.started.set(started + 1);
+        let request_id = format!("request-{started}");
         tokio::task::spawn_local(async move {
-            let request_id = format!("request-{}", world.invocations.get());
             for attempt in 0..=RETRIES {
                 if world.invoke(&request_id, &event).await == End::Succeeded {
                     return;

@@ -25,7 +25,7 @@ from deploy import Template  # noqa: E402
 MACHINES = {"arm64": 183, "x86_64": 62}
 # By cargo, where a panic tells its place: /cargo/registry/src/<registry>/serde_json-1.0.151/src/de.rs.
 PANIC_PLACE = re.compile(rb"/cargo/registry/src/[^/\0]+/([A-Za-z0-9_-]+)-(\d+\.\d+\.\d+[^/\0]*)/")
-# It is known by sight: the longest licence that there is, and in every crate of AWS.
+# The last words of the Apache License, which every crate of AWS ships.
 APACHE = "END OF TERMS AND CONDITIONS"
 
 

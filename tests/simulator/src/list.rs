@@ -180,7 +180,6 @@ fn collection_name(entity: &Entity, call: &Call) -> String {
 /// The page of a continuation token, which only fits the query it was made for.
 fn continued(state: &mut State, call: &Call, token: &str, bound_to: &str) -> Answer {
     // §13.1: **`409` on a list = the continuation token is invalid or expired**
-    // Section 13: on every list, 409.
     let invalid = || {
         let message = "Continuation token conflict (invalid or expired paging token)";
         Answer::error(409, "Conflict", message)

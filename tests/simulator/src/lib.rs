@@ -105,6 +105,11 @@ impl Simulator {
         lock(&self.state).tokens.clear();
     }
 
+    /// Forgets all deltas, so that the next poll of each is answered with 410.
+    pub fn forget_deltas(&self) {
+        lock(&self.state).deltas.clear();
+    }
+
     /// Rotates the client's secret, which ends all tokens.
     pub fn rotate_client_secret(&self, secret: &str) {
         let mut state = lock(&self.state);

@@ -1,19 +1,25 @@
 //! A `DynamoDB` whose conditional updates are right, at the wire: one table, with the index `connections`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::expression::{Item, Placeholders};
 
 /// What one item may have.
 const MOST_BYTES: usize = 400 * 1024;
+/// The index knows an item so much later than the table.
+const LAG: Duration = Duration::from_secs(3);
 /// So many items come in a page of a query, so that there are several.
 const PAGE: usize = 2;
 
 #[derive(Default)]
 pub(crate) struct DynamoDb {
     pub(crate) items: BTreeMap<String, Item>,
+    /// Since when the index has an item.
+    indexed: BTreeMap<String, Instant>,
 }
 
 fn error(kind: &str, message: &str) -> (u16, Value) {
@@ -22,7 +28,12 @@ fn error(kind: &str, message: &str) -> (u16, Value) {
 }
 
 impl DynamoDb {
-    pub(crate) fn answer(&mut self, operation: &str, request: &Value) -> (u16, Value) {
+    pub(crate) fn answer(
+        &mut self,
+        operation: &str,
+        request: &Value,
+        is_partial: bool,
+    ) -> (u16, Value) {
         let id = request["Key"]["id"]["S"].as_str().unwrap_or_default();
         match operation {
             "GetItem" => match self.items.get(id) {
@@ -32,13 +43,22 @@ impl DynamoDb {
             "UpdateItem" | "DeleteItem" => self.write(operation, id, request),
             "Query" => self.query(request),
             "BatchGetItem" => {
-                let mut responses = json!({});
-                for (table, keys) in request["RequestItems"].as_object().expect("tables") {
-                    let keys = keys["Keys"].as_array().expect("keys").iter();
-                    let found = keys.filter_map(|key| self.items.get(key["id"]["S"].as_str()?));
+                let (mut responses, mut unprocessed) = (json!({}), json!({}));
+                for (table, asked) in request["RequestItems"].as_object().expect("tables") {
+                    let keys = asked["Keys"].as_array().expect("keys");
+                    // The last is left for another call, as DynamoDB may do it.
+                    let now = keys.len() - usize::from(is_partial);
+                    let found = keys[..now]
+                        .iter()
+                        .filter_map(|key| self.items.get(key["id"]["S"].as_str()?));
                     responses[table] = found.cloned().map(Value::Object).collect();
+                    if is_partial {
+                        unprocessed[table] = asked.clone();
+                        unprocessed[table]["Keys"] = keys[now..].into();
+                    }
                 }
-                (200, json!({"Responses": responses, "UnprocessedKeys": {}}))
+                let answer = json!({"Responses": responses, "UnprocessedKeys": unprocessed});
+                (200, answer)
             }
             other => panic!("DynamoDB does not know {other}"),
         }
@@ -87,6 +107,8 @@ impl DynamoDb {
             json!({})
         };
         self.items.insert(id.to_owned(), item);
+        let known = self.indexed.entry(id.to_owned());
+        known.or_insert_with(|| Instant::now() + LAG);
         (200, answer)
     }
 
@@ -96,10 +118,14 @@ impl DynamoDb {
         let after = request["ExclusiveStartKey"]["id"]["S"]
             .as_str()
             .unwrap_or_default();
-        let of_kind = self
-            .items
-            .iter()
-            .filter(|(id, item)| item.get("kind") == Some(wanted) && id.as_str() > after);
+        let is_indexed = |id: &str| {
+            self.indexed
+                .get(id)
+                .is_some_and(|since| *since <= Instant::now())
+        };
+        let of_kind = self.items.iter().filter(|(id, item)| {
+            item.get("kind") == Some(wanted) && is_indexed(id) && id.as_str() > after
+        });
         let keys: Vec<Value> = of_kind
             .map(|(id, _)| json!({"id": {"S": id}, "kind": wanted}))
             .collect();

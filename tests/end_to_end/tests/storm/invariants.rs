@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector::store::ConnectionState;
+use connector::store::{ConnectionState, LoadKind};
 use serde_json::Value;
 
-use crate::publishing;
+use crate::wire::Services;
 use crate::world::{DAYS, PEOPLE, World, connections};
+use crate::{publishing, requests};
 
-/// The first invariant that is violated.
+/// The first invariant that is violated when all is over.
 pub(crate) async fn violated(world: &World) -> Option<String> {
     let pages = world.pages();
     let of = |name: &str| -> Vec<&Value> {
@@ -17,12 +18,65 @@ pub(crate) async fn violated(world: &World) -> Option<String> {
             .filter(|event| event["subject"] == name)
             .collect()
     };
-    same_ids(&pages)
+    let seen = [&world.services.violation, &world.violation];
+    seen.into_iter()
+        .find_map(|violation| violation.borrow().clone())
+        .or_else(|| same_ids(&pages))
         .or_else(|| runs(&of("full"), (PEOPLE * DAYS * 2) as usize))
+        .or_else(|| in_order(&of("full")))
         .or_else(|| runs(&of("people"), PEOPLE as usize))
-        .or_else(|| every_run(world, &pages))
-        .or_else(|| at_rest(world))
+        .or_else(|| violated_at_rest(world))
+        .or_else(|| requests::violated(world))
         .or(against_protime(world, &of("delta")).await)
+}
+
+/// What has to hold whenever the weather has been fair for a while, without another schedule.
+pub(crate) fn violated_at_rest(world: &World) -> Option<String> {
+    every_run(world, &world.pages()).or_else(|| at_rest(world))
+}
+
+impl Services {
+    /// Looks at what SQS was asked to take: consumers are told to drop what they have only once the load that takes its
+    /// place has begun.
+    pub(crate) fn look(&self, request: &Value) {
+        for entry in request["Entries"].as_array().into_iter().flatten() {
+            let body = entry["MessageBody"].as_str().unwrap_or_default();
+            let event: Value = serde_json::from_str(body).unwrap_or_default();
+            if event["type"] != "protime.resync.v1" {
+                continue;
+            }
+            let dynamodb = self.dynamodb.borrow();
+            let item = dynamodb.items.get("connection/delta");
+            let state = item.and_then(|item| item["state"]["S"].as_str());
+            let state = state.and_then(|state| serde_json::from_str::<ConnectionState>(state).ok());
+            let checkpoint = state.and_then(|state| state.checkpoint);
+            let has_begun = checkpoint.is_some_and(|checkpoint| {
+                checkpoint.load == LoadKind::Initial && event["run"] == checkpoint.run.as_str()
+            });
+            if !has_begun {
+                let violation = format!("{} was sent before the load began", event["id"]);
+                self.violation.borrow_mut().get_or_insert(violation);
+            }
+        }
+    }
+}
+
+/// On a FIFO queue, pages come in their order; one that comes again is an old one.
+fn in_order(events: &[&Value]) -> Option<String> {
+    let mut newest: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut seen = BTreeSet::new();
+    events
+        .iter()
+        .filter(|event| event["type"] == "protime.page.v1")
+        .filter(|event| seen.insert(event["id"].to_string()))
+        .find_map(|event| {
+            let chain = format!("{}/{}", event["run"], event["chain"]);
+            let number = |name: &str| event[name].as_u64().expect("a number");
+            let place = (number("page"), number("part"));
+            let before = newest.insert(chain, place);
+            let is_late = before.is_some_and(|before| before > place);
+            is_late.then(|| format!("{} comes after {before:?}", event["id"]))
+        })
 }
 
 /// What Protime has, compared with what consumers have and producers wanted.
@@ -158,13 +212,17 @@ fn at_rest(world: &World) -> Option<String> {
     })
 }
 
-/// Who keeps the newest of each record has what Protime has.
+/// Who keeps the newest of each record, and drops what it has when it is told to, has what Protime has.
 fn delta(clockings: &[Value], events: &[&Value]) -> Option<String> {
     let mut view: BTreeMap<u64, String> = BTreeMap::new();
-    for event in events
-        .iter()
-        .filter(|event| event["type"] == "protime.page.v1")
-    {
+    let mut resyncs = BTreeSet::new();
+    for event in events {
+        if event["type"] == "protime.resync.v1" && resyncs.insert(event["id"].to_string()) {
+            view.clear();
+        }
+        if event["type"] != "protime.page.v1" {
+            continue;
+        }
         for item in event["data"]["value"].as_array().expect("items") {
             let record = if item["changeType"].is_null() {
                 item

@@ -1,21 +1,19 @@
 //! The publisher's side of the storm: a producer, the publish queue by SQS's rules, and what became of each request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::SqsEvent;
-use connector::aws::credentials::HttpClients;
 use connector::aws::queue::Queue;
 use connector::contract::outgoing::OutgoingConnection;
-use connector::metrics::Metrics;
 use publisher::{CircuitBreaker, IdempotencyStore, Invocation, Publisher, Rules};
 use serde_json::{Value, json};
 
+use crate::lambda::{Shared, TABLE};
 use crate::sqs::Message;
-use crate::weather::Event;
-use crate::world::{Aws, TABLE, TIME, VISIBILITY, World};
+use crate::world::{VISIBILITY, World};
 
 const PUBLISH: &str = "publish";
 const PARKED: &str = "parked";
@@ -30,6 +28,8 @@ const REFUSED: usize = 13;
 /// Its producer sends it twice.
 const SENT_TWICE: usize = 5;
 const BATCH: usize = 10;
+/// What Lambda gives an invocation of the publisher.
+const TIME: Duration = Duration::from_mins(1);
 
 /// Every fourth is an update of an assignment, all others are clockings of their own minutes.
 fn request(number: usize) -> Value {
@@ -75,34 +75,26 @@ impl World {
         if batch.is_empty() {
             return;
         }
-        let delivery = self.next_delivery();
-        let twice = |event: &Event| matches!(*event, Event::DeliverTwice { delivery: of } if of == delivery);
-        let times = if self.sky.events.iter().any(twice) {
-            2
-        } else {
-            1
-        };
-        for time in 0..times {
+        for _ in 0..self.deliveries() {
             let (world, batch) = (self.clone(), batch.clone());
-            let request_id = format!("publish-{delivery}-{time}");
-            tokio::task::spawn_local(async move { world.publish(&request_id, &batch).await });
+            tokio::task::spawn_local(async move { world.publish(&batch).await });
         }
     }
 
     /// One invocation of the publisher; what it does not name as failed is deleted.
-    async fn publish(&self, request_id: &str, batch: &[Message]) {
-        let waiting = self.idle_publishers.borrow_mut().pop();
-        let environment = match waiting {
-            Some(environment) => environment,
-            None => Rc::new(self.publisher().await),
-        };
+    async fn publish(&self, batch: &[Message]) {
+        let idle = &self.idle_publishers;
+        let new = |shared| self.publisher(shared);
+        let environment = self.environment(idle, "publisher", new).await;
         let event = self.publish_event(batch);
-        let invocation = Invocation::new(request_id, &self.sky.clock, TIME);
-        let published = Box::pin(environment.publish(&event, &invocation));
-        let Some(Ok(response)) = self.under_the_weather(published).await else {
+        let request_id = format!("publish-{}", self.invocations.get());
+        let invocation = Invocation::new(&request_id, &environment.clock, TIME);
+        let published = Box::pin(environment.function.publish(&event, &invocation));
+        let published = self.under_the_weather(&environment, TIME, published);
+        let Some(Ok(response)) = published.await else {
             return;
         };
-        self.idle_publishers.borrow_mut().push(environment.clone());
+        idle.give_back(environment.clone());
         for message in batch {
             let mut failed = response.batch_item_failures.iter();
             if failed.all(|failure| failure.item_identifier != message.id) {
@@ -124,18 +116,15 @@ impl World {
         serde_json::from_value(json!({"Records": records})).expect("an event")
     }
 
-    async fn publisher(&self) -> Publisher {
-        let Aws {
+    fn publisher(&self, shared: Shared) -> Publisher {
+        let Shared {
             sqs,
             dynamodb,
-            secrets,
-            http,
-        } = self.aws().await;
-        let clock = self.sky.clock.clone();
-        let metrics = Metrics::new("storm", clock.clone(), std::io::sink());
-        let observer = metrics.observer();
+            clients,
+            metrics,
+        } = shared;
         Publisher {
-            clients: HttpClients::new("publisher", "protime/", secrets, http, observer, clock),
+            clients,
             dead_letters: Queue::new(sqs.clone(), self.queue(PARKED)),
             results: Some(Queue::new(sqs.clone(), self.queue(RESULTS))),
             store: IdempotencyStore::new(dynamodb, TABLE),
@@ -167,6 +156,21 @@ fn parked(world: &World) -> BTreeMap<String, Vec<String>> {
     parked
 }
 
+/// What producers were told of a request.
+fn told(world: &World, key: &str) -> BTreeSet<String> {
+    let sqs = world.services.sqs.borrow();
+    let results = sqs
+        .messages(RESULTS)
+        .iter()
+        .map(|message| serde_json::from_str::<Value>(&message.body).expect("a result"));
+    let own = results.filter(|result| result["data"]["idempotencyKey"] == key);
+    let kinds = own.filter_map(|result| {
+        let kind = result["type"].as_str()?;
+        kind.split('.').nth(1).map(str::to_owned)
+    });
+    kinds.collect()
+}
+
 /// Each request was written once, or parked with a reason that is true.
 pub(crate) fn violated(
     world: &World,
@@ -194,6 +198,16 @@ pub(crate) fn violated(
         let written = written.filter(|record| record["date"].is_null() || record["date"] == DATE);
         let written = written.count();
         let reasons = parked.get(key).cloned().unwrap_or_default();
+        let told = told(world, key);
+        let has_verdict = !reasons.is_empty();
+        if told != BTreeSet::from([if has_verdict { "rejected" } else { "published" }.to_owned()]) {
+            return Some(format!(
+                "{key}, parked as {reasons:?}, has the results {told:?}"
+            ));
+        }
+        if reasons.iter().any(|reason| *reason != reasons[0]) {
+            return Some(format!("{key} was parked as {reasons:?}"));
+        }
         let is_right = match (number == REFUSED, reasons.first().map(String::as_str)) {
             (true, reason) => {
                 written == 0 && matches!(reason, Some("refused" | "unknown-outcome" | "crashed"))

@@ -1,6 +1,7 @@
 //! SQS at the wire: what was sent stays, and is delivered by the driver under SQS's rules.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,9 +17,14 @@ pub(crate) struct Message {
     pub(crate) received: u32,
 }
 
+/// A FIFO queue takes the same deduplication id once in this time.
+const DEDUPLICATION: Duration = Duration::from_mins(5);
+
 #[derive(Default)]
 pub(crate) struct Sqs {
     pub(crate) queues: BTreeMap<String, Vec<Message>>,
+    /// When a FIFO queue took which deduplication id.
+    deduplication: BTreeMap<String, Instant>,
     sent: u32,
 }
 
@@ -40,7 +46,9 @@ impl Sqs {
                     if is_partial && number % 2 == 1 {
                         failed.push(json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"}));
                     } else {
-                        self.send(&name, entry);
+                        if self.is_new(&name, entry) {
+                            self.send(&name, entry);
+                        }
                         successful.push(json!({"Id": entry["Id"], "MessageId": self.sent.to_string(), "MD5OfMessageBody": "x"}));
                     }
                 }
@@ -61,6 +69,22 @@ impl Sqs {
             ),
             other => panic!("SQS does not know {other}"),
         }
+    }
+
+    /// Whether a queue takes a message for one that it does not have yet.
+    fn is_new(&mut self, name: &str, entry: &Value) -> bool {
+        if Path::new(name).extension().is_none() {
+            return true;
+        }
+        assert!(entry["MessageGroupId"].is_string(), "a FIFO queue groups");
+        let id = entry["MessageDeduplicationId"].as_str().expect("an id");
+        let now = Instant::now();
+        let known = self.deduplication.get(id);
+        let is_new = known.is_none_or(|taken| now.duration_since(*taken) >= DEDUPLICATION);
+        if is_new {
+            self.deduplication.insert(id.to_owned(), now);
+        }
+        is_new
     }
 
     fn send(&mut self, name: &str, entry: &Value) {

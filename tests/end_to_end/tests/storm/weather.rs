@@ -7,7 +7,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
+    /// Its reads, and its tokens.
     Protime,
+    ProtimeWrites,
     Sqs,
     DynamoDb,
     Secrets,
@@ -24,7 +26,12 @@ pub(crate) enum Fault {
     Drop,
     /// It takes effect, and the connection breaks before the answer.
     LoseAnswer,
-    /// A part of a batch is refused; of others than SQS, nothing.
+    /// The connection breaks after so many seconds, and it takes effect so many seconds later.
+    Late {
+        breaks: u8,
+        effect: u8,
+    },
+    /// A part of a batch is refused; of services without batches, nothing.
     Partial,
     /// Protime answers a read with 200 and without what was asked for; others as ever.
     Hollow,
@@ -56,42 +63,58 @@ pub(crate) enum Event {
     },
     /// The schedule fires twice, that time.
     FireTwice { firing: u8 },
+    /// Lambda delivers the schedule's event twice, under one request id.
+    InvokeTwice { firing: u8 },
     /// A message is delivered twice at once, that time.
     DeliverTwice { delivery: u8 },
-    /// The functions' clocks are off from that second on, for so long, by so many seconds.
-    Jump { from: u16, seconds: u16, by: i8 },
+    /// The clock of the environment of that number is off from that second on, for so long, by so many seconds.
+    Jump {
+        environment: u8,
+        from: u16,
+        seconds: u16,
+        by: i8,
+    },
+    /// Protime forgets its deltas at that second.
+    ForgetDeltas { at: u16 },
 }
 
-fn service() -> impl Strategy<Value = Service> {
+/// Some requests of a service, of as many as a storm without weather has.
+fn requests() -> impl Strategy<Value = (Service, u16)> {
     prop_oneof![
-        3 => Just(Service::Protime),
-        2 => Just(Service::Sqs),
-        3 => Just(Service::DynamoDb),
-        1 => Just(Service::Secrets),
+        3 => (0_u16..200).prop_map(|from| (Service::Protime, from)),
+        3 => (0_u16..25).prop_map(|from| (Service::ProtimeWrites, from)),
+        2 => (0_u16..200).prop_map(|from| (Service::Sqs, from)),
+        4 => (0_u16..400).prop_map(|from| (Service::DynamoDb, from)),
+        1 => (0_u16..8).prop_map(|from| (Service::Secrets, from)),
     ]
 }
 
+/// A write shows at most half a minute after its answer was lost: so long the publisher waits for it.
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
-        2 => (1_u8..45).prop_map(Fault::Delay),
+        3 => (1_u8..30).prop_map(Fault::Delay),
         1 => Just(Fault::Throttle),
         1 => Just(Fault::Refuse),
         1 => Just(Fault::Drop),
         3 => Just(Fault::LoseAnswer),
+        2 => (0_u8..50, 1_u8..25).prop_map(|(breaks, effect)| Fault::Late { breaks, effect }),
         1 => Just(Fault::Partial),
         1 => Just(Fault::Hollow),
     ]
 }
 
 fn event() -> impl Strategy<Value = Event> {
+    let environment = 0_u8..4;
     prop_oneof![
-        5 => (service(), 0_u16..120, 1_u8..12, fault()).prop_map(|(service, from, times, fault)| Event::Wire { service, from, times, fault }),
-        1 => (service(), 0_u16..6_000, 30_u16..1_500, fault()).prop_map(|(service, from, seconds, fault)| Event::Outage { service, from, seconds, fault }),
-        3 => (0_u8..20, 0_u16..4_000).prop_map(|(invocation, after)| Event::Kill { invocation, after }),
-        1 => (0_u8..20, 0_u16..4_000, 10_u16..1_200).prop_map(|(invocation, after, seconds)| Event::Freeze { invocation, after, seconds }),
+        5 => (requests(), 1_u8..12, fault()).prop_map(|((service, from), times, fault)| Event::Wire { service, from, times, fault }),
+        1 => (requests(), 0_u16..6_000, 30_u16..1_500, fault()).prop_map(|((service, _), from, seconds, fault)| Event::Outage { service, from, seconds, fault }),
+        3 => (0_u8..60, 0_u16..30_000).prop_map(|(invocation, after)| Event::Kill { invocation, after }),
+        2 => (0_u8..60, 0_u16..20_000, 5_u16..600).prop_map(|(invocation, after, seconds)| Event::Freeze { invocation, after, seconds }),
         1 => (0_u8..12).prop_map(|firing| Event::FireTwice { firing }),
-        1 => (0_u8..8).prop_map(|delivery| Event::DeliverTwice { delivery }),
-        1 => (0_u16..6_000, 10_u16..600, -20_i8..20).prop_map(|(from, seconds, by)| Event::Jump { from, seconds, by }),
+        1 => (0_u8..12).prop_map(|firing| Event::InvokeTwice { firing }),
+        1 => (0_u8..60).prop_map(|delivery| Event::DeliverTwice { delivery }),
+        1 => (environment, 0_u16..6_000, 10_u16..600, -20_i8..20).prop_map(|(environment, from, seconds, by)| Event::Jump { environment, from, seconds, by }),
+        1 => (0_u16..7_000).prop_map(|at| Event::ForgetDeltas { at }),
     ]
 }
 

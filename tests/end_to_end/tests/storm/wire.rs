@@ -16,20 +16,28 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
 use crate::dynamodb::DynamoDb;
+use crate::protime::Protime;
 use crate::sqs::Sqs;
 use crate::weather::{Event, Fault, Service};
 
-/// How long a request takes in fair weather, in milliseconds.
-const LATENCY: std::ops::Range<u64> = 2..40;
+/// How long a request takes in fair weather, in milliseconds. Protime takes its time with lists, so that runs outlast
+/// invocations and meet each other.
+fn latency(service: Service) -> std::ops::Range<u64> {
+    match service {
+        Service::Protime => 100..3_000,
+        Service::ProtimeWrites => 50..400,
+        Service::Sqs | Service::DynamoDb | Service::Secrets => 2..40,
+    }
+}
 
 /// What the weather is at each request.
 pub(crate) struct Sky {
     pub(crate) events: Vec<Event>,
     pub(crate) start: Instant,
-    /// What tells the functions the time.
-    pub(crate) clock: Clock,
+    /// What tells each environment the time.
+    clocks: RefCell<Vec<Clock>>,
     base: Timestamp,
-    counts: [Cell<u32>; 4],
+    counts: [Cell<u32>; 5],
     random: RefCell<fastrand::Rng>,
     is_clear: Cell<bool>,
 }
@@ -39,7 +47,7 @@ impl Sky {
         Self {
             events,
             start: Instant::now(),
-            clock: Clock::default(),
+            clocks: RefCell::default(),
             base,
             counts: Default::default(),
             random: RefCell::new(fastrand::Rng::with_seed(1)),
@@ -57,21 +65,39 @@ impl Sky {
         self.base + SignedDuration::try_from(passed).expect("a while")
     }
 
-    /// The functions' clock goes with tokio's, but for what the weather does to it.
-    pub(crate) fn move_clock(&self) {
+    /// The clock of a new environment, and the environment's number.
+    pub(crate) fn new_clock(&self) -> (usize, Clock) {
+        let clock = Clock::default();
+        let mut clocks = self.clocks.borrow_mut();
+        clocks.push(clock.clone());
+        let number = clocks.len() - 1;
+        drop(clocks);
+        self.move_clocks();
+        (number, clock)
+    }
+
+    /// The environments' clocks go with tokio's, but for what the weather does to them.
+    pub(crate) fn move_clocks(&self) {
         let passed = self.start.elapsed().as_secs();
-        let off = self.events.iter().find_map(|event| match *event {
-            Event::Jump { from, seconds, by } => {
-                let from = u64::from(from);
-                (from..from + u64::from(seconds))
-                    .contains(&passed)
-                    .then_some(by)
-            }
-            _ => None,
-        });
-        let off = off.filter(|_| !self.is_clear.get()).unwrap_or_default();
-        self.clock
-            .set(self.now() + SignedDuration::from_secs(off.into()));
+        let now = self.now();
+        for (number, clock) in self.clocks.borrow().iter().enumerate() {
+            let off = self.events.iter().find_map(|event| match *event {
+                Event::Jump {
+                    environment,
+                    from,
+                    seconds,
+                    by,
+                } => {
+                    let from = u64::from(from);
+                    let is_off = usize::from(environment) == number
+                        && (from..from + u64::from(seconds)).contains(&passed);
+                    is_off.then_some(by)
+                }
+                _ => None,
+            });
+            let off = off.filter(|_| !self.is_clear.get()).unwrap_or_default();
+            clock.set(now + SignedDuration::from_secs(off.into()));
+        }
     }
 
     /// Ends all that goes wrong.
@@ -84,7 +110,7 @@ impl Sky {
         let count = &self.counts[service as usize];
         let number = count.get();
         count.set(number + 1);
-        let latency = self.random.borrow_mut().u64(LATENCY);
+        let latency = self.random.borrow_mut().u64(latency(service));
         let now = self.start.elapsed().as_secs();
         let of = |event: &Event| match *event {
             Event::Wire {
@@ -115,19 +141,30 @@ impl Sky {
             .filter(|_| !self.is_clear.get());
         match fault {
             Some(Fault::Delay(seconds)) => (Duration::from_secs(seconds.into()), None),
+            Some(Fault::Late { breaks, .. }) => (Duration::from_secs(breaks.into()), fault),
             fault => (Duration::from_millis(latency), fault),
         }
     }
 }
 
-/// What the services remember.
-#[derive(Default)]
+/// The services, and what they remember.
 pub(crate) struct Services {
     pub(crate) dynamodb: RefCell<DynamoDb>,
     pub(crate) sqs: RefCell<Sqs>,
-    pub(crate) secret: RefCell<String>,
-    /// Protime itself.
-    pub(crate) protime: RefCell<String>,
+    pub(crate) protime: Protime,
+    /// What was seen at the wire and must not be, whatever comes after it.
+    pub(crate) violation: RefCell<Option<String>>,
+}
+
+impl Services {
+    pub(crate) fn new(protime: Protime) -> Self {
+        Self {
+            dynamodb: RefCell::default(),
+            sqs: RefCell::default(),
+            protime,
+            violation: RefCell::default(),
+        }
+    }
 }
 
 /// An HTTP client that trusts nobody: reading what the system trusts takes longer than a storm.
@@ -138,18 +175,22 @@ pub(crate) fn client() -> reqwest::Client {
     builder.build().expect("an HTTP client")
 }
 
-/// Serves one of them; returns its origin.
-pub(crate) async fn serve(service: Service, services: Rc<Services>, sky: Rc<Sky>) -> String {
+/// Serves one of them; returns its origin. The secret is that of the environment of that number.
+pub(crate) async fn serve(
+    service: Service,
+    environment: usize,
+    services: Rc<Services>,
+    sky: Rc<Sky>,
+) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let origin = format!("http://{}", listener.local_addr().expect("an address"));
-    let http = client();
     tokio::task::spawn_local(async move {
         while let Ok((connection, _)) = listener.accept().await {
             let host = Host {
                 service,
+                environment,
                 services: services.clone(),
                 sky: sky.clone(),
-                http: http.clone(),
             };
             tokio::task::spawn_local(host.connection(connection));
         }
@@ -160,9 +201,9 @@ pub(crate) async fn serve(service: Service, services: Rc<Services>, sky: Rc<Sky>
 #[derive(Clone)]
 struct Host {
     service: Service,
+    environment: usize,
     services: Rc<Services>,
     sky: Rc<Sky>,
-    http: reqwest::Client,
 }
 
 impl Host {
@@ -180,34 +221,56 @@ impl Host {
 
     /// An error breaks the connection.
     async fn answer(&self, request: Request<hyper::body::Incoming>) -> io::Result<Response<Body>> {
-        let (latency, fault) = self.sky.next(self.service);
         let (parts, body) = request.into_parts();
         let body = to_bytes(Body::new(body), usize::MAX)
             .await
             .map_err(io::Error::other)?;
+        let service = match self.service {
+            Service::Protime if is_write(&parts) => Service::ProtimeWrites,
+            service => service,
+        };
+        let asked = (self.service == Service::Protime)
+            .then(|| self.services.protime.came(&parts, &body))
+            .flatten();
+        let (latency, fault) = self.sky.next(service);
         // A service goes on with what it was asked for when the one who asked is gone.
         let host = self.clone();
         let answer = tokio::task::spawn_local(async move {
             tokio::time::sleep(latency).await;
-            host.sky.move_clock();
+            host.sky.move_clocks();
             match fault {
+                Some(Fault::Late { effect, .. }) => {
+                    let late = host.clone();
+                    tokio::task::spawn_local(async move {
+                        tokio::time::sleep(Duration::from_secs(effect.into())).await;
+                        late.done(&parts, body, false).await;
+                        if let Some(asked) = asked {
+                            late.services.protime.done(asked);
+                        }
+                    });
+                    None
+                }
                 Some(Fault::Drop) => None,
                 Some(Fault::Throttle) => Some(host.refused(true)),
                 Some(Fault::Refuse) => Some(host.refused(false)),
                 // What it answers to a write with 2xx is its word.
-                Some(Fault::Hollow)
-                    if host.service == Service::Protime && parts.method == "GET" =>
-                {
+                Some(Fault::Hollow) if service == Service::Protime && parts.method == "GET" => {
                     Some(json_response(200, &json!({})))
                 }
                 fault => {
                     let is_partial = fault == Some(Fault::Partial);
                     let answer = host.done(&parts, body, is_partial).await;
+                    if let Some(asked) = asked {
+                        host.services.protime.done(asked);
+                    }
                     Some(answer).filter(|_| fault != Some(Fault::LoseAnswer))
                 }
             }
         });
         let answer = answer.await.map_err(io::Error::other)?;
+        if let (Some(asked), Some(answer)) = (asked, &answer) {
+            self.services.protime.answered(asked, answer.status());
+        }
         answer.ok_or_else(|| io::Error::other("the connection breaks"))
     }
 
@@ -217,8 +280,9 @@ impl Host {
         body: Bytes,
         is_partial: bool,
     ) -> Response<Body> {
+        let services = &self.services;
         if self.service == Service::Protime {
-            return self.forward(parts, body).await;
+            return services.protime.forward(parts, body).await;
         }
         let target = parts
             .headers
@@ -229,45 +293,28 @@ impl Host {
             .unwrap_or_default();
         let request: Value = serde_json::from_slice(&body).unwrap_or_default();
         let (status, answer) = match self.service {
-            Service::DynamoDb => self
-                .services
-                .dynamodb
-                .borrow_mut()
-                .answer(operation, &request),
-            Service::Sqs => self
-                .services
-                .sqs
-                .borrow_mut()
-                .answer(operation, &request, is_partial),
-            _ => (
-                200,
-                json!({"ARN": "arn", "Name": request["SecretId"], "SecretString": *self.services.secret.borrow(), "VersionId": "1"}),
-            ),
+            Service::DynamoDb => {
+                let mut dynamodb = services.dynamodb.borrow_mut();
+                dynamodb.answer(operation, &request, is_partial)
+            }
+            Service::Sqs => {
+                let answer = services
+                    .sqs
+                    .borrow_mut()
+                    .answer(operation, &request, is_partial);
+                services.look(&request);
+                answer
+            }
+            _ => {
+                let secret = services.protime.secret_of(self.environment);
+                let id = &request["SecretId"];
+                (
+                    200,
+                    json!({"ARN": "arn", "Name": id, "SecretString": secret, "VersionId": "1"}),
+                )
+            }
         };
         json_response(status, &answer)
-    }
-
-    async fn forward(&self, parts: &http::request::Parts, body: Bytes) -> Response<Body> {
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("", |target| target.as_str());
-        let url = format!("{}{target}", self.services.protime.borrow());
-        let mut request = self.http.request(parts.method.clone(), url).body(body);
-        for name in ["authorization", "content-type", "user-agent", "accept"] {
-            if let Some(value) = parts.headers.get(name) {
-                request = request.header(name, value);
-            }
-        }
-        let answer = request.send().await.expect("the simulator answers");
-        let mut response = Response::builder().status(answer.status());
-        for name in ["content-type", "location", "retry-after"] {
-            if let Some(value) = answer.headers().get(name) {
-                response = response.header(name, value);
-            }
-        }
-        let body = answer.bytes().await.expect("a body");
-        response.body(Body::from(body)).expect("a response")
     }
 
     fn refused(&self, is_throttled: bool) -> Response<Body> {
@@ -275,7 +322,7 @@ impl Host {
             json_response(status, &json!({"__type": kind, "message": "the weather"}))
         };
         match (self.service, is_throttled) {
-            (Service::Protime, true) => {
+            (Service::Protime | Service::ProtimeWrites, true) => {
                 let mut response = json_response(
                     429,
                     &json!({"error": {"code": "TooManyRequests", "message": "the weather"}}),
@@ -285,12 +332,19 @@ impl Host {
                     .insert("retry-after", http::HeaderValue::from_static("20"));
                 response
             }
-            (Service::Protime, false) => json_response(503, &json!({})),
+            (Service::Protime | Service::ProtimeWrites, false) => json_response(503, &json!({})),
             (Service::Sqs, true) => aws(400, "com.amazonaws.sqs#RequestThrottled"),
             (_, true) => aws(400, "ThrottlingException"),
             (_, false) => aws(500, "InternalServerError"),
         }
     }
+}
+
+/// Whether it changes something; a token is no write.
+fn is_write(parts: &http::request::Parts) -> bool {
+    let authorization = parts.headers.get("authorization");
+    let has_token = authorization.is_some_and(|value| value.as_bytes().starts_with(b"Bearer"));
+    has_token && parts.method != "GET"
 }
 
 fn json_response(status: u16, value: &Value) -> Response<Body> {

@@ -5,40 +5,38 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use aws_sdk_sqs::config::{Credentials, Region};
-use connector::aws::credentials::HttpClients;
-use connector::aws::queue::Queue;
-use connector::metrics::Metrics;
-use connector::store::StateTable;
 use jiff::Timestamp;
 use publisher::Publisher;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use simulator::{Options, Simulator};
-use subscriber::{Invocation, Subscriber};
-use tokio::time::{Instant, sleep, timeout};
+use subscriber::Subscriber;
+use tokio::time::{Instant, sleep};
 
+use crate::invariants;
+use crate::lambda::{End, Origins, Pool};
+use crate::protime::Protime;
 use crate::sqs::Message;
 use crate::weather::{Event, Service};
 use crate::wire::{Services, Sky, client, serve};
 
 pub(crate) const PEOPLE: u32 = 3;
 pub(crate) const DAYS: u32 = 20;
-/// How long the weather lasts, and how long everything goes on after it.
+const PAGE: usize = 6;
+/// How long the weather lasts. No schedule fires after it.
 pub(crate) const WEATHER: Duration = Duration::from_hours(2);
-const CALM: Duration = Duration::from_mins(100);
-/// After the last schedule, only the watch and what is under way are left.
+/// Then the watch and redelivery bring to an end what has begun.
 const REST: Duration = Duration::from_mins(50);
+/// Then every schedule fires once more, and it rests again.
+const SECOND_REST: Duration = Duration::from_mins(40);
 /// How often it is looked whether something is due.
 const STEP: Duration = Duration::from_secs(2);
-/// What Lambda gives an invocation.
-pub(crate) const TIME: Duration = Duration::from_mins(1);
 const RETRIES: u32 = 2;
 pub(crate) const VISIBILITY: Duration = Duration::from_mins(6);
 const MOST_RECEIVES: u32 = 5;
-const PAGES: &str = "pages";
-const CONTINUATIONS: &str = "continuations";
-pub(crate) const TABLE: &str = "state";
+pub(crate) const PAGES: &str = "pages";
+/// Of the connection `full`.
+const PAGES_IN_ORDER: &str = "pages.fifo";
+pub(crate) const CONTINUATIONS: &str = "continuations";
 
 /// An incoming connection with its schedule.
 pub(crate) struct Connection {
@@ -57,7 +55,7 @@ pub(crate) fn connections() -> [Connection; 3] {
     [
         of(
             "full",
-            json!({"entity": "clockings", "window": "P7D", "query": {"filter": filter}}),
+            json!({"entity": "clockings", "window": "P7D", "concurrency": 2, "query": {"filter": filter}, "queue": PAGES_IN_ORDER}),
             30,
         ),
         of(
@@ -77,39 +75,46 @@ pub(crate) struct World {
     pub(crate) failed: RefCell<Vec<Value>>,
     /// When which connection was due.
     pub(crate) fired: RefCell<Vec<(&'static str, Timestamp)>>,
+    /// What is violated already before the schedules fire once more.
+    pub(crate) violation: RefCell<Option<String>>,
     http: reqwest::Client,
-    origins: Origins,
+    pub(crate) origins: Origins,
     /// Environments that wait for an invocation.
-    idle: RefCell<Vec<Rc<Subscriber>>>,
-    pub(crate) idle_publishers: RefCell<Vec<Rc<Publisher>>>,
+    pub(crate) idle_subscribers: Pool<Subscriber>,
+    pub(crate) idle_publishers: Pool<Publisher>,
     /// How many events were given to Lambda.
     started: Cell<u32>,
-    invocations: Cell<u8>,
-    deliveries: Cell<u8>,
+    pub(crate) invocations: Cell<u32>,
+    delivered: Cell<usize>,
+    watch: Every,
+    change: Every,
+    changes: Cell<u32>,
+    /// How often Protime was told to forget its deltas.
+    forgotten: Cell<usize>,
     /// How many publish requests the producer has sent.
     pub(crate) produced: Cell<usize>,
 }
 
-/// The clients of an environment.
-pub(crate) struct Aws {
-    pub(crate) sqs: aws_sdk_sqs::Client,
-    pub(crate) dynamodb: aws_sdk_dynamodb::Client,
-    pub(crate) secrets: aws_sdk_secretsmanager::Client,
-    pub(crate) http: protime::HttpPool,
+/// What comes again and again, from now on.
+struct Every {
+    next: Cell<Instant>,
+    every: Duration,
 }
 
-struct Origins {
-    protime: String,
-    sqs: String,
-    dynamodb: String,
-    secrets: String,
-}
+impl Every {
+    fn new(every: Duration) -> Self {
+        let next = Cell::new(Instant::now());
+        Self { next, every }
+    }
 
-/// How an invocation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Succeeded,
-    Failed,
+    fn is_due(&self) -> bool {
+        let next = self.next.get();
+        let is_due = next <= Instant::now();
+        if is_due {
+            self.next.set(next + self.every);
+        }
+        is_due
+    }
 }
 
 impl World {
@@ -123,84 +128,101 @@ impl World {
             ..Options::default()
         });
         let protime = protime.await.expect("the simulator starts");
-        protime.configure(|settings| settings.page_size = 14);
-        let services = Rc::new(Services::default());
-        *services.protime.borrow_mut() = protime.base_uri();
+        protime.configure(|settings| settings.page_size = PAGE);
         let sky = Rc::new(Sky::new(events, base));
-        sky.move_clock();
-        let serve = |service| serve(service, services.clone(), sky.clone());
+        let services = Protime::new(protime.base_uri(), protime.secret_json());
+        let services = Rc::new(Services::new(services));
+        let serve = |service| serve(service, 0, services.clone(), sky.clone());
+        let door = serve(Service::Protime).await;
+        services.protime.door.set(door).expect("one door");
         let origins = Origins {
-            protime: serve(Service::Protime).await,
             sqs: serve(Service::Sqs).await,
             dynamodb: serve(Service::DynamoDb).await,
-            secrets: serve(Service::Secrets).await,
         };
-        let secret = protime
-            .secret_json()
-            .replace(&protime.base_uri(), &origins.protime);
-        *services.secret.borrow_mut() = secret;
         Rc::new(Self {
             services,
             sky,
             protime,
             failed: RefCell::default(),
             fired: RefCell::default(),
+            violation: RefCell::default(),
             http: client(),
             origins,
-            idle: RefCell::default(),
-            idle_publishers: RefCell::default(),
+            idle_subscribers: Pool::default(),
+            idle_publishers: Pool::default(),
             started: Cell::new(0),
             invocations: Cell::new(0),
-            deliveries: Cell::new(0),
+            delivered: Cell::new(0),
+            watch: Every::new(Duration::from_mins(15)),
+            change: Every::new(Duration::from_mins(7)),
+            changes: Cell::new(0),
+            forgotten: Cell::new(0),
             produced: Cell::new(0),
         })
     }
 
     /// Lets the storm pass, and all come to rest.
     pub(crate) async fn pass(self: &Rc<Self>) {
-        let end = self.sky.start + WEATHER + CALM + REST;
-        let mut due: Vec<Instant> = connections().iter().map(|_| self.sky.start).collect();
-        let mut watch = self.sky.start;
-        let mut change = self.sky.start;
-        let mut number = 0;
+        let schedules = connections().map(|connection| (Every::new(connection.every), connection));
+        let end = self.sky.start + WEATHER;
         while Instant::now() < end {
-            let passed = self.sky.start.elapsed();
-            if passed > WEATHER {
-                self.sky.clear();
-            }
-            if passed < WEATHER + CALM {
-                for (connection, due) in connections().into_iter().zip(&mut due) {
-                    if *due <= Instant::now() {
-                        *due += connection.every;
-                        self.fire(&connection);
-                    }
+            for (schedule, connection) in &schedules {
+                if schedule.is_due() {
+                    self.fire(connection);
                 }
             }
-            if watch <= Instant::now() {
-                watch += Duration::from_mins(15);
-                self.start(json!({"watch": true}).to_string());
-            }
-            if change <= Instant::now() && passed < WEATHER + Duration::from_mins(40) {
-                change += Duration::from_mins(7);
-                number += 1;
-                self.change(number).await;
-            }
-            self.produce();
-            self.deliver();
-            self.deliver_publish_requests();
-            sleep(STEP).await;
-            self.move_clocks();
+            self.step().await;
+        }
+        self.sky.clear();
+        self.rest(REST).await;
+        *self.violation.borrow_mut() = invariants::violated_at_rest(self);
+        for connection in &connections() {
+            self.fire(connection);
+        }
+        self.rest(SECOND_REST).await;
+    }
+
+    async fn rest(self: &Rc<Self>, long: Duration) {
+        let end = Instant::now() + long;
+        while Instant::now() < end {
+            self.step().await;
         }
     }
 
-    /// The functions' clock and Protime's go with tokio's.
-    fn move_clocks(&self) {
-        self.sky.move_clock();
+    /// All that goes on with or without schedules.
+    async fn step(self: &Rc<Self>) {
+        if self.watch.is_due() {
+            self.start(&json!({"watch": true}).to_string(), 1);
+        }
+        // The last poll has to see the last change.
+        if self.sky.start.elapsed() < WEATHER + REST / 2 && self.change.is_due() {
+            self.change().await;
+        }
+        self.forget_deltas();
+        self.produce();
+        self.deliver();
+        self.deliver_publish_requests();
+        sleep(STEP).await;
+        self.sky.move_clocks();
         self.protime.set_now(self.sky.now());
     }
 
+    /// Protime forgets its deltas when the weather says so.
+    fn forget_deltas(&self) {
+        let passed = self.sky.start.elapsed().as_secs();
+        let due = self.sky.events.iter().filter(
+            |event| matches!(**event, Event::ForgetDeltas { at } if u64::from(at) <= passed),
+        );
+        let due = due.count();
+        if due > self.forgotten.replace(due) {
+            self.protime.forget_deltas();
+        }
+    }
+
     /// A user of myProtime changes a clocking, or deletes one.
-    async fn change(&self, number: u32) {
+    async fn change(&self) {
+        let number = self.changes.get() + 1;
+        self.changes.set(number);
         let id = (number * 37 % (PEOPLE * DAYS * 2) + 1).to_string();
         let change = match number % 4 {
             0 => json!({"entity": "clockings", "id": id, "delete": true}),
@@ -225,36 +247,54 @@ impl World {
         event["incoming"] = connection.name.into();
         event["client"] = "protime/acme".into();
         event["scheduled"] = self.sky.now().to_string().into();
+        if let Some(queue) = event["queue"].as_str() {
+            event["queue"] = self.queue(queue).into();
+        }
+        let event = event.to_string();
         let firing = self.fired.borrow().len();
         self.fired
             .borrow_mut()
             .push((connection.name, self.sky.now()));
-        self.start(event.to_string());
-        let twice = |event: &Event| matches!(*event, Event::FireTwice { firing: of } if usize::from(of) == firing);
-        if self.sky.events.iter().any(twice) {
-            self.start(event.to_string());
+        let of = |twice: fn(&Event) -> Option<u8>| {
+            let firings = self.sky.events.iter().filter_map(twice);
+            1 + firings
+                .filter(|number| usize::from(*number) == firing)
+                .count()
+        };
+        let fires = of(|event| match *event {
+            Event::FireTwice { firing } => Some(firing),
+            _ => None,
+        });
+        let deliveries = of(|event| match *event {
+            Event::InvokeTwice { firing } => Some(firing),
+            _ => None,
+        });
+        for _ in 0..fires {
+            self.start(&event, deliveries);
         }
     }
 
-    /// Starts an asynchronous invocation, which Lambda makes again when it fails.
-    fn start(self: &Rc<Self>, event: String) {
-        let world = self.clone();
+    /// Starts an asynchronous invocation, which Lambda makes again when it fails, and may make several times at once.
+    fn start(self: &Rc<Self>, event: &str, deliveries: usize) {
         // Lambda gives each event an id of its own, which its retries share.
         let started = self.started.get();
         self.started.set(started + 1);
-        let request_id = format!("request-{started}");
-        tokio::task::spawn_local(async move {
-            for attempt in 0..=RETRIES {
-                if world.invoke(&request_id, &event).await == End::Succeeded {
-                    return;
-                }
-                sleep(Duration::from_mins(u64::from(attempt) + 1)).await;
+        for _ in 0..deliveries {
+            let (world, event) = (self.clone(), event.to_owned());
+            let request_id = format!("request-{started}");
+            tokio::task::spawn_local(async move { world.attempts(&request_id, event).await });
+        }
+    }
+
+    async fn attempts(self: &Rc<Self>, request_id: &str, event: String) {
+        for attempt in 0..=RETRIES {
+            if self.invoke(request_id, &event).await == End::Succeeded {
+                return;
             }
-            world
-                .failed
-                .borrow_mut()
-                .push(serde_json::from_str(&event).expect("JSON"));
-        });
+            sleep(Duration::from_mins(u64::from(attempt) + 1)).await;
+        }
+        let event = serde_json::from_str(&event).expect("JSON");
+        self.failed.borrow_mut().push(event);
     }
 
     /// Delivers what is visible in the continuation queue, by SQS's rules.
@@ -279,14 +319,7 @@ impl World {
                     .put("dead-continuations", &deleted.body);
                 continue;
             }
-            let delivery = self.next_delivery();
-            let twice = |event: &Event| matches!(*event, Event::DeliverTwice { delivery: of } if of == delivery);
-            let times = if self.sky.events.iter().any(twice) {
-                2
-            } else {
-                1
-            };
-            for time in 0..times {
+            for time in 0..self.deliveries() {
                 let (world, message) = (self.clone(), message.clone());
                 tokio::task::spawn_local(async move {
                     let request_id = format!("{}-{}-{time}", message.id, message.received);
@@ -302,128 +335,24 @@ impl World {
         }
     }
 
-    pub(crate) fn next_delivery(&self) -> u8 {
-        let delivery = self.deliveries.get();
-        self.deliveries.set(delivery.saturating_add(1));
-        delivery
+    /// How often the next delivery of SQS is made at once.
+    pub(crate) fn deliveries(&self) -> usize {
+        let delivery = self.delivered.get();
+        self.delivered.set(delivery + 1);
+        let again = self.sky.events.iter().filter(|event| {
+            matches!(**event, Event::DeliverTwice { delivery: of } if usize::from(of) == delivery)
+        });
+        1 + again.count()
     }
 
-    /// One invocation of the subscriber, in an environment that waits or in a new one.
-    async fn invoke(self: &Rc<Self>, request_id: &str, event: &str) -> End {
-        let waiting = self.idle.borrow_mut().pop();
-        let environment = match waiting {
-            Some(environment) => environment,
-            None => Rc::new(self.environment().await),
-        };
-        let invocation = Invocation::new(request_id, &self.sky.clock, TIME);
-        let event = RawValue::from_string(event.to_owned()).expect("JSON");
-        let handled = Box::pin(environment.handle(&event, &invocation));
-        let Some(result) = self.under_the_weather(handled).await else {
-            return End::Failed;
-        };
-        self.idle.borrow_mut().push(environment.clone());
-        ended(&result)
-    }
-
-    /// Lets an invocation run as far as the weather does. What dies, or is out of time, takes its environment with it.
-    pub(crate) async fn under_the_weather<T>(&self, handled: impl Future<Output = T>) -> Option<T> {
-        let number = self.invocations.get();
-        self.invocations.set(number.saturating_add(1));
-        let (mut killed, mut frozen) = (None, None);
-        for event in &self.sky.events {
-            match *event {
-                Event::Kill { invocation, after } if invocation == number => {
-                    killed = Some(Duration::from_millis(after.into()));
-                }
-                Event::Freeze {
-                    invocation,
-                    after,
-                    seconds,
-                } if invocation == number => {
-                    frozen = Some((
-                        Duration::from_millis(after.into()),
-                        Duration::from_secs(seconds.into()),
-                    ));
-                }
-                _ => {}
-            }
-        }
-        tokio::pin!(handled);
-        if let Some((after, long)) = frozen {
-            if let Ok(result) = timeout(after, &mut handled).await {
-                return Some(result);
-            }
-            sleep(long).await;
-        }
-        timeout(killed.unwrap_or(TIME), &mut handled).await.ok()
-    }
-
-    /// How an environment reaches the services.
-    pub(crate) async fn aws(&self) -> Aws {
-        let http = protime::http_client().expect("an HTTP client");
-        let config = |origin: &str| {
-            let loader = connector::aws::http::config(http.clone());
-            let loader = loader.region(Region::new("eu-west-1")).endpoint_url(origin);
-            loader
-                .credentials_provider(Credentials::new("a", "b", None, None, "storm"))
-                .load()
-        };
-        Aws {
-            sqs: aws_sdk_sqs::Client::new(&config(&self.origins.sqs).await),
-            dynamodb: aws_sdk_dynamodb::Client::new(&config(&self.origins.dynamodb).await),
-            secrets: aws_sdk_secretsmanager::Client::new(&config(&self.origins.secrets).await),
-            http,
-        }
-    }
-
-    pub(crate) fn queue(&self, name: &str) -> String {
-        format!("{}/000000000000/{name}", self.origins.sqs)
-    }
-
-    async fn environment(&self) -> Subscriber {
-        let Aws {
-            sqs,
-            dynamodb,
-            secrets,
-            http,
-        } = self.aws().await;
-        let clock = self.sky.clock.clone();
-        let metrics = Metrics::new("storm", clock.clone(), std::io::sink());
-        let observer = metrics.observer();
-        Subscriber {
-            clients: HttpClients::new("subscriber", "protime/", secrets, http, observer, clock),
-            continuations: Queue::new(sqs.clone(), self.queue(CONTINUATIONS)),
-            sqs,
-            pages_queue: self.queue(PAGES),
-            state: StateTable::new(dynamodb, TABLE),
-            metrics,
-            checkpoint_interval: Duration::ZERO,
-        }
-    }
-
-    /// What consumers find in the pages queue, in the order in which SQS took it.
+    /// What consumers find in the queues for pages, in the order in which SQS took it.
     pub(crate) fn pages(&self) -> Vec<Value> {
         let sqs = self.services.sqs.borrow();
-        let bodies = sqs
-            .messages(PAGES)
-            .iter()
-            .map(|message| message.body.as_str());
+        let messages = [PAGES, PAGES_IN_ORDER].map(|queue| sqs.messages(queue));
+        let bodies = messages.into_iter().flatten().map(|message| &message.body);
         bodies
             .map(|body| serde_json::from_str(body).expect("an event"))
             .collect()
-    }
-}
-
-fn ended(result: &Result<Value, subscriber::Error>) -> End {
-    match result {
-        Ok(answer)
-            if answer["batchItemFailures"]
-                .as_array()
-                .is_none_or(Vec::is_empty) =>
-        {
-            End::Succeeded
-        }
-        _ => End::Failed,
     }
 }
 

@@ -1,0 +1,142 @@
+//! Protime behind the wire: the simulator, and a ledger of what it was asked by which invocation.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+
+use axum::body::{Body, Bytes};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode};
+use hyper::Response;
+use serde_json::Value;
+use tokio::time::Instant;
+
+/// Each environment has a client secret with its number behind this, by which its tokens, and so its requests, are known.
+const OF_ENVIRONMENT: &str = "-of-";
+
+/// A request that Protime got.
+pub(crate) struct Asked {
+    pub(crate) invocation: u32,
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) body: Bytes,
+    pub(crate) came: Instant,
+    /// When it took effect, or was refused by Protime itself.
+    pub(crate) done: Option<Instant>,
+    /// What the one who asked was answered, if anything.
+    pub(crate) status: Option<StatusCode>,
+}
+
+pub(crate) struct Protime {
+    /// The simulator.
+    origin: String,
+    secret: String,
+    /// Where the functions reach it.
+    pub(crate) door: OnceCell<String>,
+    http: reqwest::Client,
+    /// What it was asked, but for tokens.
+    pub(crate) asked: RefCell<Vec<Asked>>,
+    /// The environments of its tokens.
+    tokens: RefCell<BTreeMap<String, usize>>,
+    /// Which invocation an environment is at.
+    at_work: RefCell<BTreeMap<usize, u32>>,
+}
+
+impl Protime {
+    /// The simulator at `origin`, with its secret.
+    pub(crate) fn new(origin: String, secret: String) -> Self {
+        Self {
+            origin,
+            secret,
+            door: OnceCell::new(),
+            http: crate::wire::client(),
+            asked: RefCell::default(),
+            tokens: RefCell::default(),
+            at_work: RefCell::default(),
+        }
+    }
+
+    /// An environment begins with an invocation.
+    pub(crate) fn begins(&self, environment: usize, invocation: u32) {
+        self.at_work.borrow_mut().insert(environment, invocation);
+    }
+
+    pub(crate) fn secret_of(&self, environment: usize) -> String {
+        let door = self.door.get().expect("a door");
+        let secret = self.secret.replace(&self.origin, door);
+        let mut secret: Value = serde_json::from_str(&secret).expect("JSON");
+        let own = secret["client_secret"].as_str().expect("a client secret");
+        secret["client_secret"] = format!("{own}{OF_ENVIRONMENT}{environment}").into();
+        secret.to_string()
+    }
+
+    /// Remembers a request; its place in the ledger, unless it asks for a token.
+    pub(crate) fn came(&self, parts: &Parts, body: &Bytes) -> Option<usize> {
+        let token = bearer(&parts.headers)?;
+        let environment = *self.tokens.borrow().get(token)?;
+        let invocation = *self.at_work.borrow().get(&environment)?;
+        let mut asked = self.asked.borrow_mut();
+        asked.push(Asked {
+            invocation,
+            method: parts.method.clone(),
+            target: target(parts),
+            body: body.clone(),
+            came: Instant::now(),
+            done: None,
+            status: None,
+        });
+        Some(asked.len() - 1)
+    }
+
+    pub(crate) fn done(&self, place: usize) {
+        self.asked.borrow_mut()[place].done = Some(Instant::now());
+    }
+
+    pub(crate) fn answered(&self, place: usize, status: StatusCode) {
+        self.asked.borrow_mut()[place].status = Some(status);
+    }
+
+    pub(crate) async fn forward(&self, parts: &Parts, body: Bytes) -> Response<Body> {
+        let mut environment = None;
+        let mut body = body;
+        if bearer(&parts.headers).is_none() {
+            let form = String::from_utf8_lossy(&body).into_owned();
+            let (before, after) = form.split_once(OF_ENVIRONMENT).expect("an environment's");
+            let number = after.split('&').next().unwrap_or_default();
+            environment = number.parse::<usize>().ok();
+            body = format!("{before}{}", &after[number.len()..]).into();
+        }
+        let url = format!("{}{}", self.origin, target(parts));
+        let mut request = self.http.request(parts.method.clone(), url).body(body);
+        for name in ["authorization", "content-type", "user-agent", "accept"] {
+            if let Some(value) = parts.headers.get(name) {
+                request = request.header(name, value);
+            }
+        }
+        let answer = request.send().await.expect("the simulator answers");
+        let mut response = Response::builder().status(answer.status());
+        for name in ["content-type", "location", "retry-after"] {
+            if let Some(value) = answer.headers().get(name) {
+                response = response.header(name, value);
+            }
+        }
+        let body = answer.bytes().await.expect("a body");
+        if let Some(environment) = environment {
+            let token: Value = serde_json::from_slice(&body).unwrap_or_default();
+            if let Some(token) = token["access_token"].as_str() {
+                let mut tokens = self.tokens.borrow_mut();
+                tokens.insert(token.to_owned(), environment);
+            }
+        }
+        response.body(Body::from(body)).expect("a response")
+    }
+}
+
+fn target(parts: &Parts) -> String {
+    let target = parts.uri.path_and_query();
+    target.map_or("", |target| target.as_str()).to_owned()
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get("authorization")?.to_str().ok()?;
+    value.strip_prefix("Bearer ")
+}

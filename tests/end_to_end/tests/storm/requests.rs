@@ -1,0 +1,98 @@
+//! What has to hold of the requests that Protime gets.
+
+use std::collections::BTreeMap;
+
+use http::{Method, StatusCode};
+
+use crate::protime::Asked;
+use crate::weather::Event;
+use crate::world::World;
+
+pub(crate) fn violated(world: &World) -> Option<String> {
+    let asked = world.services.protime.asked.borrow();
+    let connections = ["full", "delta", "people"];
+    connections
+        .into_iter()
+        .find_map(|connection| side_by_side(world, &asked, connection))
+        .or_else(|| blind_repetition(&asked))
+}
+
+/// Which connection reads so; none for the look-ups of the publisher.
+fn connection_of(asked: &Asked) -> Option<&'static str> {
+    let target = asked.target.as_str();
+    let is_read = asked.method == Method::GET;
+    match target {
+        _ if !is_read || is_look_up(asked) => None,
+        _ if target.contains("/people") => Some("people"),
+        _ if target.contains("date+le") || target.contains("date%20le") => Some("full"),
+        _ => Some("delta"),
+    }
+}
+
+/// Only the publisher asks for persons.
+fn is_look_up(asked: &Asked) -> bool {
+    asked.method == Method::GET && asked.target.contains("person+in")
+}
+
+/// Two invocations never read a connection at the same time, unless one of them lost its lease while it stood still, or
+/// their clocks disagree.
+fn side_by_side(world: &World, asked: &[Asked], connection: &str) -> Option<String> {
+    let events = &world.sky.events;
+    if events
+        .iter()
+        .any(|event| matches!(event, Event::Jump { .. }))
+    {
+        return None;
+    }
+    let stood_still = |number: u32| {
+        events.iter().any(
+            |event| matches!(*event, Event::Freeze { invocation, .. } if u32::from(invocation) == number),
+        )
+    };
+    let reads = asked
+        .iter()
+        .filter(|asked| connection_of(asked) == Some(connection));
+    let mut invocations: Vec<u32> = reads.map(|asked| asked.invocation).collect();
+    invocations.dedup();
+    let mut last = BTreeMap::new();
+    invocations.iter().enumerate().find_map(|(place, number)| {
+        let before = last.insert(*number, place)?;
+        let between = &invocations[before + 1..place];
+        let is_violated = !stood_still(*number) && !between.iter().any(|other| stood_still(*other));
+        is_violated
+            .then(|| format!("while invocation {number} read `{connection}`, so did {between:?}"))
+    })
+}
+
+/// A creation is not asked for again before Protime has been asked whether it is there, at a time when it would be.
+fn blind_repetition(asked: &[Asked]) -> Option<String> {
+    let mut creations: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
+    for (place, request) in asked.iter().enumerate() {
+        if request.method == Method::POST {
+            creations.entry(&request.body).or_default().push(place);
+        }
+    }
+    creations.values().find_map(|places| {
+        places.windows(2).find_map(|pair| {
+            let (first, second) = (&asked[pair[0]], &asked[pair[1]]);
+            if first.status.is_some_and(is_not_written) {
+                return None;
+            }
+            let since = first.done.unwrap_or(first.came);
+            let has_looked = asked[..pair[1]].iter().any(|look| {
+                let was_answered = look.status == Some(StatusCode::OK);
+                is_look_up(look) && was_answered && look.done.is_some() && look.came >= since
+            });
+            let after = second.came - first.came;
+            let body = String::from_utf8_lossy(&first.body);
+            (!has_looked)
+                .then(|| format!("{body} was asked for again after {after:?}, without a look"))
+        })
+    })
+}
+
+/// Protime says by these that it has not written.
+fn is_not_written(status: StatusCode) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE
+        || status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT
+}

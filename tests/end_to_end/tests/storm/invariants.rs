@@ -81,9 +81,17 @@ fn in_order(events: &[&Value]) -> Option<String> {
 
 /// What Protime has, compared with what consumers have and producers wanted.
 async fn against_protime(world: &World, events: &[&Value]) -> Option<String> {
-    let clockings = truth(world, "clockings").await;
-    let assignments = truth(world, "assignments").await;
-    delta(&clockings, events).or_else(|| publishing::violated(world, &clockings, &assignments))
+    let dated = "?filter=date%20ge%20%272026-11-01%27";
+    let definitions = "activity-structure-versions/v/levels/1/activity-definitions";
+    let mut written = BTreeMap::new();
+    for (entity, target) in [
+        ("clockings", format!("clockings{dated}")),
+        ("assignments", format!("assignments{dated}")),
+        ("activity-definitions", definitions.to_owned()),
+    ] {
+        written.insert(entity, truth(world, entity, &target).await);
+    }
+    delta(&written["clockings"], events).or_else(|| publishing::violated(world, &written))
 }
 
 /// The same id is the same message; of pages whose data does not change, no page has two.
@@ -251,7 +259,7 @@ fn delta(clockings: &[Value], events: &[&Value]) -> Option<String> {
 }
 
 /// The records that Protime has, asked past the weather.
-async fn truth(world: &World, entity: &str) -> Vec<Value> {
+async fn truth(world: &World, entity: &str, target: &str) -> Vec<Value> {
     world
         .protime
         .configure(|settings| settings.page_size = 10_000);
@@ -266,11 +274,7 @@ async fn truth(world: &World, entity: &str) -> Vec<Value> {
     let ask = http.post(field("access_token_url")).body(form);
     let ask = ask.header("content-type", "application/x-www-form-urlencoded");
     let token = json(ask).await;
-    let filter = "filter=date%20ge%20%272026-11-01%27";
-    let url = format!(
-        "{}/connector/protimeapi/api/v1/{entity}?{filter}",
-        field("base_uri")
-    );
+    let url = format!("{}/connector/protimeapi/api/v1/{target}", field("base_uri"));
     let list = http.get(url).header("user-agent", "Storm/1 (Test)");
     let list = list.bearer_auth(token["access_token"].as_str().expect("a token"));
     json(list).await["value"]

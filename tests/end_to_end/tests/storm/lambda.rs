@@ -13,15 +13,18 @@ use connector::store::StateTable;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use subscriber::{Invocation, Subscriber};
-use tokio::time::{sleep, timeout};
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::protime::Order;
 use crate::weather::{Event, Service};
 use crate::wire::serve;
 use crate::world::{CONTINUATIONS, PAGES, World};
 
 pub(crate) const TABLE: &str = "state";
-/// What Lambda gives an invocation of the subscriber, which hands over ten seconds before.
-const SUBSCRIBER_TIME: Duration = Duration::from_secs(30);
+/// What Lambda gives an invocation of the subscriber: more than it waits before it tries again, so that an attempt meets
+/// the lease of one that died.
+pub(crate) const SUBSCRIBER_TIME: Duration = Duration::from_mins(2);
 
 /// Where all environments reach the services.
 pub(crate) struct Origins {
@@ -64,9 +67,11 @@ pub(crate) struct Shared {
 }
 
 /// How an invocation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Succeeded,
+    /// With the reason.
+    Skipped(String),
     Failed,
 }
 
@@ -123,6 +128,10 @@ impl World {
         let idle = &self.idle_subscribers;
         let new = |shared| self.subscriber(shared);
         let environment = self.environment(idle, "subscriber", new).await;
+        let number = self.invocations.get();
+        self.request_ids
+            .borrow_mut()
+            .insert(number, request_id.to_owned());
         let invocation = Invocation::new(request_id, &environment.clock, SUBSCRIBER_TIME);
         let event = RawValue::from_string(event.to_owned()).expect("JSON");
         let handled = Box::pin(environment.function.handle(&event, &invocation));
@@ -155,39 +164,49 @@ impl World {
     ) -> Option<T> {
         let number = self.invocations.get();
         self.invocations.set(number + 1);
-        self.services.protime.begins(environment.number, number);
-        let find = |find: fn(&Event) -> Option<(u8, Duration, Duration)>| {
-            let found = self.sky.events.iter().filter_map(find);
-            let mut own = found.filter(|(invocation, ..)| u32::from(*invocation) == number);
-            own.next().map(|(_, after, long)| (after, long))
-        };
-        let killed = find(|event| match *event {
-            Event::Kill { invocation, after } => {
-                let after = Duration::from_millis(after.into());
-                Some((invocation, after, Duration::ZERO))
+        let (orders, mut ordered) = unbounded_channel();
+        let protime = &self.services.protime;
+        protime.begins(environment.number, number, orders.clone());
+        for event in &self.sky.events {
+            let (of, after, order) = match *event {
+                Event::Kill { invocation, after } => (invocation, after, Order::Die),
+                Event::Freeze {
+                    invocation,
+                    after,
+                    seconds,
+                } => {
+                    let long = Duration::from_secs(seconds.into());
+                    (invocation, after, Order::StandStill(long))
+                }
+                _ => continue,
+            };
+            if u32::from(of) == number {
+                let orders = orders.clone();
+                tokio::task::spawn_local(async move {
+                    sleep(Duration::from_millis(after.into())).await;
+                    // It may have ended before.
+                    let _ = orders.send(order);
+                });
             }
-            _ => None,
-        });
-        let frozen = find(|event| match *event {
-            Event::Freeze {
-                invocation,
-                after,
-                seconds,
-            } => {
-                let after = Duration::from_millis(after.into());
-                Some((invocation, after, Duration::from_secs(seconds.into())))
-            }
-            _ => None,
-        });
-        tokio::pin!(handled);
-        if let Some((after, long)) = frozen {
-            if let Ok(result) = timeout(after, &mut handled).await {
-                return Some(result);
-            }
-            sleep(long).await;
         }
-        let time = killed.map_or(time, |(after, _)| after);
-        timeout(time, &mut handled).await.ok()
+        tokio::pin!(handled);
+        let mut end = Instant::now() + time;
+        loop {
+            tokio::select! {
+                biased;
+                order = ordered.recv() => match order {
+                    // Lambda's time goes on when the environment does.
+                    Some(Order::StandStill(long)) => {
+                        self.stood_still.borrow_mut().insert(number);
+                        sleep(long).await;
+                        end += long;
+                    }
+                    Some(Order::Die) | None => return None,
+                },
+                result = &mut handled => return Some(result),
+                () = sleep_until(end) => return None,
+            }
+        }
     }
 }
 
@@ -195,10 +214,11 @@ fn ended(result: &Result<Value, subscriber::Error>) -> End {
     match result {
         Ok(answer) => {
             let failures = answer["batchItemFailures"].as_array();
-            if failures.is_none_or(Vec::is_empty) {
-                End::Succeeded
-            } else {
-                End::Failed
+            let has_failed = failures.is_some_and(|failures| !failures.is_empty());
+            match answer["reason"].as_str() {
+                _ if has_failed => End::Failed,
+                Some(reason) => End::Skipped(reason.to_owned()),
+                None => End::Succeeded,
             }
         }
         Err(_) => End::Failed,

@@ -1,6 +1,6 @@
 """What the storm notices: mended faults that come back, and changes to the code of leases, checkpoints, records and look-ups.
 
-    mutations.py [SEEDS] [PART OF A NAME]
+    mutations.py [SEEDS] [PATTERN]      the pattern, a regular expression, chooses some by their names
 
 Each change is made, so many storms pass (200), and the change is undone. Of the faults that were mended it is counted in how
 many storms they show; the other changes only have to show once.
@@ -134,8 +134,8 @@ def changed(edits: tuple[tuple[str, str, str], ...]) -> dict[Path, str]:
 
 def main() -> None:
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 200
-    part = sys.argv[2] if len(sys.argv) > 2 else ""
-    chosen = [(what, edits) for what, edits in (MENDED | OTHERS).items() if part in what]
+    pattern = sys.argv[2] if len(sys.argv) > 2 else ""
+    chosen = [(what, edits) for what, edits in (MENDED | OTHERS).items() if re.search(pattern, what)]
     texts = [changed(edits) for _, edits in chosen]
     noticed = 0
     for (what, _), files in zip(chosen, texts, strict=True):

@@ -2,12 +2,14 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use hyper::Response;
 use serde_json::Value;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
 /// Each environment has a client secret with its number behind this, by which its tokens, and so its requests, are known.
@@ -37,8 +39,15 @@ pub(crate) struct Protime {
     pub(crate) asked: RefCell<Vec<Asked>>,
     /// The environments of its tokens.
     tokens: RefCell<BTreeMap<String, usize>>,
-    /// Which invocation an environment is at.
-    at_work: RefCell<BTreeMap<usize, u32>>,
+    /// Which invocation an environment is at, and how it is told to stand still.
+    at_work: RefCell<BTreeMap<usize, (u32, UnboundedSender<Order>)>>,
+}
+
+/// What becomes of an invocation.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Order {
+    Die,
+    StandStill(Duration),
 }
 
 impl Protime {
@@ -55,9 +64,26 @@ impl Protime {
         }
     }
 
-    /// An environment begins with an invocation.
-    pub(crate) fn begins(&self, environment: usize, invocation: u32) {
-        self.at_work.borrow_mut().insert(environment, invocation);
+    /// An environment begins with an invocation, which takes orders.
+    pub(crate) fn begins(
+        &self,
+        environment: usize,
+        invocation: u32,
+        orders: UnboundedSender<Order>,
+    ) {
+        let mut at_work = self.at_work.borrow_mut();
+        at_work.insert(environment, (invocation, orders));
+    }
+
+    /// Whoever sent a request stands still.
+    pub(crate) fn freeze(&self, place: usize, long: Duration) {
+        let invocation = self.asked.borrow()[place].invocation;
+        let at_work = self.at_work.borrow();
+        let own = at_work.values().find(|(number, _)| *number == invocation);
+        if let Some((_, orders)) = own {
+            // An invocation that is over takes no orders.
+            let _ = orders.send(Order::StandStill(long));
+        }
     }
 
     pub(crate) fn secret_of(&self, environment: usize) -> String {
@@ -73,7 +99,7 @@ impl Protime {
     pub(crate) fn came(&self, parts: &Parts, body: &Bytes) -> Option<usize> {
         let token = bearer(&parts.headers)?;
         let environment = *self.tokens.borrow().get(token)?;
-        let invocation = *self.at_work.borrow().get(&environment)?;
+        let invocation = self.at_work.borrow().get(&environment)?.0;
         let mut asked = self.asked.borrow_mut();
         asked.push(Asked {
             invocation,

@@ -10,10 +10,13 @@ use connector::aws::queue::Queue;
 use connector::contract::outgoing::OutgoingConnection;
 use publisher::{CircuitBreaker, IdempotencyStore, Invocation, Publisher, Rules};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::lambda::{Shared, TABLE};
+use crate::protime::Asked;
 use crate::sqs::Message;
-use crate::world::{VISIBILITY, World};
+use crate::wire::Services;
+use crate::world::World;
 
 const PUBLISH: &str = "publish";
 const PARKED: &str = "parked";
@@ -24,41 +27,129 @@ const EVERY: Duration = Duration::from_secs(200);
 /// A day that no run of `full` reads.
 const DATE: &str = "2026-11-21";
 /// Its person does not exist.
-const REFUSED: usize = 13;
-/// Its producer sends it twice.
-const SENT_TWICE: usize = 5;
+const REFUSED: usize = 14;
+/// The producer of every third sends it twice: at once, or when it heard nothing for a while.
+const SENT_AGAIN: usize = 3;
+const AT_ONCE: usize = 5;
+const LATER: usize = 4;
+/// An operator acts so long after a message was parked.
+const OPERATOR: Duration = Duration::from_mins(30);
 const BATCH: usize = 10;
 /// What Lambda gives an invocation of the publisher.
 const TIME: Duration = Duration::from_mins(1);
+const VISIBILITY: Duration = Duration::from_mins(6);
 
-/// Every fourth is an update of an assignment, all others are clockings of their own minutes.
-fn request(number: usize) -> Value {
-    let key = format!("key-{number}");
-    if number % 4 == 3 {
-        let levels = json!([{"level": 1, "activityDefinition": {"id": "00000000-0000-4000-8000-000000000001"}}]);
-        let payload = json!({"person": {"id": 1}, "from": "2026-11-20", "comments": key, "activityLevels": levels});
-        let path = json!({"id": number / 4 + 1});
-        return json!({"client": "protime/acme", "method": "PUT", "entity": "assignments", "path": path, "payload": payload, "idempotencyKey": key});
+/// What is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A creation that can be looked up.
+    Clocking,
+    /// An update, which can be repeated.
+    Assignment,
+    /// A creation of which nobody can tell whether it was made.
+    Definition,
+}
+
+fn kind(number: usize) -> Kind {
+    match number % 4 {
+        1 => Kind::Definition,
+        3 => Kind::Assignment,
+        _ => Kind::Clocking,
     }
-    let person = if number == REFUSED {
-        999
-    } else {
-        number % 3 + 1
+}
+
+/// What tells a write from all others: the minutes of a clocking, else a text. A corrected one has others.
+fn mark(number: usize, is_corrected: bool) -> Value {
+    match (kind(number), is_corrected) {
+        (Kind::Clocking, false) => json!(480 + number),
+        (Kind::Clocking, true) => json!(680 + number),
+        (_, false) => json!(format!("key-{number}")),
+        (_, true) => json!(format!("key-{number}-corrected")),
+    }
+}
+
+fn request(number: usize, is_corrected: bool) -> Value {
+    let mark = mark(number, is_corrected);
+    let (method, entity, path, payload) = match kind(number) {
+        Kind::Clocking => {
+            let is_refused = number == REFUSED && !is_corrected;
+            let person = if is_refused { 999 } else { number % 3 + 1 };
+            let payload = json!({"person": {"id": person}, "date": DATE, "timeOfDayInMinutes": mark, "kind": "InOut"});
+            ("POST", "clockings", json!({}), payload)
+        }
+        Kind::Assignment => {
+            let levels = json!([{"level": 1, "activityDefinition": {"id": "00000000-0000-4000-8000-000000000001"}}]);
+            let payload = json!({"person": {"id": 1}, "from": "2026-11-20", "comments": mark, "activityLevels": levels});
+            ("PUT", "assignments", json!({"id": number / 4 + 1}), payload)
+        }
+        Kind::Definition => {
+            let path = json!({"structureVersionId": "v", "level": 1});
+            let payload = json!({"name": {"default": mark}});
+            ("POST", "activity-definitions", path, payload)
+        }
     };
-    let payload = json!({"person": {"id": person}, "date": DATE, "timeOfDayInMinutes": 480 + number, "kind": "InOut"});
-    json!({"client": "protime/acme", "method": "POST", "entity": "clockings", "payload": payload, "idempotencyKey": key})
+    json!({
+        "client": "protime/acme", "method": method, "entity": entity, "path": path, "payload": payload,
+        "idempotencyKey": format!("key-{number}"),
+    })
+}
+
+fn is_sent_again(number: usize) -> bool {
+    number.is_multiple_of(SENT_AGAIN)
+}
+
+/// Whose write it is that Protime gets.
+fn number_of(body: &Value) -> Option<usize> {
+    let marks = [
+        &body["timeOfDayInMinutes"],
+        &body["comments"],
+        &body["name"]["default"],
+    ];
+    let own = |mark: &Value| marks.iter().any(|found| !found.is_null() && *found == mark);
+    (0..REQUESTS).find(|number| own(&mark(*number, false)) || own(&mark(*number, true)))
 }
 
 impl World {
     /// Puts what is due on the publish queue.
     pub(crate) fn produce(&self) {
-        let due = EVERY * u32::try_from(self.produced.get()).expect("a number");
         let number = self.produced.get();
-        if number < REQUESTS && self.sky.start.elapsed() >= due {
-            self.produced.set(number + 1);
-            let times = if number == SENT_TWICE { 2 } else { 1 };
-            for _ in 0..times {
-                let body = request(number).to_string();
+        let due = EVERY * u32::try_from(number).expect("a number");
+        if number >= REQUESTS + LATER || self.sky.start.elapsed() < due {
+            return;
+        }
+        self.produced.set(number + 1);
+        let put = |number: usize| {
+            let body = request(number, false).to_string();
+            self.services.sqs.borrow_mut().put(PUBLISH, &body);
+        };
+        if number < REQUESTS {
+            put(number);
+        }
+        if number == AT_ONCE {
+            put(number);
+        }
+        if number >= LATER && is_sent_again(number - LATER) {
+            put(number - LATER);
+        }
+    }
+
+    /// An operator looks at what was parked half an hour ago and nobody knows the outcome of, and sends it again with what is
+    /// right now, under the same key.
+    pub(crate) fn correct(&self) {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        for message in self.services.sqs.borrow().messages(PARKED) {
+            let text = |name: &str| message.attributes[name]["StringValue"].as_str();
+            let is_open = matches!(text("reason"), Some("unknown-outcome" | "crashed"));
+            let key = text("idempotencyKey").and_then(|key| key.strip_prefix("key-")?.parse().ok());
+            if let (true, Some(number)) = (is_open && now >= message.sent + OPERATOR, key) {
+                due.push(number);
+            }
+        }
+        for number in due {
+            // Where the producer sends it again, the operator leaves it at that.
+            if !is_sent_again(number) && self.corrected.borrow_mut().insert(number) {
+                let body = request(number, true).to_string();
                 self.services.sqs.borrow_mut().put(PUBLISH, &body);
             }
         }
@@ -156,9 +247,39 @@ fn parked(world: &World) -> BTreeMap<String, Vec<String>> {
     parked
 }
 
-/// What producers were told of a request.
-fn told(world: &World, key: &str) -> BTreeSet<String> {
+impl Services {
+    /// Looks at a write that Protime gets: of one that was told to be published, none follows.
+    pub(crate) fn look_at_write(&self, asked: &Asked) {
+        let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+        let Some(number) = number_of(&body) else {
+            return;
+        };
+        let key = format!("key-{number}");
+        if told(self, &key).contains("published") {
+            let violation = format!("{key} was published, and is written again");
+            self.violation.borrow_mut().get_or_insert(violation);
+        }
+    }
+}
+
+/// Whether the write with that body was parked before then, so that what came after it is a write of its own.
+pub(crate) fn was_parked(world: &World, body: &[u8], before: Instant) -> bool {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let Some(number) = number_of(&body) else {
+        return false;
+    };
+    let key = format!("key-{number}");
     let sqs = world.services.sqs.borrow();
+    let mut parked = sqs.messages(PARKED).iter();
+    parked.any(|message| {
+        let own = message.attributes["idempotencyKey"]["StringValue"] == key.as_str();
+        own && message.sent < before
+    })
+}
+
+/// What producers were told of a request.
+fn told(services: &Services, key: &str) -> BTreeSet<String> {
+    let sqs = services.sqs.borrow();
     let results = sqs
         .messages(RESULTS)
         .iter()
@@ -172,11 +293,7 @@ fn told(world: &World, key: &str) -> BTreeSet<String> {
 }
 
 /// Each request was written once, or parked with a reason that is true.
-pub(crate) fn violated(
-    world: &World,
-    clockings: &[Value],
-    assignments: &[Value],
-) -> Option<String> {
+pub(crate) fn violated(world: &World, written: &BTreeMap<&str, Vec<Value>>) -> Option<String> {
     let sqs = world.services.sqs.borrow();
     if let Some(left) = sqs.messages(PUBLISH).first() {
         let Message { body, received, .. } = left;
@@ -184,39 +301,67 @@ pub(crate) fn violated(
             "a publish request is left after {received} receives: {body}"
         ));
     }
+    drop(sqs);
     let parked = parked(world);
     (0..REQUESTS).find_map(|number| {
-        let request = request(number);
-        let key = request["idempotencyKey"].as_str().expect("a key");
-        let (records, field, wanted) = if request["method"] == "POST" {
-            let minutes = &request["payload"]["timeOfDayInMinutes"];
-            (clockings, "timeOfDayInMinutes", minutes)
-        } else {
-            (assignments, "comments", &request["payload"]["comments"])
-        };
-        let written = records.iter().filter(|record| record[field] == *wanted);
-        let written = written.filter(|record| record["date"].is_null() || record["date"] == DATE);
-        let written = written.count();
-        let reasons = parked.get(key).cloned().unwrap_or_default();
-        let told = told(world, key);
-        let has_verdict = !reasons.is_empty();
-        if told != BTreeSet::from([if has_verdict { "rejected" } else { "published" }.to_owned()]) {
-            return Some(format!(
-                "{key}, parked as {reasons:?}, has the results {told:?}"
-            ));
-        }
-        if reasons.iter().any(|reason| *reason != reasons[0]) {
-            return Some(format!("{key} was parked as {reasons:?}"));
-        }
-        let is_right = match (number == REFUSED, reasons.first().map(String::as_str)) {
-            (true, reason) => {
-                written == 0 && matches!(reason, Some("refused" | "unknown-outcome" | "crashed"))
-            }
-            (false, None) => written == 1,
-            // Whether it was written is what nobody knows.
-            (false, Some("unknown-outcome" | "crashed")) => written <= 1,
-            (false, Some(_)) => false,
-        };
-        (!is_right).then(|| format!("{key} was written {written} times and parked as {reasons:?}"))
+        let key = format!("key-{number}");
+        let reasons = parked.get(&key).cloned().unwrap_or_default();
+        let told = told(&world.services, &key);
+        let first = times(written, number, false);
+        let corrected = times(written, number, true);
+        let was_corrected = world.corrected.borrow().contains(&number);
+        let is_right = is_right(number, was_corrected, &reasons, &told, first, corrected);
+        (!is_right).then(|| {
+            format!("{key} was parked as {reasons:?}, told as {told:?}, written {first} times, corrected {corrected} times")
+        })
     })
+}
+
+/// How often it was written.
+fn times(written: &BTreeMap<&str, Vec<Value>>, number: usize, is_corrected: bool) -> usize {
+    let (entity, mark) = (kind(number), mark(number, is_corrected));
+    let entity = match entity {
+        Kind::Clocking => "clockings",
+        Kind::Assignment => "assignments",
+        Kind::Definition => "activity-definitions",
+    };
+    let is_own = |record: &&Value| match kind(number) {
+        Kind::Clocking => record["timeOfDayInMinutes"] == mark && record["date"] == DATE,
+        Kind::Assignment => record["comments"] == mark,
+        Kind::Definition => record["name"]["default"] == mark,
+    };
+    written[entity].iter().filter(is_own).count()
+}
+
+fn is_right(
+    number: usize,
+    was_corrected: bool,
+    reasons: &[String],
+    told: &BTreeSet<String>,
+    first: usize,
+    corrected: usize,
+) -> bool {
+    // Whether it was written is what nobody knows.
+    let is_open = |reason: &String| matches!(reason.as_str(), "unknown-outcome" | "crashed");
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    // A correction replaces what the first one wrote, where it is an update.
+    let can_be_replaced = was_corrected && kind(number) == Kind::Assignment;
+    match (reasons, was_corrected) {
+        ([], _) => told == ["published"] && first == 1,
+        (reasons, false) if number == REFUSED => {
+            let is_refused = |reason: &String| reason == "refused" || is_open(reason);
+            told == ["rejected"] && first == 0 && reasons.iter().all(is_refused)
+        }
+        // What is sent again after it was parked is a write of its own.
+        (reasons, false) if is_sent_again(number) && reasons.iter().all(is_open) => {
+            let least = usize::from(told.contains(&"published"));
+            (least..=2).contains(&first)
+        }
+        // Parked twice where an attempt died in between.
+        (reasons, false) => told == ["rejected"] && first <= 1 && reasons.iter().all(is_open),
+        (reasons, true) if told.contains(&"published") => {
+            (first <= 1 || can_be_replaced) && corrected == 1 && reasons.iter().all(is_open)
+        }
+        (reasons, true) => first <= 1 && corrected <= 1 && reasons.iter().all(is_open),
+    }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use http::{Method, StatusCode};
 
 use crate::protime::Asked;
+use crate::publishing::was_parked;
 use crate::weather::Event;
 use crate::world::World;
 
@@ -14,7 +15,7 @@ pub(crate) fn violated(world: &World) -> Option<String> {
     connections
         .into_iter()
         .find_map(|connection| side_by_side(world, &asked, connection))
-        .or_else(|| blind_repetition(&asked))
+        .or_else(|| blind_repetition(world, &asked))
 }
 
 /// Which connection reads so; none for the look-ups of the publisher.
@@ -35,7 +36,7 @@ fn is_look_up(asked: &Asked) -> bool {
 }
 
 /// Two invocations never read a connection at the same time, unless one of them lost its lease while it stood still, or
-/// their clocks disagree.
+/// their clocks disagree. Of an event that Lambda delivers twice, the second may take the lease back.
 fn side_by_side(world: &World, asked: &[Asked], connection: &str) -> Option<String> {
     let events = &world.sky.events;
     if events
@@ -44,11 +45,8 @@ fn side_by_side(world: &World, asked: &[Asked], connection: &str) -> Option<Stri
     {
         return None;
     }
-    let stood_still = |number: u32| {
-        events.iter().any(
-            |event| matches!(*event, Event::Freeze { invocation, .. } if u32::from(invocation) == number),
-        )
-    };
+    let still = world.stood_still.borrow();
+    let stood_still = |number: u32| still.contains(&number);
     let reads = asked
         .iter()
         .filter(|asked| connection_of(asked) == Some(connection));
@@ -58,14 +56,17 @@ fn side_by_side(world: &World, asked: &[Asked], connection: &str) -> Option<Stri
     invocations.iter().enumerate().find_map(|(place, number)| {
         let before = last.insert(*number, place)?;
         let between = &invocations[before + 1..place];
-        let is_violated = !stood_still(*number) && !between.iter().any(|other| stood_still(*other));
+        let request_ids = world.request_ids.borrow();
+        let is_excused =
+            |other: &u32| stood_still(*other) || request_ids.get(other) == request_ids.get(number);
+        let is_violated = !stood_still(*number) && !between.iter().any(is_excused);
         is_violated
             .then(|| format!("while invocation {number} read `{connection}`, so did {between:?}"))
     })
 }
 
 /// A creation is not asked for again before Protime has been asked whether it is there, at a time when it would be.
-fn blind_repetition(asked: &[Asked]) -> Option<String> {
+fn blind_repetition(world: &World, asked: &[Asked]) -> Option<String> {
     let mut creations: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
     for (place, request) in asked.iter().enumerate() {
         if request.method == Method::POST {
@@ -75,7 +76,8 @@ fn blind_repetition(asked: &[Asked]) -> Option<String> {
     creations.values().find_map(|places| {
         places.windows(2).find_map(|pair| {
             let (first, second) = (&asked[pair[0]], &asked[pair[1]]);
-            if first.status.is_some_and(is_not_written) {
+            let is_another = was_parked(world, &second.body, second.came);
+            if is_another || first.status.is_some_and(is_not_written) {
                 return None;
             }
             let since = first.done.unwrap_or(first.came);

@@ -61,6 +61,8 @@ pub(crate) enum Event {
         after: u16,
         seconds: u16,
     },
+    /// Whoever sends Protime the write of that number stands still from then on, for so many seconds.
+    FreezeAtWrite { write: u16, seconds: u16 },
     /// The schedule fires twice, that time.
     FireTwice { firing: u8 },
     /// Lambda delivers the schedule's event twice, under one request id.
@@ -103,13 +105,19 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
+/// Some milliseconds of an invocation: those of the publisher are short.
+fn after() -> impl Strategy<Value = u16> {
+    prop_oneof![0_u16..1_000, 0_u16..60_000]
+}
+
 fn event() -> impl Strategy<Value = Event> {
     let environment = 0_u8..4;
     prop_oneof![
         5 => (requests(), 1_u8..12, fault()).prop_map(|((service, from), times, fault)| Event::Wire { service, from, times, fault }),
         1 => (requests(), 0_u16..6_000, 30_u16..1_500, fault()).prop_map(|((service, _), from, seconds, fault)| Event::Outage { service, from, seconds, fault }),
-        3 => (0_u8..60, 0_u16..30_000).prop_map(|(invocation, after)| Event::Kill { invocation, after }),
-        2 => (0_u8..60, 0_u16..20_000, 5_u16..600).prop_map(|(invocation, after, seconds)| Event::Freeze { invocation, after, seconds }),
+        3 => (0_u8..80, after()).prop_map(|(invocation, after)| Event::Kill { invocation, after }),
+        3 => (0_u8..80, after(), 5_u16..1_500).prop_map(|(invocation, after, seconds)| Event::Freeze { invocation, after, seconds }),
+        2 => (0_u16..30, 5_u16..1_500).prop_map(|(write, seconds)| Event::FreezeAtWrite { write, seconds }),
         1 => (0_u8..12).prop_map(|firing| Event::FireTwice { firing }),
         1 => (0_u8..12).prop_map(|firing| Event::InvokeTwice { firing }),
         1 => (0_u8..60).prop_map(|delivery| Event::DeliverTwice { delivery }),

@@ -24,7 +24,7 @@ use crate::weather::{Event, Fault, Service};
 /// invocations and meet each other.
 fn latency(service: Service) -> std::ops::Range<u64> {
     match service {
-        Service::Protime => 100..3_000,
+        Service::Protime => 500..12_000,
         Service::ProtimeWrites => 50..400,
         Service::Sqs | Service::DynamoDb | Service::Secrets => 2..40,
     }
@@ -103,6 +103,18 @@ impl Sky {
     /// Ends all that goes wrong.
     pub(crate) fn clear(&self) {
         self.is_clear.set(true);
+    }
+
+    /// How long the one who has just sent a write stands still.
+    fn freeze_at_write(&self) -> Option<Duration> {
+        let number = self.counts[Service::ProtimeWrites as usize].get() - 1;
+        let of = |event: &Event| match *event {
+            Event::FreezeAtWrite { write, seconds } if u32::from(write) == number => {
+                Some(Duration::from_secs(seconds.into()))
+            }
+            _ => None,
+        };
+        self.events.iter().find_map(of)
     }
 
     /// How long this request takes, and what happens to it.
@@ -232,7 +244,16 @@ impl Host {
         let asked = (self.service == Service::Protime)
             .then(|| self.services.protime.came(&parts, &body))
             .flatten();
+        if let (Service::ProtimeWrites, Some(asked)) = (service, asked) {
+            let asked = &self.services.protime.asked.borrow()[asked];
+            self.services.look_at_write(asked);
+        }
         let (latency, fault) = self.sky.next(service);
+        if let (Service::ProtimeWrites, Some(asked)) = (service, asked)
+            && let Some(long) = self.sky.freeze_at_write()
+        {
+            self.services.protime.freeze(asked, long);
+        }
         // A service goes on with what it was asked for when the one who asked is gone.
         let host = self.clone();
         let answer = tokio::task::spawn_local(async move {

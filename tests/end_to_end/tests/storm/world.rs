@@ -2,6 +2,7 @@
 //! still and time out. Time is tokio's, which jumps to the next thing that happens.
 
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use subscriber::Subscriber;
 use tokio::time::{Instant, sleep};
 
 use crate::invariants;
-use crate::lambda::{End, Origins, Pool};
+use crate::lambda::{End, Origins, Pool, SUBSCRIBER_TIME};
 use crate::protime::Protime;
 use crate::sqs::Message;
 use crate::weather::{Event, Service};
@@ -31,7 +32,7 @@ const SECOND_REST: Duration = Duration::from_mins(40);
 /// How often it is looked whether something is due.
 const STEP: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 2;
-pub(crate) const VISIBILITY: Duration = Duration::from_mins(6);
+const VISIBILITY: Duration = Duration::from_mins(12);
 const MOST_RECEIVES: u32 = 5;
 pub(crate) const PAGES: &str = "pages";
 /// Of the connection `full`.
@@ -85,14 +86,29 @@ pub(crate) struct World {
     /// How many events were given to Lambda.
     started: Cell<u32>,
     pub(crate) invocations: Cell<u32>,
+    /// The invocations that stood still.
+    pub(crate) stood_still: RefCell<BTreeSet<u32>>,
+    /// The request ids of the subscriber's invocations.
+    pub(crate) request_ids: RefCell<BTreeMap<u32, String>>,
     delivered: Cell<usize>,
+    log: RefCell<Vec<Logged>>,
     watch: Every,
     change: Every,
     changes: Cell<u32>,
     /// How often Protime was told to forget its deltas.
     forgotten: Cell<usize>,
+    /// The publish requests that an operator has corrected and sent again.
+    pub(crate) corrected: RefCell<BTreeSet<usize>>,
     /// How many publish requests the producer has sent.
     pub(crate) produced: Cell<usize>,
+}
+
+/// An invocation of the subscriber for a connection.
+struct Logged {
+    incoming: String,
+    request_id: String,
+    started: Instant,
+    ended: Option<Instant>,
 }
 
 /// What comes again and again, from now on.
@@ -152,7 +168,11 @@ impl World {
             idle_publishers: Pool::default(),
             started: Cell::new(0),
             invocations: Cell::new(0),
+            stood_still: RefCell::default(),
+            request_ids: RefCell::default(),
+            corrected: RefCell::default(),
             delivered: Cell::new(0),
+            log: RefCell::default(),
             watch: Every::new(Duration::from_mins(15)),
             change: Every::new(Duration::from_mins(7)),
             changes: Cell::new(0),
@@ -200,6 +220,7 @@ impl World {
         }
         self.forget_deltas();
         self.produce();
+        self.correct();
         self.deliver();
         self.deliver_publish_requests();
         sleep(STEP).await;
@@ -288,13 +309,66 @@ impl World {
 
     async fn attempts(self: &Rc<Self>, request_id: &str, event: String) {
         for attempt in 0..=RETRIES {
-            if self.invoke(request_id, &event).await == End::Succeeded {
+            let begun = self.log(&event, request_id);
+            let end = self.invoke(request_id, &event).await;
+            self.ended(begun, &end);
+            if end != End::Failed {
                 return;
             }
             sleep(Duration::from_mins(u64::from(attempt) + 1)).await;
         }
         let event = serde_json::from_str(&event).expect("JSON");
         self.failed.borrow_mut().push(event);
+    }
+
+    /// Remembers that an invocation begins for the connection in `event`; its place.
+    fn log(&self, event: &str, request_id: &str) -> usize {
+        let event: Value = serde_json::from_str(event).expect("JSON");
+        let mut log = self.log.borrow_mut();
+        log.push(Logged {
+            incoming: event["incoming"].to_string(),
+            request_id: request_id.to_owned(),
+            started: Instant::now(),
+            ended: None,
+        });
+        log.len() - 1
+    }
+
+    /// An attempt does not take itself for another one: where it says that another is at its run, or has taken its lease,
+    /// another event of the connection was at work.
+    fn ended(&self, place: usize, end: &End) {
+        let now = Instant::now();
+        let mut log = self.log.borrow_mut();
+        log[place].ended = Some(now);
+        let own = &log[place];
+        let since = match end {
+            // The lease of an invocation that died lives on for as long as that could have lived.
+            End::Skipped(reason) if reason.starts_with("this run is under way") => {
+                now - SUBSCRIBER_TIME
+            }
+            // After standing still, it may be the watch that has taken the run up.
+            End::Skipped(reason)
+                if reason.starts_with("the lease of connection")
+                    && now - own.started <= SUBSCRIBER_TIME =>
+            {
+                own.started
+            }
+            _ => return,
+        };
+        let is_other = |(number, other): (usize, &Logged)| {
+            // Lambda may deliver an event twice at once; its retries come after each other.
+            let is_same = other.request_id == own.request_id;
+            let since = if is_same { own.started } else { since };
+            let was_at_work = other.ended.is_none_or(|ended| ended >= since);
+            number != place && other.incoming == own.incoming && was_at_work
+        };
+        if !log.iter().enumerate().any(is_other) {
+            let violation = format!("{}, {}: {end:?}", own.incoming, own.request_id);
+            self.services
+                .violation
+                .borrow_mut()
+                .get_or_insert(violation);
+        }
     }
 
     /// Delivers what is visible in the continuation queue, by SQS's rules.
@@ -323,7 +397,10 @@ impl World {
                 let (world, message) = (self.clone(), message.clone());
                 tokio::task::spawn_local(async move {
                     let request_id = format!("{}-{}-{time}", message.id, message.received);
-                    if world.invoke(&request_id, &delivered(&message)).await == End::Succeeded {
+                    let begun = world.log(&message.body, &request_id);
+                    let end = world.invoke(&request_id, &delivered(&message)).await;
+                    world.ended(begun, &end);
+                    if end != End::Failed {
                         world
                             .services
                             .sqs

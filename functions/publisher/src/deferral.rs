@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use connector::store::Pause;
 use jiff::Timestamp;
 use strum::{IntoStaticStr, VariantArray};
 
@@ -38,6 +39,7 @@ pub enum Kind {
     State,
     DeadLetterQueue,
     ResultsQueue,
+    Paused,
 }
 
 impl Kind {
@@ -75,7 +77,8 @@ impl Kind {
             | Self::Conflict
             | Self::Settling
             | Self::Elsewhere
-            | Self::NoTime => false,
+            | Self::NoTime
+            | Self::Paused => false,
         }
     }
 }
@@ -105,6 +108,12 @@ impl Deferral {
             "this invocation has no time left for it; the next one begins with it",
         )
         .soon()
+    }
+
+    /// An operator has paused all publishing.
+    pub(crate) fn paused(pause: &Pause, now: Timestamp) -> Self {
+        let wait = pause.until.duration_since(now);
+        Self::new(Kind::Paused, format!("publishing is {pause}")).after(wait.try_into().ok())
     }
 
     pub(crate) fn after(self, after: Option<Duration>) -> Self {

@@ -4,6 +4,7 @@
 use std::cell::{Cell, OnceCell};
 
 use connector::aws::queue::Message;
+use connector::store::Pause;
 
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::delivery::Delivery;
@@ -56,6 +57,8 @@ pub(crate) struct Handling<'a> {
     /// A name that no other attempt has.
     pub(crate) token: String,
     pub(crate) tally: &'a Tally,
+    /// That of all publishing.
+    pub(crate) pause: Option<&'a Pause>,
     /// Whether the attempt is counted.
     pub(crate) is_counted: Cell<bool>,
     /// The token of an end that the message had before it was sent back under the same id.

@@ -41,6 +41,10 @@ impl Handling<'_> {
         if !self.invocation.has_time() {
             return self.end(subject, Deferral::no_time().into()).await;
         }
+        if let Some(pause) = self.pause {
+            let deferral = Deferral::paused(pause, self.invocation.clock.now());
+            return self.end(subject, deferral.into()).await;
+        }
         match self.known().await {
             Ok(MessageRecord {
                 ended: Some(ended), ..

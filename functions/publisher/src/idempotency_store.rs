@@ -9,6 +9,7 @@ use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use connector::store::item::{Item, number, refused_item, string_of, text};
+use connector::store::{PUBLISHING, Pause};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::message_record::{Ended, GivenUp, MessageRecord};
@@ -311,6 +312,12 @@ impl IdempotencyStore {
             Err(error) if refused_item(&error).is_some() => Ok(false),
             Err(error) => Err(self.unusable(&error)),
         }
+    }
+
+    /// The pause of all publishing, if there is one.
+    pub(crate) async fn pause(&self, now: Timestamp) -> Result<Option<Pause>, StoreError> {
+        let item = self.read(PUBLISHING).await?;
+        Ok(Pause::of(&item, now))
     }
 
     async fn read(&self, id: &str) -> Result<Item, StoreError> {

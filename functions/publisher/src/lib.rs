@@ -37,6 +37,7 @@ use connector::aws::credentials::HttpClients;
 use connector::aws::queue::{Queue, is_fifo};
 use connector::contract::outgoing::{OutgoingConnection, OutgoingError};
 use connector::metrics::Metrics;
+use connector::store::Pause;
 use futures_util::StreamExt;
 
 use deferral::Deferral;
@@ -129,7 +130,9 @@ impl Publisher {
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| MalformedEvent::Record.logged())?;
         let tally = Tally::default();
-        let publish = |group| self.publish_group(group, invocation, &tally);
+        let pause = self.pause(invocation).await;
+        let pause = pause.as_ref();
+        let publish = |group| self.publish_group(group, pause, invocation, &tally);
         // One that comes so often may be what ends the function: each of these is alone when it is handled.
         let (counted, others): (Vec<_>, Vec<_>) = self
             .groups(deliveries)
@@ -148,10 +151,20 @@ impl Publisher {
         Ok(response)
     }
 
+    /// The pause that an operator has set. Where the table cannot be asked, the first write finds that out.
+    async fn pause(&self, invocation: &Invocation) -> Option<Pause> {
+        let pause = self.store.pause(invocation.clock.now()).await;
+        pause.unwrap_or_else(|error| {
+            tracing::warn!(%error, "whether publishing is paused is not known");
+            None
+        })
+    }
+
     /// The ids of the messages that are to come again.
     async fn publish_group<'a>(
         &self,
         group: Vec<Delivery<'a>>,
+        pause: Option<&Pause>,
         invocation: &Invocation,
         tally: &Tally,
     ) -> Vec<&'a str> {
@@ -162,6 +175,7 @@ impl Publisher {
                 invocation,
                 token: invocation.token(),
                 tally,
+                pause,
                 is_counted: Cell::new(false),
                 ended_before: OnceCell::new(),
             };

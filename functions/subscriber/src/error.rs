@@ -61,7 +61,7 @@ pub enum Error {
     #[error("a message of the continuation queue is not one that the subscriber sends; delete it")]
     Continuation(#[source] serde_json::Error),
     #[error(
-        "the event is neither an incoming connection, nor continuations, nor {{\"watch\": true}}"
+        "the event is neither an incoming connection, nor continuations, nor {{\"watch\": true}}, nor {{\"check\": <incoming connection>}}"
     )]
     UnknownEvent,
     #[error("the event is not JSON ({0}); an incoming connection is one JSON object")]

@@ -1,7 +1,8 @@
 //! The subscriber: one invocation reads one incoming connection, page by page, and sends the pages to SQS.
 //!
 //! An event is an incoming connection ([`Subscriber::run`]), a continuation of a run as SQS delivers it
-//! ([`Subscriber::continue_runs`]), or `{"watch": true}` ([`Subscriber::watch`]).
+//! ([`Subscriber::continue_runs`]), `{"watch": true}` ([`Subscriber::watch`]), or `{"check": <incoming connection>}`
+//! ([`Subscriber::check`]).
 //!
 //! # The states of a run
 //!
@@ -21,6 +22,7 @@
 //!
 //! What becomes of a run that fails is in the table of [`Error`].
 
+mod check;
 mod continuation;
 mod error;
 mod invocation;
@@ -46,9 +48,11 @@ use serde_json::value::RawValue;
 
 use report::Identity;
 
+pub use check::{Check, Fault, Judgement, Part, Verdict};
 pub use error::{Diagnosis, Error, Kind};
 pub use invocation::Invocation;
 pub use outcome::{Outcome, Status};
+pub use plan::reads;
 pub use run::CHECKPOINT_INTERVAL;
 pub use watch::{ConnectionReport, Report};
 
@@ -75,6 +79,8 @@ pub struct Subscriber {
 struct Sort<'a> {
     #[serde(borrow)]
     watch: Option<&'a RawValue>,
+    #[serde(borrow)]
+    check: Option<&'a RawValue>,
     #[serde(rename = "Records")]
     records: Option<IgnoredAny>,
 }
@@ -90,6 +96,10 @@ impl Subscriber {
                 "true" => serde_json::to_value(self.watch(invocation).await?),
                 _ => return Err(self.unknown_event(Error::UnknownEvent)),
             },
+            Ok(Sort {
+                check: Some(connection),
+                ..
+            }) => serde_json::to_value(self.check(connection.get(), invocation).await),
             Ok(Sort {
                 records: Some(_), ..
             }) => match serde_json::from_str::<SqsEvent>(text) {

@@ -37,16 +37,7 @@ async fn full(
     table: &StateTable,
 ) -> Result<Checkpoint, Error> {
     let parameters = parameters(connection, state)?;
-    let read = Request::split_read(
-        &connection.entity,
-        &parameters.path,
-        &parameters.query,
-        &settings.scopes,
-        today(connection),
-        connection.window,
-        &settings.base_uri,
-    );
-    let requests = match read {
+    let requests = match read(connection, &parameters, settings) {
         // A program makes such a range when there is nothing to read this time.
         Err(RequestError::MatchesNothing(contradiction))
             if connection.has_transformer() && !is_written_out(connection, &contradiction) =>
@@ -83,6 +74,55 @@ async fn full(
     let request = table.keep_text(&connection.incoming, &asked);
     checkpoint.request = Some(request.await?);
     Ok(checkpoint)
+}
+
+/// The reads that show what a connection reads, and none that it keeps to itself: a delta's is made without the flag that
+/// would start it, and end the one that lives. None where there is nothing to read this time.
+pub fn reads(
+    connection: &IncomingConnection,
+    state: &ConnectionState,
+    settings: &Settings,
+) -> Result<Vec<Request>, Error> {
+    let parameters = parameters(connection, state)?;
+    if connection.sync == Sync::Delta {
+        start(connection, &parameters, settings)?;
+    }
+    match read(connection, &parameters, settings) {
+        Err(RequestError::MatchesNothing(_)) if connection.has_transformer() => Ok(Vec::new()),
+        read => Ok(read?),
+    }
+}
+
+/// The requests by which everything is read, as Protime allows them.
+fn read(
+    connection: &IncomingConnection,
+    parameters: &Parameters,
+    settings: &Settings,
+) -> Result<Vec<Request>, RequestError> {
+    Request::split_read(
+        &connection.entity,
+        &parameters.path,
+        &parameters.query,
+        &settings.scopes,
+        today(connection),
+        connection.window,
+        &settings.base_uri,
+    )
+}
+
+/// The request by which a delta is started.
+fn start(
+    connection: &IncomingConnection,
+    parameters: &Parameters,
+    settings: &Settings,
+) -> Result<Request, RequestError> {
+    Request::delta(
+        &connection.entity,
+        &parameters.path,
+        parameters.query.clone(),
+        &settings.scopes,
+        today(connection),
+    )
 }
 
 /// Whether the contradiction is in the connection itself, where a person has to correct it.
@@ -167,13 +207,7 @@ pub(crate) async fn initial(
     table: &StateTable,
 ) -> Result<Checkpoint, Error> {
     let parameters = parameters(connection, state)?;
-    let start = Request::delta(
-        &connection.entity,
-        &parameters.path,
-        parameters.query,
-        &settings.scopes,
-        today(connection),
-    )?;
+    let start = start(connection, &parameters, settings)?;
     warn_about_start(connection, &start);
     warn(Some(&start));
     let url = start.url(&settings.base_uri);

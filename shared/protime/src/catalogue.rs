@@ -190,6 +190,13 @@ pub struct Operation {
 }
 
 impl Operation {
+    /// The scopes of which one is needed, as a token endpoint grants them.
+    pub fn needed_scopes(&self) -> Vec<String> {
+        let prefix = catalogue().scope_prefix();
+        let scopes = self.scopes.iter();
+        scopes.map(|scope| format!("{prefix}{scope}")).collect()
+    }
+
     /// The names of the `{parameters}` in the path, in order.
     pub fn path_parameters(&self) -> impl Iterator<Item = &'static str> {
         self.path
@@ -253,6 +260,22 @@ pub enum OperationKind {
     Upsert,
     Delete,
     Delta,
+}
+
+impl std::fmt::Display for OperationKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::List => "list",
+            Self::ListForPerson => "list-for-person",
+            Self::GetById => "get-by-id",
+            Self::Get => "get",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Upsert => "upsert",
+            Self::Delete => "delete",
+            Self::Delta => "delta",
+        })
+    }
 }
 
 /// The HTTP methods Protime documents; there is no PATCH.

@@ -186,6 +186,12 @@ impl Client {
         Ok(Pages::new(self, url, shape, trail, deadline))
     }
 
+    /// The scopes that Protime grants the client; none where its token endpoint does not say.
+    pub async fn granted(&self, deadline: Instant) -> Result<Option<Vec<String>>, Error> {
+        let grant = self.grant(None, deadline).await?;
+        Ok(grant.token.granted.clone())
+    }
+
     /// Sends a write once; only an expired token makes a second attempt.
     ///
     /// Written is what is answered with a 2xx without a body, or with JSON: a page of HTML comes from something in between.

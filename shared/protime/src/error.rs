@@ -262,14 +262,8 @@ impl Refusal {
 
     /// The scopes of which what was asked for needs one; none if the catalogue does not know it.
     pub fn scopes(&self) -> Vec<String> {
-        let prefix = catalogue().scope_prefix();
-        let scopes = self
-            .operation()
-            .map_or(&[][..], |operation| &operation.scopes);
-        scopes
-            .iter()
-            .map(|scope| format!("{prefix}{scope}"))
-            .collect()
+        self.operation()
+            .map_or_else(Vec::new, Operation::needed_scopes)
     }
 
     fn operation(&self) -> Option<&'static Operation> {

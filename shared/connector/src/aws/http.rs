@@ -28,14 +28,17 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// nearly as long as all else that a function does before its first event. A call that hangs is made again in time: the
 /// HTTP client's own limit is meant for Protime, and as long as an invocation of the publisher.
 pub fn config(http: HttpPool) -> aws_config::ConfigLoader {
-    aws_config::defaults(BehaviorVersion::v2026_01_12())
+    let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())
-        .credentials_provider(EnvironmentVariableCredentialsProvider::new())
-        .timeout_config(
-            TimeoutConfig::builder()
-                .operation_attempt_timeout(ATTEMPT)
-                .build(),
-        )
+        .credentials_provider(EnvironmentVariableCredentialsProvider::new());
+    over(loader, http)
+}
+
+/// Clients that look for region and credentials wherever their loader says, over our HTTP client.
+pub fn over(loader: aws_config::ConfigLoader, http: HttpPool) -> aws_config::ConfigLoader {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT);
+    loader
+        .timeout_config(timeouts.build())
         .http_client(Http(http))
 }
 

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchError;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -252,6 +254,20 @@ impl Queue {
         })
     }
 
+    /// Whether the queue is there and takes messages from us, without sending any: SQS refuses an empty batch as such only
+    /// where it would take a full one.
+    pub async fn check(&self) -> Result<(), QueueError> {
+        let call = self.sqs.send_message_batch().queue_url(&self.url);
+        match call.set_entries(Some(Vec::new())).send().await {
+            Ok(_) => Ok(()),
+            Err(error) if is_empty_batch(&error) => Ok(()),
+            Err(error) => Err(QueueError::Call {
+                queue: self.url.clone(),
+                reason: aws::describe(&error),
+            }),
+        }
+    }
+
     /// What one message can hold, in bytes, attributes included.
     pub fn largest_message(&self) -> usize {
         self.largest_message
@@ -354,6 +370,11 @@ impl Queue {
             message: entry.message().unwrap_or_default().to_owned(),
         }
     }
+}
+
+fn is_empty_batch(error: &SdkError<SendMessageBatchError>) -> bool {
+    let code = error.as_service_error().and_then(|error| error.code());
+    code.is_some_and(|code| code.contains("EmptyBatchRequest"))
 }
 
 /// Whether the queue at that URL keeps order.

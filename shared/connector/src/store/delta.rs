@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::{SignedDuration, Timestamp};
 
-use super::item::{Item, number, refused_item, string_of, text, time};
+use super::item::{Item, number, refused_item, string_of, text, time, time_of};
 use super::{DELTA_LIFE, StateError, StateTable};
 
 /// Ownership that lapsed is kept this long, for people to look at.
@@ -61,6 +61,18 @@ impl StateTable {
                 Ok(DeltaClaim::OwnedBy(owner(&item).unwrap_or_default()))
             }
         }
+    }
+
+    /// The other connection that has a delta now, if one has; nothing is claimed.
+    pub async fn other_owner(
+        &self,
+        delta: &str,
+        incoming: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>, StateError> {
+        let item = self.read(&format!("delta/{delta}"), None).await?;
+        let lives = time_of(&item, "lapses").is_some_and(|lapses| lapses >= now);
+        Ok(owner(&item).filter(|owner| lives && owner != incoming))
     }
 
     fn own(&self, delta: &str, incoming: &str, now: Timestamp) -> UpdateItemFluentBuilder {

@@ -6,6 +6,7 @@
 //! | `history/<incoming>` | the last runs, and what tells whether a connection is overdue |
 //! | `text/<incoming>/<hash>/<number>` | long events, and the first URLs of runs with many chains |
 //! | `delta/<key>` | which connection has the delta that Protime keeps per client and collection |
+//! | `publishing` | until when all publishing is paused |
 //! | `write/<scope>/<key>`, `claim/<record>` | the publisher's |
 //!
 //! Only the holder of a connection's lease writes its checkpoint. Every attempt at a run has a token of its own; each
@@ -21,6 +22,7 @@ mod delta;
 mod history;
 pub mod item;
 mod lease;
+mod pause;
 mod text;
 mod watch;
 
@@ -37,6 +39,7 @@ pub use connection::{Checkpoint, ConnectionState, Delta, Due, LastRun, LoadKind}
 pub use delta::DeltaClaim;
 pub use history::{Failure, History, RunRecord, RunStatus};
 pub use lease::{Acquired, Attempt, Ending, Lease, Leased, Remembered};
+pub use pause::{PUBLISHING, Pause};
 pub use text::{KeptText, KeptTexts};
 pub use watch::{MOST_RESCUES, Watched};
 

@@ -34,12 +34,16 @@ pub struct Watched {
     pub first_seen: Option<Timestamp>,
     /// Until when somebody has paused it.
     pub paused_until: Option<Timestamp>,
+    /// Why, in the operator's words.
+    pub paused_because: Option<String>,
     /// How often its unfinished run was taken up without getting on.
     pub rescues: u64,
     generation: u64,
-    lease_until: Option<Timestamp>,
+    /// Until when a run is under way at the latest.
+    pub lease_until: Option<Timestamp>,
     idle_since: Option<Timestamp>,
-    not_before: Option<Timestamp>,
+    /// Until when Protime asked to be left alone.
+    pub not_before: Option<Timestamp>,
 }
 
 impl Watched {
@@ -103,6 +107,7 @@ impl Watched {
             due: due_of(item).into_iter().next().map(|due| due.run),
             first_seen: time_of(item, "first_seen"),
             paused_until: time_of(item, "paused_until"),
+            paused_because: string_of(item, "paused_because").map(str::to_owned),
             rescues: count_of(item, "rescues"),
             generation: count_of(item, "generation"),
             lease_until: time_of(item, "lease_until"),
@@ -161,6 +166,16 @@ impl StateTable {
             }
         }
         Ok(connections)
+    }
+
+    /// One connection; none if it was never run.
+    pub async fn connection(&self, incoming: &str) -> Result<Option<Watched>, StateError> {
+        let id = connection_id(incoming);
+        let mut items = self.items(std::slice::from_ref(&id)).await?;
+        let history = items.remove(&history_id(incoming)).unwrap_or_default();
+        let item = items.remove(&id);
+        item.map(|item| Watched::of(&id, &item, &history))
+            .transpose()
     }
 
     /// Those connections and their histories, by id.

@@ -86,6 +86,7 @@ def with_local_actions(template: Path) -> Path:
     text = template.read_text()
     local = template.with_name("template-local.yaml")
     text = text.replace("Action: sqs:SendMessage\n", "Action: [sqs:SendMessage, sqs:SendMessageBatch]\n")
+    text = text.replace("[sqs:SendMessage,", "[sqs:SendMessage, sqs:SendMessageBatch,")
     local.write_text(re.sub(r"^( *)- sqs:SendMessage$", r"\g<0>\n\1- sqs:SendMessageBatch", text, flags=re.MULTILINE))
     return local
 
@@ -231,10 +232,26 @@ class Stack:
         self.client("secretsmanager").create_secret(Name=SECRET, SecretString=line.strip())
 
     def build(self, template: str = "template.yaml") -> Path:
-        """The template that sam build made."""
+        """The template with the functions as cargo builds them for tests: what is compiled for one serves both."""
+        advice = "If a crate cannot be downloaded, check the network and try again."
+        self.run(["cargo", "build", "--quiet", "-p", "subscriber", "-p", "publisher"], "build", advice)
+        built = TOOLS / "built" / Path(template).stem
+        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+        for name in ("Subscriber", "Publisher"):
+            (built / name).mkdir(parents=True, exist_ok=True)
+            # What is there for debuggers takes longer to deploy than to compile.
+            strip = ["strip", "-o", str(built / name / "bootstrap"), str(target / "debug" / name.lower())]
+            self.run(strip, "strip", "The C compiler's package has it.")
+        text = (ROOT / template).read_text()
+        text = re.sub(r"CodeUri: (?:\.\./)?functions/(\w+)", lambda found: f"CodeUri: {found[1].capitalize()}", text)
+        (built / "template.yaml").write_text(text)
+        return built / "template.yaml"
+
+    def build_released(self, template: str = "template.yaml") -> Path:
+        """The template that sam build makes, with the functions as they are deployed."""
         options = ["--template", template, "--parameter-overrides", f"Architecture={architecture()}"]
         advice = "If a crate cannot be downloaded, check the network and try again."
-        built = TOOLS / "built" / Path(template).stem
+        built = TOOLS / "released" / Path(template).stem
         self.run(["sam", "build", "--build-dir", str(built), *options], "sam-build", advice, release_environment(self.environment()))
         return built / "template.yaml"
 
@@ -323,8 +340,9 @@ class Stack:
             return [request for request in json.load(answer) if "/connect/token" not in request["target"]]
 
 
-def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], archive: Path | None = None) -> None:
-    """Everything up and deployed, from the sources or from a released archive, with a line for each step."""
+def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], archive: Path | None = None, released: bool = False) -> None:
+    """Everything up and deployed, with a line for each step: the functions as cargo builds them for tests, as sam build does,
+    or from a released archive."""
     with step("Starting local AWS"):
         stack.start_local_aws()
     with step("Building and starting the Protime simulator (the first time: a minute)"):
@@ -332,8 +350,11 @@ def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], arch
     if archive:
         with step(f"Unpacking {archive.name}"):
             template = stack.unpack(archive)
-    else:
+    elif released:
         with step("Building the two Lambda functions with sam build (the first time: several minutes)"):
+            template = stack.build_released()
+    else:
+        with step("Building the two Lambda functions (the first time: some minutes)"):
             template = stack.build()
     with step(f"Deploying {template.name} with sam deploy"):
         stack.deploy(template, parameters)

@@ -1,4 +1,6 @@
-"""Runs a command against the stack, deployed on local AWS: `run.py COMMAND...`.
+"""Runs a command against the stack, deployed on local AWS: `run.py [--released] COMMAND...`.
+
+With --released the functions are built as they are deployed, which takes longer.
 
 The command finds the stack's outputs in its environment (PAGES_QUEUE_URL and so on), AWS_ENDPOINT_URL for local
 AWS, SIMULATOR_URL for the Protime simulator. Its exit code is this script's.
@@ -13,6 +15,8 @@ from local_stack import ROOT, Failure, Stack, main, prepare, say, step
 
 def run() -> int:
     command = sys.argv[1:]
+    released = command[:1] == ["--released"]
+    command = command[released:]
     if not command:
         raise Failure(__doc__)
     with Stack("end-to-end") as stack:
@@ -24,7 +28,7 @@ def run() -> int:
             # Tests make queues of their own.
             "ConnectionQueueArns": "arn:aws:sqs:eu-west-1:000000000000:end-to-end-test-*",
         }
-        prepare(stack, ["--people", "20", "--days", "400"], parameters)
+        prepare(stack, ["--people", "20", "--days", "400"], parameters, released=released)
         # Local AWS does not transform nested templates, so this one is deployed as a stack of its own.
         with step("Building and deploying a further outgoing connection"):
             results = stack.client("sqs").create_queue(QueueName="end-to-end-results")["QueueUrl"]
@@ -35,7 +39,8 @@ def run() -> int:
                 "StateTable": stack.outputs["StateTableName"],
                 "ResultsQueue": results,
             }
-            stack.deploy(stack.build("infra/outgoing.yaml"), outgoing, "-outgoing")
+            build = stack.build_released if released else stack.build
+            stack.deploy(build("infra/outgoing.yaml"), outgoing, "-outgoing")
             stack.outputs["ResultsQueueUrl"] = results
         say(f"Running {' '.join(command)}")
         return subprocess.call(command, cwd=ROOT, env=stack.variables())

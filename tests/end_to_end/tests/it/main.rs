@@ -13,6 +13,7 @@ mod memory;
 mod mistakes;
 mod once;
 mod operator;
+mod protimectl;
 mod publisher;
 mod split;
 mod subscriber;

@@ -1,0 +1,411 @@
+//! What can be asked for.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use jiff::civil::Date;
+use jiff::{SignedDuration, Timestamp};
+
+/// Checks Protime connections, shows what they read and what is written, how things stand, and repairs what broke.
+#[derive(Debug, Parser)]
+#[command(name = "protimectl", version, max_term_width = 100, after_help = AFTER)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) stack: StackArguments,
+    /// Print one JSON document instead of text, errors included
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+const AFTER: &str = "\
+Exit codes: 0 all right, 1 other, 2 usage, 3 unhealthy, 10 AWS, 11 connection or template, 12 secret, 13 unreachable, \
+14 client rejected, 15 scope, 16 refused, 17 unavailable, 18 role, 19 delta owned by another, 130 interrupted";
+
+/// Which stack, and by whose credentials.
+#[derive(Debug, Args)]
+pub(crate) struct StackArguments {
+    /// The stack's name
+    #[arg(
+        long,
+        global = true,
+        env = "PROTIME_STACK",
+        default_value = "protime-connector"
+    )]
+    pub(crate) stack: String,
+    /// The AWS profile, as of the AWS command line
+    #[arg(long, global = true)]
+    pub(crate) profile: Option<String>,
+    /// The AWS region
+    #[arg(long, global = true)]
+    pub(crate) region: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Try connections, or look for mistakes in a template
+    #[command(after_help = "Examples:
+  protimectl check template.yaml       every connection of a template, without AWS
+  protimectl check clockings           a deployed connection, inside of the function")]
+    Check(Check),
+    /// Show what a connection reads, or what a publish request writes; nothing is sent or stored
+    #[command(after_help = "Examples:
+  protimectl preview clockings
+  protimectl preview --publish request.json")]
+    Preview(Preview),
+    /// Run a transformer
+    #[command(after_help = "Examples:
+  protimectl try --incoming '.query.filter = \"date ge \\u{27}\\\\(days(-7))\\u{27}\"'
+  protimectl try --outgoing -f program.jq --input message.json")]
+    Try(Try),
+    /// List what can be read and written: operations, filters, scopes
+    #[command(after_help = "Examples:
+  protimectl entities
+  protimectl entities clockings")]
+    Entities(Entities),
+    /// Count records at Protime, to compare with what consumers have
+    #[command(after_help = "Examples:
+  protimectl count clockings --from 2026-11-01 --to 2026-11-30
+  protimectl count clockings --from 2026-11-01 --to 2026-11-30 --by day")]
+    Count(Count),
+    /// Show how all connections and queues stand
+    #[command(after_help = "Examples:
+  protimectl status
+  protimectl status --fail             for scripts: ends with 3 where something needs attention")]
+    Status(Status),
+    /// List the last runs
+    #[command(after_help = "Examples:
+  protimectl runs clockings
+  protimectl runs clockings clockings@2026-11-23T02:00:00Z")]
+    Runs(Runs),
+    /// Run a connection now
+    #[command(after_help = "Examples:
+  protimectl run clockings
+  protimectl run clockings --follow")]
+    Run(Run),
+    /// Read a span of dates again
+    #[command(after_help = "Examples:
+  protimectl backfill clockings --from 2025-01-01 --to 2025-12-31
+  protimectl backfill clockings --from 2025-01-01 --to 2025-12-31 --window P14D --follow")]
+    Backfill(Backfill),
+    /// Stop a connection, or publishing, for a while
+    #[command(after_help = "Examples:
+  protimectl pause clockings --for PT4H --reason 'Protime is being upgraded'
+  protimectl pause --publishing --until 2026-12-01T06:00:00Z")]
+    Pause(Pause),
+    /// End a pause
+    #[command(after_help = "Examples:
+  protimectl resume clockings
+  protimectl resume --publishing")]
+    Resume(Resume),
+    /// List, show, send back or skip publish requests that were parked
+    #[command(after_help = "Examples:
+  protimectl parked
+  protimectl parked redrive --reason refused")]
+    Parked(Parked),
+    /// List or start again runs that failed for good
+    #[command(after_help = "Examples:
+  protimectl failed
+  protimectl failed retry")]
+    Failed(Failed),
+    /// Forget a connection that is gone
+    #[command(after_help = "Examples:
+  protimectl forget clockings-old
+  protimectl forget clockings-old --yes")]
+    Forget(Forget),
+    /// Print what a shell needs to complete commands
+    #[command(after_help = "Examples:
+  protimectl completions bash > ~/.local/share/bash-completion/completions/protimectl
+  protimectl completions zsh > ~/.zfunc/_protimectl")]
+    Completions(Completions),
+}
+
+impl Command {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Check(_) => "check",
+            Self::Preview(_) => "preview",
+            Self::Try(_) => "try",
+            Self::Entities(_) => "entities",
+            Self::Count(_) => "count",
+            Self::Status(_) => "status",
+            Self::Runs(_) => "runs",
+            Self::Run(_) => "run",
+            Self::Backfill(_) => "backfill",
+            Self::Pause(_) => "pause",
+            Self::Resume(_) => "resume",
+            Self::Parked(_) => "parked",
+            Self::Failed(_) => "failed",
+            Self::Forget(_) => "forget",
+            Self::Completions(_) => "completions",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// Templates (.yaml), connections by name, or files with a connection's event (.json); all connections of the stack if none
+    pub(crate) what: Vec<String>,
+    /// Look at what needs no network only
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Try from this machine, by your own rights, rather than inside of the function
+    #[arg(long, conflicts_with = "offline")]
+    pub(crate) here: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Preview {
+    /// A connection by name, or a file with its event; - for standard input
+    #[arg(required_unless_present = "publish")]
+    pub(crate) connection: Option<String>,
+    /// A file with a publish request; - for standard input
+    #[arg(long, value_name = "FILE", conflicts_with = "connection")]
+    pub(crate) publish: Option<String>,
+    /// A file with the outgoing connection; the stack's own if not given
+    #[arg(long, value_name = "FILE", requires = "publish")]
+    pub(crate) outgoing: Option<PathBuf>,
+    /// Show so many records
+    #[arg(long, default_value_t = 3)]
+    pub(crate) records: usize,
+    /// As of this time
+    #[arg(long, value_name = "TIME")]
+    pub(crate) now: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("side").required(true).args(["incoming", "outgoing"]))]
+pub(crate) struct Try {
+    /// It turns a connection's request parameters into others
+    #[arg(long)]
+    pub(crate) incoming: bool,
+    /// It turns a message into a publish request
+    #[arg(long)]
+    pub(crate) outgoing: bool,
+    /// The jq program
+    #[arg(required_unless_present = "file")]
+    pub(crate) program: Option<String>,
+    /// A file with the program; - for standard input
+    #[arg(short, long, conflicts_with = "program")]
+    pub(crate) file: Option<String>,
+    /// A file with its input, JSON; {"path": {}, "query": {}} or null if not given
+    #[arg(long)]
+    pub(crate) input: Option<String>,
+    /// As of this time: $now
+    #[arg(long, value_name = "TIME")]
+    pub(crate) now: Option<Timestamp>,
+    /// When the last completed run was due: $last
+    #[arg(long, value_name = "TIME")]
+    pub(crate) last: Option<Timestamp>,
+    /// The zone of the dates
+    #[arg(long, default_value = "Europe/Brussels")]
+    pub(crate) time_zone: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Entities {
+    /// Show all that is known of one
+    pub(crate) entity: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Grouping {
+    /// The days of the records' `date`
+    Day,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Count {
+    /// A connection by name, or a file with its event
+    pub(crate) connection: String,
+    /// The first date
+    #[arg(long, value_name = "DATE")]
+    pub(crate) from: Date,
+    /// The last date
+    #[arg(long, value_name = "DATE")]
+    pub(crate) to: Date,
+    /// Count for each
+    #[arg(long)]
+    pub(crate) by: Option<Grouping>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Show it again every few seconds, until interrupted
+    #[arg(long)]
+    pub(crate) watch: bool,
+    /// End with 3 where something needs attention
+    #[arg(long)]
+    pub(crate) fail: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Runs {
+    /// Of one connection
+    pub(crate) connection: Option<String>,
+    /// All that is known of one run
+    pub(crate) run: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// A connection by name, or a file with its event
+    pub(crate) connection: String,
+    /// Wait until it has ended
+    #[arg(long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backfill {
+    /// A connection by name, or a file with its event
+    pub(crate) connection: String,
+    /// The first date
+    #[arg(long, value_name = "DATE")]
+    pub(crate) from: Date,
+    /// The last date
+    #[arg(long, value_name = "DATE")]
+    pub(crate) to: Date,
+    /// The longest span of dates in one request, such as P1M
+    #[arg(long)]
+    pub(crate) window: Option<String>,
+    /// Wait until it has ended
+    #[arg(long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+/// What every command has that changes something.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Change {
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Only say what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("end").required(true).args(["long", "until"]))]
+pub(crate) struct Pause {
+    /// A connection by name
+    #[arg(required_unless_present = "publishing")]
+    pub(crate) connection: Option<String>,
+    /// All publishing
+    #[arg(long, conflicts_with = "connection")]
+    pub(crate) publishing: bool,
+    /// For so long, such as PT4H or "4 hours"
+    #[arg(long = "for", value_name = "DURATION")]
+    pub(crate) long: Option<SignedDuration>,
+    /// Until then
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<Timestamp>,
+    /// Why, for whoever finds it paused
+    #[arg(long, default_value = "")]
+    pub(crate) reason: String,
+    /// Also where a delta would expire meanwhile, and everything be loaded anew
+    #[arg(long)]
+    pub(crate) let_delta_expire: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// A connection by name
+    #[arg(required_unless_present = "publishing")]
+    pub(crate) connection: Option<String>,
+    /// All publishing
+    #[arg(long, conflicts_with = "connection")]
+    pub(crate) publishing: bool,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Parked {
+    #[command(subcommand)]
+    pub(crate) action: Option<ParkedAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ParkedAction {
+    /// List them, by reason and code
+    List(Chosen),
+    /// Show one whole, with its body
+    Show {
+        /// The message's id
+        id: String,
+    },
+    /// Send them back to the publish queue
+    Redrive {
+        #[command(flatten)]
+        chosen: Chosen,
+        #[command(flatten)]
+        change: Change,
+    },
+    /// Write them to a file and delete them
+    Skip {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// Where they are written to, a line each; it must not exist
+        #[arg(long, value_name = "FILE")]
+        to: PathBuf,
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+/// Which of the parked messages; all that fit every one of these.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Chosen {
+    /// Such as refused or unknown-outcome
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+    /// Protime's code, such as `BadRequest`
+    #[arg(long)]
+    pub(crate) code: Option<String>,
+    /// What they write to
+    #[arg(long)]
+    pub(crate) entity: Option<String>,
+    /// Parked since then
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<Timestamp>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Failed {
+    #[command(subcommand)]
+    pub(crate) action: Option<FailedAction>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FailedAction {
+    /// List them
+    List,
+    /// Start them again
+    Retry {
+        #[command(flatten)]
+        change: Change,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Forget {
+    /// The connection's name
+    pub(crate) connection: String,
+    #[command(flatten)]
+    pub(crate) change: Change,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// Which shell
+    pub(crate) shell: Shell,
+}

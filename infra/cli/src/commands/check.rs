@@ -1,0 +1,132 @@
+//! `check`: templates offline, connections inside of the function or from here.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use connector::aws::queue::Queue;
+use connector::clock::Clock;
+use connector::metrics::Metrics;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use subscriber::{Invocation, Judgement, Subscriber};
+
+use crate::arguments::{Check, StackArguments};
+use crate::error::{Code, Error};
+use crate::output::{BAD, FAINT, GOOD, HEADING, Report, WARNING, styled};
+use crate::source::{self, Source};
+use crate::stack::Stack;
+use crate::template;
+
+/// What an invocation gets here: as much as nobody waits for.
+const TIME: Duration = Duration::from_mins(1);
+
+pub(crate) async fn check(arguments: &Check, stack: &StackArguments) -> Result<Report, Error> {
+    let all = arguments.what.iter().map(String::as_str);
+    let (templates, connections): (Vec<&str>, Vec<&str>) =
+        all.partition(|what| template::is_template(what));
+    if templates.is_empty() {
+        return check_connections(arguments, &connections, stack).await;
+    }
+    let offline = template::check(&templates, Timestamp::now())?;
+    if connections.is_empty() {
+        return Ok(offline);
+    }
+    let tried = check_connections(arguments, &connections, stack).await?;
+    Ok(both(offline, &tried))
+}
+
+fn both(first: Report, second: &Report) -> Report {
+    let mut json = first.json;
+    if let (Some(fields), Some(more)) = (json.as_object_mut(), second.json.as_object()) {
+        fields.extend(more.clone());
+    }
+    let code = match first.code {
+        Code::Ok => second.code,
+        code => code,
+    };
+    Report::new(json, first.text + &second.text).with_code(code)
+}
+
+/// Those of the names or files; all of the stack if there are none.
+async fn check_connections(
+    arguments: &Check,
+    names: &[&str],
+    stack: &StackArguments,
+) -> Result<Report, Error> {
+    let deployed = Stack::open(stack).await?;
+    let mut sources = Vec::new();
+    for what in names {
+        sources.push(if source::is_file(what) {
+            Source::read(what)?
+        } else {
+            deployed.connection(what).await?
+        });
+    }
+    if names.is_empty() {
+        sources = deployed.connections().await?;
+    }
+    let mut checks = Vec::new();
+    for source in &sources {
+        checks.push(if arguments.here {
+            here(&deployed, source).await?
+        } else {
+            inside(&deployed, source).await?
+        });
+    }
+    Ok(told(&checks))
+}
+
+/// By the function itself: its role, its network, its credentials.
+async fn inside(stack: &Stack, source: &Source) -> Result<subscriber::Check, Error> {
+    let event: Value = serde_json::from_str(&source.event)
+        .map_err(|error| Error::Connection(format!("connection: not JSON: {error}")))?;
+    let payload = json!({"check": event}).to_string();
+    let answer = stack.invoke(payload).await?;
+    serde_json::from_slice(&answer).map_err(|_| {
+        Error::Other("the function does not know `check`; deploy this release first".to_owned())
+    })
+}
+
+/// By the operator's rights, from this machine.
+async fn here(stack: &Stack, source: &Source) -> Result<subscriber::Check, Error> {
+    let queue = |name: &str| Ok::<_, Error>(stack.id(name)?.to_owned());
+    let sqs = stack.account.sqs();
+    let subscriber = Subscriber {
+        clients: stack.account.clients("protimectl"),
+        continuations: Queue::new(sqs.clone(), queue("ContinuationQueue")?),
+        sqs,
+        pages_queue: queue("PagesQueue")?,
+        state: stack.state()?,
+        metrics: Metrics::new(String::new(), Clock::default(), std::io::sink()),
+        checkpoint_interval: subscriber::CHECKPOINT_INTERVAL,
+    };
+    let invocation = Invocation::new("check", &Clock::default(), TIME);
+    Ok(subscriber.check(&source.event, &invocation).await)
+}
+
+fn told(checks: &[subscriber::Check]) -> Report {
+    let mut text = String::new();
+    for check in checks {
+        let name = check.incoming.as_deref().unwrap_or("?");
+        let _ = writeln!(text, "{}", styled(HEADING, name));
+        for verdict in &check.verdicts {
+            let (style, word) = match verdict.result {
+                Judgement::Passed => (GOOD, "ok"),
+                Judgement::Warned => (WARNING, "warning"),
+                Judgement::Failed => (BAD, "failed"),
+                Judgement::Skipped => (FAINT, "skipped"),
+            };
+            let part = serde_json::to_value(verdict.part).unwrap_or_default();
+            let part = part.as_str().unwrap_or_default().to_owned();
+            let _ = writeln!(
+                text,
+                "  {part:<12}{:<18} {}",
+                styled(style, word),
+                verdict.message
+            );
+        }
+    }
+    let fault = checks.iter().find_map(subscriber::Check::fault);
+    let code = fault.map_or(Code::Ok, Code::from);
+    Report::new(json!({"checks": checks}), text).with_code(code)
+}

@@ -1,0 +1,39 @@
+//! The commands, one file each.
+
+mod check;
+mod completions;
+mod count;
+mod entities;
+mod failed;
+mod parked;
+mod pause;
+mod preview;
+mod runs;
+mod start;
+mod status;
+mod transform;
+
+use crate::arguments::{Arguments, Command};
+use crate::error::Error;
+use crate::output::Report;
+
+pub(crate) async fn execute(arguments: &Arguments) -> Result<Report, Error> {
+    let stack = &arguments.stack;
+    match &arguments.command {
+        Command::Check(check) => check::check(check, stack).await,
+        Command::Preview(preview) => preview::preview(preview, stack).await,
+        Command::Try(program) => transform::run(program),
+        Command::Entities(entities) => entities::list(entities),
+        Command::Count(count) => count::count(count, stack).await,
+        Command::Status(status) => status::status(status, stack).await,
+        Command::Runs(runs) => runs::runs(runs, stack).await,
+        Command::Run(run) => start::run(run, stack).await,
+        Command::Backfill(backfill) => start::backfill(backfill, stack).await,
+        Command::Pause(pause) => pause::pause(pause, stack).await,
+        Command::Resume(resume) => pause::resume(resume, stack).await,
+        Command::Parked(parked) => parked::parked(parked, stack).await,
+        Command::Failed(failed) => failed::failed(failed, stack).await,
+        Command::Forget(forget) => pause::forget(forget, stack).await,
+        Command::Completions(completions) => Ok(completions::print(completions)),
+    }
+}

@@ -1,0 +1,264 @@
+//! `parked redrive` and `parked skip`: out of the dead-letter queue, once it is safe elsewhere.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::letter::{self, Letter};
+use super::outgoing::Outgoing;
+use crate::arguments::{Change, Chosen};
+use crate::confirm::confirm;
+use crate::error::Error;
+use crate::output::Report;
+use crate::pass::{self, Taker, Tally};
+use crate::queue::{Message, Queue};
+use crate::wording::counted;
+
+/// What would be done, as far as it can be seen.
+#[derive(Debug, Default)]
+struct Plan {
+    fitting: usize,
+    others: usize,
+    unseen: usize,
+}
+
+impl Plan {
+    async fn of(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Self, Error> {
+        let mut plan = Self::default();
+        for outgoing in outgoing {
+            plan.unseen += pass::look(&outgoing.parked, |message| {
+                if chosen.fits(&Letter::of(message)) {
+                    plan.fitting += 1;
+                } else {
+                    plan.others += 1;
+                }
+            })
+            .await?;
+        }
+        Ok(plan)
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.fitting == 0 && self.unseen == 0
+    }
+
+    /// Such as `send 13 parked messages back`.
+    fn phrase(&self, verb: &str, rest: &str) -> String {
+        let fitting = counted(self.fitting as u64, "parked message");
+        let mut phrase = format!("{verb} {fitting} {rest}");
+        if self.unseen > 0 {
+            let _ = write!(
+                phrase,
+                "; about {} more are hidden by others of their groups, which go to the end, so that what fits of these is moved as well",
+                self.unseen
+            );
+        }
+        phrase
+    }
+
+    fn bar(&self) -> ProgressBar {
+        if self.unseen > 0 {
+            ProgressBar::new_spinner()
+        } else {
+            ProgressBar::new(self.fitting as u64)
+        }
+    }
+
+    fn undone(&self) -> Report {
+        let Self {
+            fitting,
+            others,
+            unseen,
+        } = self;
+        let text = if self.is_nothing() {
+            format!("Nothing fits; {others} left.\n")
+        } else {
+            String::new()
+        };
+        let json = json!({"done": false, "fitting": fitting, "others": others, "unseen": unseen});
+        Report::new(json, text)
+    }
+}
+
+/// Sends what fits back to the publish queue, with its key.
+struct Redrive<'a> {
+    chosen: &'a Chosen,
+    publish: &'a Queue,
+    /// A key that was sent is not sent again, in case that it is parked again and the clocks differ: two messages under
+    /// one key are one write, and the second waits for the outcome of the first.
+    keys: HashSet<String>,
+    bar: &'a ProgressBar,
+}
+
+impl Taker for Redrive<'_> {
+    fn wants(&mut self, message: &Message) -> bool {
+        self.chosen.fits(&Letter::of(message)) && !self.keys.contains(letter::key(message))
+    }
+
+    async fn take(&mut self, message: &Message) -> Result<(), Error> {
+        let attributes = letter::own_attributes(message);
+        let attributes = attributes.map_err(|error| Error::Other(error.to_string()))?;
+        self.publish.send(message, attributes).await?;
+        self.keys.insert(letter::key(message).to_owned());
+        self.bar.inc(1);
+        Ok(())
+    }
+}
+
+pub(super) async fn redrive(
+    outgoing: &[Outgoing],
+    chosen: &Chosen,
+    change: &Change,
+) -> Result<Report, Error> {
+    let start = Timestamp::now();
+    let plan = Plan::of(outgoing, chosen).await?;
+    if plan.is_nothing() || !confirm(change, &plan.phrase("send", "back to the publish queue"))? {
+        return Ok(plan.undone());
+    }
+    let bar = plan.bar();
+    let mut total = Tally::default();
+    for outgoing in outgoing {
+        let taker = Redrive {
+            chosen,
+            publish: &outgoing.publish,
+            keys: HashSet::new(),
+            bar: &bar,
+        };
+        let (tally, result) = pass::take(&outgoing.parked, start, taker).await;
+        total += tally;
+        result.inspect_err(|_| before_failure(total, "sent back"))?;
+    }
+    bar.finish_and_clear();
+    let text = format!(
+        "{} sent back to the publish queue, {} left.\n",
+        total.taken, total.left
+    );
+    let json = json!({"done": true, "sent": total.taken});
+    Ok(done(total, json, text))
+}
+
+/// Writes what fits to a file.
+struct Skip<'a> {
+    chosen: &'a Chosen,
+    queue: &'a str,
+    file: &'a mut NewFile,
+    bar: &'a ProgressBar,
+}
+
+/// It is made with its first line.
+struct NewFile {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Taker for Skip<'_> {
+    fn wants(&mut self, message: &Message) -> bool {
+        self.chosen.fits(&Letter::of(message))
+    }
+
+    async fn take(&mut self, message: &Message) -> Result<(), Error> {
+        let mut line = message.json();
+        line["queue"] = self.queue.into();
+        line["idempotencyKey"] = letter::key(message).into();
+        self.file.add(&line).map_err(|error| {
+            let path = self.file.path.display();
+            Error::Other(format!("{path}: {error}"))
+        })?;
+        self.bar.inc(1);
+        Ok(())
+    }
+}
+
+impl NewFile {
+    /// The line is on the disk when this returns.
+    fn add(&mut self, line: &Value) -> std::io::Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(create(&self.path)?),
+        };
+        file.write_all(format!("{line}\n").as_bytes())?;
+        file.sync_data()
+    }
+}
+
+/// For its owner alone: bodies hold personal data.
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let directory = path.parent().filter(|parent| *parent != Path::new(""));
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(file)
+}
+
+pub(super) async fn skip(
+    outgoing: &[Outgoing],
+    chosen: &Chosen,
+    to: &Path,
+    change: &Change,
+) -> Result<Report, Error> {
+    if to.exists() {
+        let message = format!("{} exists; name a new file", to.display());
+        return Err(Error::Usage(message));
+    }
+    let start = Timestamp::now();
+    let plan = Plan::of(outgoing, chosen).await?;
+    let rest = format!("to {} and delete them from their queue", to.display());
+    if plan.is_nothing() || !confirm(change, &plan.phrase("write", &rest))? {
+        return Ok(plan.undone());
+    }
+    let bar = plan.bar();
+    let mut file = NewFile {
+        path: to.to_owned(),
+        file: None,
+    };
+    let mut total = Tally::default();
+    for outgoing in outgoing {
+        let taker = Skip {
+            chosen,
+            queue: outgoing.parked.name(),
+            file: &mut file,
+            bar: &bar,
+        };
+        let (tally, result) = pass::take(&outgoing.parked, start, taker).await;
+        total += tally;
+        result.inspect_err(|_| before_failure(total, "written and deleted"))?;
+    }
+    bar.finish_and_clear();
+    let to = to.display().to_string();
+    let text = format!("{} written to {to}, {} left.\n", total.taken, total.left);
+    let json = json!({"done": true, "skipped": total.taken, "file": to});
+    Ok(done(total, json, text))
+}
+
+fn before_failure(tally: Tally, what: &str) {
+    if tally.taken > 0 {
+        anstream::eprintln!("{} {what} before this:", tally.taken);
+    }
+    if tally.put_behind > 0 {
+        anstream::eprintln!("The order of some groups is right only once the same is done again.");
+    }
+}
+
+fn done(tally: Tally, mut json: Value, mut text: String) -> Report {
+    json["left"] = tally.left.into();
+    json["putBehind"] = tally.put_behind.into();
+    if tally.put_behind > 0 {
+        let _ = writeln!(
+            text,
+            "To see past them, {} of these went to the end of their groups, in their order.",
+            tally.put_behind
+        );
+    }
+    Report::new(json, text)
+}

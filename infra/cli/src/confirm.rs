@@ -1,0 +1,35 @@
+//! What changes something asks first.
+
+use std::io::{ErrorKind, IsTerminal as _};
+
+use dialoguer::Confirm;
+
+use crate::arguments::Change;
+use crate::error::Error;
+
+/// Whether to do `what`, which reads like `run connection x now`.
+pub(crate) fn confirm(change: &Change, what: &str) -> Result<bool, Error> {
+    if change.dry_run {
+        anstream::eprintln!("This would {what}.");
+        return Ok(false);
+    }
+    if change.yes {
+        return Ok(true);
+    }
+    // It is asked on stderr.
+    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+        return Err(Error::Usage(format!(
+            "this would {what}; without a terminal to ask on, give --yes"
+        )));
+    }
+    let asked = Confirm::new()
+        .with_prompt(format!("This will {what}. Go on?"))
+        .default(false);
+    asked.interact().map_err(|dialoguer::Error::IO(error)| {
+        if error.kind() == ErrorKind::Interrupted {
+            Error::Interrupted
+        } else {
+            Error::Other(error.to_string())
+        }
+    })
+}

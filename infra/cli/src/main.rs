@@ -1,0 +1,36 @@
+//! protimectl: checks connections, shows what they read and what is written, how things stand, and repairs what broke.
+//!
+//! It uses the functions' own libraries, so what it shows is what they do. Data goes to stdout, all else to stderr.
+
+mod arguments;
+mod commands;
+mod confirm;
+mod error;
+mod excerpt;
+mod local_time;
+mod output;
+mod pass;
+mod queue;
+mod schedule;
+mod source;
+mod stack;
+mod template;
+mod wording;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use arguments::Arguments;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    connector::transformer::serve_if_worker();
+    let arguments = Arguments::parse();
+    let name = arguments.command.name();
+    let result = tokio::select! {
+        result = commands::execute(&arguments) => result,
+        _ = tokio::signal::ctrl_c() => Err(error::Error::Interrupted),
+    };
+    output::end(name, result, arguments.json)
+}

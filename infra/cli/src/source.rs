@@ -1,0 +1,153 @@
+//! Where connections come from: the stack's schedules, or a file.
+
+use std::io::Read as _;
+use std::path::Path;
+
+use connector::contract::connection::IncomingConnection;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::stack::Stack;
+
+/// An incoming connection as it is deployed, or as it stands in a file.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    /// Its name, as far as the event says it.
+    pub(crate) incoming: String,
+    /// The event of the function.
+    pub(crate) event: String,
+    pub(crate) schedule: Option<Schedule>,
+}
+
+/// When a connection runs.
+#[derive(Debug, Clone)]
+pub(crate) struct Schedule {
+    pub(crate) expression: String,
+    pub(crate) time_zone: String,
+    pub(crate) is_enabled: bool,
+    pub(crate) created: Option<Timestamp>,
+}
+
+impl Source {
+    fn new(event: String, schedule: Option<Schedule>) -> Self {
+        let parsed: Value = serde_json::from_str(&event).unwrap_or_default();
+        let incoming = parsed["incoming"].as_str().unwrap_or("?").to_owned();
+        Self {
+            incoming,
+            event,
+            schedule,
+        }
+    }
+
+    /// The event in a file, or on standard input.
+    pub(crate) fn read(file: &str) -> Result<Self, Error> {
+        Ok(Self::new(text(file)?, None))
+    }
+
+    /// The event with other fields; null takes a field out.
+    pub(crate) fn with(&self, fields: Value) -> Result<String, Error> {
+        let wrong = |_| {
+            Error::Connection(format!(
+                "connection `{}`: its event is not a JSON object",
+                self.incoming
+            ))
+        };
+        let mut event: serde_json::Map<String, Value> =
+            serde_json::from_str(&self.event).map_err(wrong)?;
+        let Value::Object(fields) = fields else {
+            return Ok(self.event.clone());
+        };
+        for (name, value) in fields {
+            if value.is_null() {
+                event.remove(&name);
+            } else {
+                event.insert(name, value);
+            }
+        }
+        Ok(Value::Object(event).to_string())
+    }
+
+    /// As the function reads it.
+    pub(crate) fn connection(&self, now: Timestamp) -> Result<IncomingConnection, Error> {
+        let connection = IncomingConnection::from_event(&self.event, "preview", now);
+        connection.map_err(|error| Error::Run(error.into()))
+    }
+}
+
+/// Whether an argument names a file rather than something that is deployed.
+pub(crate) fn is_file(argument: &str) -> bool {
+    argument == "-"
+        || argument.contains('/')
+        || Path::new(argument).extension().is_some() && Path::new(argument).exists()
+}
+
+/// The text of a file; - is standard input.
+pub(crate) fn text(file: &str) -> Result<String, Error> {
+    let unreadable = |error: std::io::Error| Error::Usage(format!("{file}: {error}"));
+    if file == "-" {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).map_err(unreadable)
+}
+
+impl Stack {
+    /// The connections of all schedules, by name.
+    pub(crate) async fn connections(&self) -> Result<Vec<Source>, Error> {
+        let scheduler = aws_sdk_scheduler::Client::new(&self.account.config);
+        let mut connections = Vec::new();
+        for name in self.schedules() {
+            let asked = scheduler.get_schedule().name(name);
+            let schedule = asked
+                .send()
+                .await
+                .map_err(|error| Error::aws(format!("schedule {name}"), &error))?;
+            let input = schedule.target.and_then(|target| target.input);
+            let Some(event) = input.filter(|input| !is_watch(input)) else {
+                continue;
+            };
+            let created = schedule.creation_date.map(|date| date.secs());
+            let described = Schedule {
+                expression: schedule.schedule_expression.unwrap_or_default(),
+                time_zone: schedule
+                    .schedule_expression_timezone
+                    .unwrap_or_else(|| "UTC".to_owned()),
+                is_enabled: schedule
+                    .state
+                    .is_none_or(|state| state.as_str() == "ENABLED"),
+                created: created.and_then(|seconds| Timestamp::from_second(seconds).ok()),
+            };
+            connections.push(Source::new(event, Some(described)));
+        }
+        connections.sort_by(|one, other| one.incoming.cmp(&other.incoming));
+        Ok(connections)
+    }
+
+    /// A connection by name.
+    pub(crate) async fn connection(&self, name: &str) -> Result<Source, Error> {
+        let known = self.connections().await?;
+        if let Some(found) = known.iter().find(|source| source.incoming == name) {
+            return Ok(found.clone());
+        }
+        let names: Vec<&str> = known
+            .iter()
+            .map(|source| source.incoming.as_str())
+            .collect();
+        let hint = match protime::nearest(name, names.iter().copied()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the stack's schedules run: {}", names.join(", ")),
+        };
+        Err(Error::Connection(format!(
+            "connection `{name}`: unknown; {hint}"
+        )))
+    }
+}
+
+fn is_watch(input: &str) -> bool {
+    let event: Value = serde_json::from_str(input).unwrap_or_default();
+    event["watch"] == true
+}

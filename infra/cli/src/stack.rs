@@ -1,0 +1,195 @@
+//! The operator's AWS account, and the deployed stack in it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_lambda::operation::RequestId as _;
+use aws_sdk_lambda::primitives::Blob;
+use aws_sdk_lambda::types::InvocationType;
+use connector::aws::credentials::HttpClients;
+use connector::clock::Clock;
+use connector::store::StateTable;
+
+use serde_json::Value;
+
+use crate::arguments::StackArguments;
+use crate::error::Error;
+
+/// Secrets with HTTP clients can be read whatever they are called: the operator's own rights decide.
+const ANY_PREFIX: &str = "";
+
+/// An AWS account, by the operator's credentials.
+pub(crate) struct Account {
+    pub(crate) config: SdkConfig,
+    http: protime::HttpPool,
+}
+
+/// A resource of the stack, or of one nested in it.
+#[derive(Debug)]
+struct Resource {
+    kind: String,
+    logical: String,
+    physical: String,
+}
+
+/// The deployed stack.
+pub(crate) struct Stack {
+    pub(crate) name: String,
+    pub(crate) account: Account,
+    resources: Vec<Resource>,
+}
+
+impl Account {
+    pub(crate) async fn open(arguments: &StackArguments) -> Result<Self, Error> {
+        let http = protime::http_client().map_err(|error| Error::Other(error.to_string()))?;
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+        loader = connector::aws::http::over(loader, http.clone());
+        if let Some(profile) = &arguments.profile {
+            loader = loader.profile_name(profile);
+        }
+        if let Some(region) = &arguments.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        let config = loader.load().await;
+        if config.region().is_none() {
+            let message =
+                "no AWS region; give --region, set AWS_REGION, or a region in the profile";
+            return Err(Error::Usage(message.to_owned()));
+        }
+        Ok(Self { config, http })
+    }
+
+    /// HTTP clients of Protime, by their secrets, which are read by the operator's rights.
+    ///
+    /// `service` is what Protime is told who asks.
+    pub(crate) fn clients(&self, service: &'static str) -> HttpClients {
+        let secrets = aws_sdk_secretsmanager::Client::new(&self.config);
+        let observer = Arc::new(|_| {});
+        let (http, clock) = (self.http.clone(), Clock::default());
+        HttpClients::new(service, ANY_PREFIX, secrets, http, observer, clock)
+    }
+
+    pub(crate) fn sqs(&self) -> aws_sdk_sqs::Client {
+        aws_sdk_sqs::Client::new(&self.config)
+    }
+
+    pub(crate) fn lambda(&self) -> aws_sdk_lambda::Client {
+        aws_sdk_lambda::Client::new(&self.config)
+    }
+}
+
+impl Stack {
+    /// Finds the stack and all of its resources.
+    pub(crate) async fn open(arguments: &StackArguments) -> Result<Self, Error> {
+        let account = Account::open(arguments).await?;
+        let name = arguments.stack.clone();
+        let cloudformation = aws_sdk_cloudformation::Client::new(&account.config);
+        let mut resources = Vec::new();
+        let mut stacks = vec![name.clone()];
+        while let Some(stack) = stacks.pop() {
+            let asked = cloudformation.describe_stack_resources().stack_name(&stack);
+            let answer = asked.send().await.map_err(|error| {
+                Error::aws(
+                    format!(
+                        "stack `{stack}` (another one is named by --stack, its region by --region)"
+                    ),
+                    &error,
+                )
+            })?;
+            for found in answer.stack_resources.unwrap_or_default() {
+                let (Some(kind), Some(logical), Some(physical)) = (
+                    found.resource_type,
+                    found.logical_resource_id,
+                    found.physical_resource_id,
+                ) else {
+                    continue;
+                };
+                if kind == "AWS::CloudFormation::Stack" {
+                    stacks.push(physical);
+                } else {
+                    resources.push(Resource {
+                        kind,
+                        logical,
+                        physical,
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            name,
+            account,
+            resources,
+        })
+    }
+
+    /// The physical id of a resource: a function's or a table's name, a queue's URL.
+    pub(crate) fn id(&self, logical: &str) -> Result<&str, Error> {
+        let found = self
+            .resources
+            .iter()
+            .find(|resource| resource.logical == logical);
+        found
+            .map(|resource| resource.physical.as_str())
+            .ok_or_else(|| {
+                let name = &self.name;
+                Error::Other(format!(
+                    "stack `{name}` has no `{logical}`; is it this connector's?"
+                ))
+            })
+    }
+
+    /// The queues of the stack, by logical id.
+    pub(crate) fn queues(&self) -> BTreeMap<&str, &str> {
+        let of_kind = self
+            .resources
+            .iter()
+            .filter(|resource| resource.kind == "AWS::SQS::Queue");
+        of_kind
+            .map(|queue| (queue.logical.as_str(), queue.physical.as_str()))
+            .collect()
+    }
+
+    /// The names of all schedules.
+    pub(crate) fn schedules(&self) -> impl Iterator<Item = &str> {
+        let of_kind = self
+            .resources
+            .iter()
+            .filter(|resource| resource.kind == "AWS::Scheduler::Schedule");
+        of_kind.map(|schedule| schedule.physical.as_str())
+    }
+
+    /// Invokes the subscriber, and waits for its answer.
+    pub(crate) async fn invoke(&self, event: String) -> Result<Vec<u8>, Error> {
+        let name = self.id("Subscriber")?;
+        let what = || format!("function {name}");
+        let call = self.account.lambda().invoke().function_name(name);
+        let answer = call.payload(Blob::new(event)).send().await;
+        let answer = answer.map_err(|error| Error::aws(what(), &error))?;
+        let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
+        if answer.function_error.is_some() {
+            let error: Value = serde_json::from_slice(&payload).unwrap_or_default();
+            let reason = error["errorMessage"].as_str().unwrap_or("it failed");
+            return Err(Error::Aws {
+                what: what(),
+                reason: reason.to_owned(),
+            });
+        }
+        Ok(payload)
+    }
+
+    /// Gives the subscriber an event that nobody waits for; Lambda tries it again if it fails. Returns the request id.
+    pub(crate) async fn start(&self, event: String) -> Result<String, Error> {
+        let name = self.id("Subscriber")?;
+        let call = self.account.lambda().invoke().function_name(name);
+        let call = call.invocation_type(InvocationType::Event);
+        let answer = call.payload(Blob::new(event)).send().await;
+        let answer = answer.map_err(|error| Error::aws(format!("function {name}"), &error))?;
+        Ok(answer.request_id().unwrap_or_default().to_owned())
+    }
+
+    pub(crate) fn state(&self) -> Result<StateTable, Error> {
+        let dynamodb = aws_sdk_dynamodb::Client::new(&self.account.config);
+        Ok(StateTable::new(dynamodb, self.id("StateTable")?))
+    }
+}

@@ -1,0 +1,179 @@
+//! Incoming connections: read, and their requests made, as the subscriber would.
+
+use connector::contract::connection::{ConnectionError, IncomingConnection};
+use connector::contract::page_message::Counts;
+use connector::store::{ConnectionState, LastRun};
+use jiff::{Timestamp, ToSpan as _};
+use protime::Settings;
+use serde_json::Value;
+
+use super::document::Document;
+use super::finding::Finding;
+use super::json;
+use super::queue;
+use super::request;
+use super::text::{Span, Text};
+
+/// What is asked about all connections at once.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) incoming: Option<(String, Span)>,
+    /// Client and entity, and where it says so.
+    pub(super) delta: Option<(String, String, Span)>,
+    /// Whether it is there for sure, rather than by a condition.
+    pub(super) is_deployed: bool,
+}
+
+/// Whether JSON is meant as an incoming connection.
+pub(super) fn is_meant(json: &str) -> bool {
+    let event: Value = serde_json::from_str(json).unwrap_or_default();
+    ["incoming", "entity", "client"]
+        .iter()
+        .any(|name| event.get(name).is_some())
+}
+
+/// Whether JSON is one of the other events of the subscriber.
+pub(super) fn is_other_event(json: &str) -> bool {
+    let event: Value = serde_json::from_str(json).unwrap_or_default();
+    event["watch"] == true || event.get("check").is_some()
+}
+
+/// Looks at a connection, and tells what it is.
+pub(super) fn check(
+    document: &Document<'_>,
+    settings: &Settings,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) -> Known {
+    let name = document.known_string("incoming");
+    let label = match &name {
+        Some((name, _)) => format!("connection `{name}`"),
+        None => "connection".to_owned(),
+    };
+    if let Some(connection) = read(document, &label, now, findings) {
+        ask(document, &label, &connection, settings, findings);
+    }
+    if let Some((queue, span)) = document.known_string("queue")
+        && let Some(problem) = queue::wrong_name(&queue)
+    {
+        let message = format!("{label}, field `queue`: {problem}");
+        findings.push(Finding::mistake(span, message));
+    }
+    Known {
+        incoming: name,
+        delta: delta(document),
+        is_deployed: true,
+    }
+}
+
+/// The connection; a field that does not exist is told of and left out, so that the others are looked at, too.
+fn read(
+    document: &Document<'_>,
+    label: &str,
+    now: Timestamp,
+    findings: &mut Vec<Finding>,
+) -> Option<IncomingConnection> {
+    let mut event = document.text.as_str().to_owned();
+    loop {
+        let error = match IncomingConnection::from_event(&event, "check", now) {
+            Ok(connection) => return Some(connection),
+            Err(error) => error,
+        };
+        let (place, message) = match &error {
+            ConnectionError::Shape(problem) => {
+                (document.beginning(), format!("{label}: {problem}"))
+            }
+            ConnectionError::Field { field, problem } => (
+                document.field(field, problem),
+                format!("{label}, field `{field}`: {problem}"),
+            ),
+            ConnectionError::Transform(error) => {
+                let message = format!("{label}, field `transform`: {error}");
+                let place = document.first_of(&[&["transform"]]);
+                let exact = document.in_program(error.line, error.column, 1);
+                if let Some(finding) = document.mistake(place, message) {
+                    let span = exact.unwrap_or(finding.span);
+                    findings.push(Finding { span, ..finding });
+                }
+                return None;
+            }
+        };
+        findings.extend(document.mistake(place, message));
+        match &error {
+            ConnectionError::Field { field, problem } if problem.starts_with("unknown;") => {
+                event = json::without(&event, field);
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// Makes the requests, for the first run and for one after it.
+fn ask(
+    document: &Document<'_>,
+    label: &str,
+    connection: &IncomingConnection,
+    settings: &Settings,
+    findings: &mut Vec<Finding>,
+) {
+    let before = connection.scheduled.checked_sub(24.hours()).ok();
+    let last = before.map(|scheduled| LastRun {
+        run: "last".to_owned(),
+        scheduled,
+        counts: Counts::default(),
+    });
+    let later = ConnectionState {
+        last,
+        ..ConnectionState::default()
+    };
+    let mut states = vec![ConnectionState::default()];
+    if connection.has_transformer() {
+        states.push(later);
+    }
+    for state in &states {
+        match subscriber::reads(connection, state, settings) {
+            Ok(requests) => {
+                let warnings = requests.iter().flat_map(|request| &request.warnings);
+                for warning in warnings {
+                    let place = request::place_of_words(document, connection, warning);
+                    let finding = place.finding(format!("{label}: {warning}"));
+                    findings.extend(
+                        finding
+                            .map(|Finding { span, message, .. }| Finding::warning(span, message)),
+                    );
+                }
+            }
+            Err(error) => {
+                let wrong = request::findings(document, connection, label, &error);
+                findings.extend(wrong);
+                return;
+            }
+        }
+    }
+}
+
+fn delta(document: &Document<'_>) -> Option<(String, String, Span)> {
+    let (sync, span) = document.known_string("sync")?;
+    let (client, _) = document.known_string("client")?;
+    let (entity, _) = document.known_string("entity")?;
+    (sync == "delta").then_some((client, entity, span))
+}
+
+/// A client whose secret the functions may not read.
+pub(super) fn check_client(
+    document: &Document<'_>,
+    prefix: Option<&Text>,
+    findings: &mut Vec<Finding>,
+) {
+    let known = prefix.filter(|prefix| !prefix.has_made_up(0..prefix.as_str().len()));
+    let (Some(prefix), Some((client, span))) = (known, document.known_string("client")) else {
+        return;
+    };
+    let prefix = prefix.as_str();
+    if !client.trim().is_empty() && !client.starts_with(prefix) {
+        let message = format!(
+            "client `{client}`: does not begin with `{prefix}` (ClientSecretPrefix), so that the functions may not read the secret"
+        );
+        findings.push(Finding::mistake(span, message));
+    }
+}

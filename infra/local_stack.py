@@ -25,6 +25,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# All programs at once: for some of them, cargo would choose other features of what they share, and compile that once more.
+BUILD = ["cargo", "build", "--quiet", "--workspace", "--bins"]
 TOOLS = ROOT / ".tools"
 LOGS = TOOLS / "logs"
 REGION = "eu-west-1"
@@ -215,7 +217,7 @@ class Stack:
 
     def start_simulator(self, arguments: list[str]) -> None:
         """Builds and starts the simulator, and stores the secret that it prints."""
-        self.run(["cargo", "build", "--quiet", "-p", "simulator"], "simulator-build", "Rust is needed: https://rustup.rs")
+        self.run(BUILD, "simulator-build", "Rust is needed: https://rustup.rs")
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         process = self.start(
             [str(target / "debug" / "simulator"), "--listen", "127.0.0.1:0", "--exit-with-stdin", *arguments],
@@ -234,7 +236,7 @@ class Stack:
     def build(self, template: str = "template.yaml") -> Path:
         """The template with the functions as cargo builds them for tests: what is compiled for one serves both."""
         advice = "If a crate cannot be downloaded, check the network and try again."
-        self.run(["cargo", "build", "--quiet", "-p", "subscriber", "-p", "publisher"], "build", advice)
+        self.run(BUILD, "build", advice)
         built = TOOLS / "built" / Path(template).stem
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         for name in ("Subscriber", "Publisher"):

@@ -68,6 +68,8 @@ deploy() {
     exit 1
   fi
   add_targets aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu
+  echo 'Checking the connections of the template'
+  cargo run --quiet -p protimectl -- check template.yaml
   python infra/deploy.py
 }
 
@@ -120,7 +122,7 @@ bench() {
 bench_short() {
   tools build peers
   echo '== Benchmark, in short'
-  cargo build --quiet -p subscriber -p publisher -p peers -p bench
+  cargo build --quiet --workspace --bins
   local target=${CARGO_TARGET_DIR:-target} program
   for program in subscriber publisher floor minimal; do
     mkdir -p "target/lambda/$program"
@@ -145,19 +147,20 @@ check() {
   echo '== Lints'
   cargo clippy --quiet --workspace --lib --bins -- -D warnings
   # Tests may unwrap: that is how they fail.
-  cargo clippy --quiet --workspace --tests --examples -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
+  cargo clippy --quiet --workspace --features end_to_end/stack --tests --examples -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
   echo '== Documented facts'
   python tests/simulator/facts.py --check
   echo '== Templates'
   AWS_REGION=eu-west-1 sam validate --lint
   AWS_REGION=eu-west-1 sam validate --lint --template infra/outgoing.yaml
   python infra/translate.py
-  cfn-lint --regions eu-west-1 eu-central-1 us-east-1 -- .tools/translated/*.json
+  cfn-lint --regions eu-west-1 eu-central-1 us-east-1 -- infra/operators.yaml .tools/translated/*.json
   .tools/checkov/bin/checkov --config-file infra/checkov.yaml --skip-download -f .tools/translated/template.json .tools/translated/outgoing.json
-  echo '== Unit, property and documentation tests'
-  cargo test --quiet --workspace --exclude end_to_end
-  echo '== The storm, in short'
-  cargo test --quiet -p end_to_end --test storm
+  echo '== Unit, property and documentation tests, and the storm in short'
+  cargo test --quiet --workspace
+  echo '== Connections of the templates'
+  cargo build --quiet --workspace --bins
+  "${CARGO_TARGET_DIR:-target}/debug/protimectl" check template.yaml infra/outgoing.yaml
   echo '== Documentation'
   RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
   echo '== Unused dependencies'
@@ -177,16 +180,17 @@ check() {
 end_to_end() {
   tools build local-aws
   echo '== End to end'
-  cargo build --quiet -p protimectl
-  cargo test --quiet -p end_to_end --test it --no-run
+  cargo build --quiet --workspace --bins
+  local it='cargo test --workspace --features end_to_end/stack --test it'
+  $it --quiet --no-run
   local in_process='alarms:: answers:: crash:: delta:: earlier:: heal:: once:: split:: watch:: writes::'
   # What these measure is the functions as they are deployed.
   local released='many:: memory::'
   python infra/run.py bash -c "
-    cargo test -p end_to_end --test it -- --test-threads=2 $in_process &&
-    cargo test -p end_to_end --test it -- --test-threads=1 --skip ${in_process// / --skip } --skip ${released// / --skip } &&
+    $it -- --test-threads=2 $in_process &&
+    $it -- --test-threads=1 --skip ${in_process// / --skip } --skip ${released// / --skip } &&
     python tests/end_to_end/roles.py"
-  python infra/run.py --released cargo test -p end_to_end --test it -- --test-threads=1 $released
+  python infra/run.py --released $it -- --test-threads=1 $released
 }
 
 # The archive of a release, for this machine's processor.

@@ -48,6 +48,8 @@ pub(crate) struct Tally {
     pub(crate) left: usize,
     /// How many of those that are left were sent to the end of their group.
     pub(crate) put_behind: usize,
+    /// Whether the pass took so long that it did not see everything; it is not in `left`.
+    pub(crate) is_incomplete: bool,
 }
 
 impl std::ops::AddAssign for Tally {
@@ -55,6 +57,7 @@ impl std::ops::AddAssign for Tally {
         self.taken += other.taken;
         self.left += other.left;
         self.put_behind += other.put_behind;
+        self.is_incomplete |= other.is_incomplete;
     }
 }
 
@@ -159,23 +162,21 @@ impl<'a, T: Taker> Pass<'a, T> {
             let mut asked = opened;
             asked.extend(self.received.iter().map(group_of));
             let with_news = self.handle().await?;
-            if !self.queue.is_fifo() {
-                known_ones = if with_news.is_empty() {
-                    known_ones + count
-                } else {
-                    0
-                };
-                // In a long pass, what is held becomes visible and is received once more.
-                if count == 0 || known_ones > self.seen.len() {
-                    return Ok(());
+            known_ones = if with_news.is_empty() {
+                known_ones + count
+            } else {
+                0
+            };
+            if self.queue.is_fifo() {
+                for name in asked {
+                    let has_news = with_news.contains(&name);
+                    self.settle(name, has_news, count).await?;
                 }
-                continue;
             }
-            for name in asked {
-                let has_news = with_news.contains(&name);
-                self.settle(name, has_news, count).await?;
-            }
-            if count == 0 && self.groups.values().all(|group| !group.is_open) {
+            let is_through = count == 0 && !self.groups.values().any(|group| group.is_open);
+            // In a long pass, what is held becomes visible and comes once more: at last nothing else comes.
+            self.tally.is_incomplete = known_ones > self.seen.len() + self.behind.len();
+            if is_through || self.tally.is_incomplete {
                 return Ok(());
             }
         }

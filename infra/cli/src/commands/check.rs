@@ -6,6 +6,7 @@ use std::time::Duration;
 use connector::aws::queue::Queue;
 use connector::clock::Clock;
 use connector::metrics::Metrics;
+use connector::store::ConnectionState;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use subscriber::{Invocation, Judgement, Subscriber};
@@ -53,6 +54,9 @@ async fn check_connections(
     names: &[&str],
     stack: &StackArguments,
 ) -> Result<Report, Error> {
+    if arguments.offline {
+        return offline(names);
+    }
     let deployed = Stack::open(stack).await?;
     let mut sources = Vec::new();
     for what in names {
@@ -74,6 +78,34 @@ async fn check_connections(
         });
     }
     Ok(told(&checks))
+}
+
+/// What can be told of files without any network: their fields, their transformers, their requests.
+fn offline(files: &[&str]) -> Result<Report, Error> {
+    let settings = template::settings()?;
+    let mut text = String::new();
+    let mut urls = Vec::new();
+    for file in files {
+        if !source::is_file(file) {
+            let problem =
+                format!("`{file}` is no file; what is deployed can only be checked with AWS");
+            return Err(Error::Usage(problem));
+        }
+        let connection = Source::read(file)?.connection(Timestamp::now())?;
+        let requests = subscriber::reads(&connection, &ConnectionState::default(), &settings)?;
+        let _ = writeln!(text, "{file}: {}", styled(GOOD, "no mistakes"));
+        for warning in requests.iter().flat_map(|request| &request.warnings) {
+            let _ = writeln!(text, "  {} {warning}", styled(WARNING, "warning"));
+        }
+        let url = |request: &protime::Request| request.url(&settings.base_uri).to_string();
+        urls.push(json!({"file": file, "urls": requests.iter().map(url).collect::<Vec<_>>()}));
+    }
+    if files.is_empty() {
+        let problem =
+            "which template or file? Without --offline, all deployed connections are checked";
+        return Err(Error::Usage(problem.to_owned()));
+    }
+    Ok(Report::new(json!({"offline": urls}), text))
 }
 
 /// By the function itself: its role, its network, its credentials.

@@ -63,7 +63,7 @@ pub(crate) fn check(paths: &[&str], now: Timestamp) -> Result<Report, Error> {
 }
 
 /// Those of a client that may do everything.
-fn settings() -> Result<Settings, Error> {
+pub(crate) fn settings() -> Result<Settings, Error> {
     let entities = catalogue().entities().iter();
     let operations = entities.flat_map(|entity| &entity.operations);
     let scopes: Vec<String> = operations

@@ -15,6 +15,7 @@ mod once;
 mod operator;
 mod protimectl;
 mod publisher;
+mod screens;
 mod split;
 mod subscriber;
 mod watch;

@@ -11,21 +11,18 @@ use simulator::{Fault, Options};
 /// The secret's own, which no output shows.
 const CANARIES: [&str; 2] = ["client_secret", "Bearer ey"];
 
-fn protimectl(arguments: &[&str]) -> Output {
-    // Where cargo puts what belongs to the same build.
+/// The program, where cargo puts what belongs to the same build.
+pub(crate) fn program() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let program = tests.parent().unwrap().parent().unwrap().join("protimectl");
-    let mut command = Command::new(&program);
-    command
-        .args(["--stack", &variable("STACK_NAME")])
-        .args(arguments);
-    let output = command.output();
-    output.unwrap_or_else(|error| {
-        panic!(
-            "{}: {error}; run `cargo build -p protimectl`",
-            program.display()
-        )
-    })
+    assert!(program.exists(), "run `cargo build -p protimectl`");
+    program
+}
+
+fn protimectl(arguments: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command.args(["--stack", &variable("STACK_NAME")]);
+    command.args(arguments).output().unwrap()
 }
 
 fn text(output: &Output) -> (String, String) {

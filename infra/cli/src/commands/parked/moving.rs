@@ -253,6 +253,10 @@ fn before_failure(tally: Tally, what: &str) {
 fn done(tally: Tally, mut json: Value, mut text: String) -> Report {
     json["left"] = tally.left.into();
     json["putBehind"] = tally.put_behind.into();
+    json["complete"] = (!tally.is_incomplete).into();
+    if tally.is_incomplete {
+        text += "There are more than one pass could see in time; do the same again.\n";
+    }
     if tally.put_behind > 0 {
         let _ = writeln!(
             text,

@@ -107,7 +107,7 @@ def main() -> None:
     sums(files)
     packages = templates(files)
     bill_of_materials(files)
-    for document in ("README.md", "LICENSE", "samconfig.toml", "LICENSES-RUST.html", "infra/redrive.py", "infra/events/clockings.json"):
+    for document in ("README.md", "LICENSE", "samconfig.toml", "LICENSES-RUST.html", "infra/events/clockings.json"):
         check(document in files, f"{document} is missing")
     repeated(archive)
     print(f"{archive.name}: {len(files)} files, {len(packages)} packages")

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use aws_sdk_lambda::operation::RequestId as _;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
@@ -79,6 +80,14 @@ impl Account {
     }
 }
 
+fn not_found<E>(stack: &str, error: &aws_sdk_cloudformation::error::SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let what = format!("stack `{stack}` (another one is named by --stack, its region by --region)");
+    Error::aws(what, error)
+}
+
 impl Stack {
     /// Finds the stack and all of its resources.
     pub(crate) async fn open(arguments: &StackArguments) -> Result<Self, Error> {
@@ -86,18 +95,14 @@ impl Stack {
         let name = arguments.stack.clone();
         let cloudformation = aws_sdk_cloudformation::Client::new(&account.config);
         let mut resources = Vec::new();
-        let mut stacks = vec![name.clone()];
-        while let Some(stack) = stacks.pop() {
-            let asked = cloudformation.describe_stack_resources().stack_name(&stack);
-            let answer = asked.send().await.map_err(|error| {
-                Error::aws(
-                    format!(
-                        "stack `{stack}` (another one is named by --stack, its region by --region)"
-                    ),
-                    &error,
-                )
-            })?;
-            for found in answer.stack_resources.unwrap_or_default() {
+        // What is nested has the name of its stack before its own.
+        let mut stacks = vec![(name.clone(), String::new())];
+        while let Some((stack, prefix)) = stacks.pop() {
+            // Unlike DescribeStackResources, this has no limit of a hundred.
+            let asked = cloudformation.list_stack_resources().stack_name(&stack);
+            let mut answers = asked.into_paginator().items().send();
+            while let Some(found) = answers.next().await {
+                let found = found.map_err(|error| not_found(&stack, &error))?;
                 let (Some(kind), Some(logical), Some(physical)) = (
                     found.resource_type,
                     found.logical_resource_id,
@@ -105,8 +110,9 @@ impl Stack {
                 ) else {
                     continue;
                 };
+                let logical = format!("{prefix}{logical}");
                 if kind == "AWS::CloudFormation::Stack" {
-                    stacks.push(physical);
+                    stacks.push((physical, format!("{logical}/")));
                 } else {
                     resources.push(Resource {
                         kind,

@@ -17,15 +17,15 @@ use crate::error::Error;
 use crate::excerpt::excerpt;
 use crate::output::{FAINT, HEADING, Report, hint, styled, table};
 use crate::pass;
-use crate::stack::Account;
+use crate::stack::Stack;
 use crate::wording::{counted, relative};
 
 /// So much of Protime's message is shown in a table.
 const LONGEST_MESSAGE: usize = 80;
 
 pub(crate) async fn parked(arguments: &Parked, stack: &StackArguments) -> Result<Report, Error> {
-    let account = Account::open(stack).await?;
-    let outgoing = outgoing::find(&account, &stack.stack).await?;
+    let stack = Stack::open(stack).await?;
+    let outgoing = outgoing::find(&stack)?;
     match &arguments.action {
         None => list(&outgoing, &Chosen::default()).await,
         Some(ParkedAction::List(chosen)) => list(&outgoing, chosen).await,

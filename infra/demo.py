@@ -6,11 +6,12 @@
 
 import datetime
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
 
-from local_stack import SECRET, Failure, Stack, main, prepare, say, step, wait_until
+from local_stack import SECRET, Failure, Stack, main, prepare, say, step, target_folder, wait_until
 
 MOST_SHOWN = 10
 
@@ -125,6 +126,20 @@ def publish(stack: Stack, request: dict) -> None:
     stack.client("sqs").send_message(QueueUrl=stack.outputs["PublishQueueUrl"], MessageBody=json.dumps(request))
 
 
+def is_parked(stack: Stack) -> bool:
+    asked = stack.client("sqs").get_queue_attributes(QueueUrl=stack.outputs["PublishDeadLetterQueueUrl"], AttributeNames=["ApproximateNumberOfMessages"])
+    return asked["Attributes"]["ApproximateNumberOfMessages"] != "0"
+
+
+def protimectl(stack: Stack, *arguments: str) -> str:
+    """What an operator's command shows of this stack."""
+    program = [str(target_folder() / "debug" / "protimectl"), "--stack", stack.name, *arguments]
+    shown = subprocess.run(program, env=stack.environment(), capture_output=True, text=True)
+    if shown.returncode != 0:
+        raise Failure(f"protimectl {' '.join(arguments)} failed:\n{shown.stderr}")
+    return "".join(f"  {line}\n" for line in shown.stdout.splitlines())
+
+
 def demo() -> int:
     started = time.monotonic()
     archive = Path(sys.argv[1]) if len(sys.argv) > 1 else None
@@ -151,9 +166,14 @@ def demo() -> int:
         refused = request | {"payload": clocking | {"person": {"id": 999_999}}}
         with step("Waiting for the dead-letter queue"):
             publish(stack, refused)
+            wait_until("the parking", lambda: is_parked(stack) or None)
+        if archive:
             parked = receive(stack, "PublishDeadLetterQueueUrl", bool)[0]
-        for name in ("reason", "status", "code", "message", "details"):
-            say(f"  {name:8} {parked['MessageAttributes'][name]['StringValue']}")
+            for name in ("reason", "status", "code", "message", "details"):
+                say(f"  {name:8} {parked['MessageAttributes'][name]['StringValue']}")
+        else:
+            say("\n  protimectl parked:\n" + protimectl(stack, "parked"))
+            say("4. How everything stands: protimectl status.\n\n" + protimectl(stack, "status"))
 
     say(f"\nDone in {time.monotonic() - started:.0f} s; nothing is left running.")
     say("Next: README.md, \"Connect your own Protime\". To try changes: make watch.")

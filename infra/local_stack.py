@@ -100,6 +100,11 @@ def release_environment(environment: Mapping[str, str]) -> dict[str, str]:
     return {**environment, "RUSTFLAGS": f"--remap-path-prefix={cargo_home}=/cargo"}
 
 
+def target_folder() -> Path:
+    """Where cargo puts what it builds."""
+    return Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
 def architecture() -> str:
     return "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
 
@@ -218,9 +223,8 @@ class Stack:
     def start_simulator(self, arguments: list[str]) -> None:
         """Builds and starts the simulator, and stores the secret that it prints."""
         self.run(BUILD, "simulator-build", "Rust is needed: https://rustup.rs")
-        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         process = self.start(
-            [str(target / "debug" / "simulator"), "--listen", "127.0.0.1:0", "--exit-with-stdin", *arguments],
+            [str(target_folder() / "debug" / "simulator"), "--listen", "127.0.0.1:0", "--exit-with-stdin", *arguments],
             "simulator",
             self.environment(),
             stdin=subprocess.PIPE,
@@ -238,11 +242,10 @@ class Stack:
         advice = "If a crate cannot be downloaded, check the network and try again."
         self.run(BUILD, "build", advice)
         built = TOOLS / "built" / Path(template).stem
-        target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         for name in ("Subscriber", "Publisher"):
             (built / name).mkdir(parents=True, exist_ok=True)
             # What is there for debuggers takes longer to deploy than to compile.
-            strip = ["strip", "-o", str(built / name / "bootstrap"), str(target / "debug" / name.lower())]
+            strip = ["strip", "-o", str(built / name / "bootstrap"), str(target_folder() / "debug" / name.lower())]
             self.run(strip, "strip", "The C compiler's package has it.")
         text = (ROOT / template).read_text()
         text = re.sub(r"CodeUri: (?:\.\./)?functions/(\w+)", lambda found: f"CodeUri: {found[1].capitalize()}", text)

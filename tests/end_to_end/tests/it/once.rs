@@ -291,9 +291,9 @@ async fn a_message_that_kills_the_function_is_parked_after_three_attempts() {
     queue.send(&clocking(640));
     for attempt in 0..3 {
         let event = queue.delivery();
-        // The secret and the record, then the token; later what is known of the message, from the third on its count, the
-        // record twice, since it is there, then the look-up.
-        queue.fuse.arm([3, 4, 5][attempt], false);
+        // The pause, the secret and the record, then the token; later what is known of the message, from the third on its
+        // count, the record twice, since it is there, then the look-up.
+        queue.fuse.arm([4, 5, 6][attempt], false);
         tokio::select! {
             failed = queue.publish(&event) => panic!("{failed:?}"),
             () = queue.fuse.blown() => {}

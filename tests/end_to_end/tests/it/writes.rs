@@ -563,8 +563,8 @@ async fn attempts_that_die_before_anything_is_written_are_counted() {
     for delivery in 0..5 {
         let event = queue.delivery();
         queue.publisher.clients.forget(&queue.tenant.client);
-        // What is known of the message, the secret, from the third on its count, the record.
-        queue.fuse.arm([2, 3, 4, 4, 4][delivery], false);
+        // The pause, what is known of the message, the secret, from the third on its count, the record.
+        queue.fuse.arm([3, 4, 5, 5, 5][delivery], false);
         tokio::select! {
             failed = queue.publish(&event) => panic!("{failed:?}"),
             () = queue.fuse.blown() => queue.pass(SignedDuration::from_mins(7)),

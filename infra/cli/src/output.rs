@@ -37,6 +37,11 @@ impl Report {
         }
     }
 
+    /// Of a change that was not agreed to, or only tried.
+    pub(crate) fn undone() -> Self {
+        Self::new(json!({"done": false}), "")
+    }
+
     pub(crate) fn with_code(self, code: Code) -> Self {
         Self { code, ..self }
     }

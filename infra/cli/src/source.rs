@@ -127,6 +127,15 @@ impl Stack {
         Ok(connections)
     }
 
+    /// A connection by name, or the one in a file.
+    pub(crate) async fn source(&self, argument: &str) -> Result<Source, Error> {
+        if is_file(argument) {
+            Source::read(argument)
+        } else {
+            self.connection(argument).await
+        }
+    }
+
     /// A connection by name.
     pub(crate) async fn connection(&self, name: &str) -> Result<Source, Error> {
         let known = self.connections().await?;

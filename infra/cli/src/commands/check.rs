@@ -60,11 +60,7 @@ async fn check_connections(
     let deployed = Stack::open(stack).await?;
     let mut sources = Vec::new();
     for what in names {
-        sources.push(if source::is_file(what) {
-            Source::read(what)?
-        } else {
-            deployed.connection(what).await?
-        });
+        sources.push(deployed.source(what).await?);
     }
     if names.is_empty() {
         sources = deployed.connections().await?;

@@ -32,7 +32,7 @@ pub(crate) async fn pause(arguments: &Pause, stack: &StackArguments) -> Result<R
             &arguments.change,
             &format!("pause all publishing until {until:.0}"),
         )? {
-            return Ok(undone());
+            return Ok(Report::undone());
         }
         state
             .pause_publishing(Some(&pause))
@@ -56,7 +56,7 @@ pub(crate) async fn pause(arguments: &Pause, stack: &StackArguments) -> Result<R
         &arguments.change,
         &format!("pause connection `{name}` until {until:.0}"),
     )? {
-        return Ok(undone());
+        return Ok(Report::undone());
     }
     state
         .pause(name, Some(&pause))
@@ -89,7 +89,7 @@ pub(crate) async fn resume(arguments: &Resume, stack: &StackArguments) -> Result
     let state = stack.state()?;
     let Some(name) = &arguments.connection else {
         if !confirm(&arguments.change, "end the pause of publishing")? {
-            return Ok(undone());
+            return Ok(Report::undone());
         }
         state
             .pause_publishing(None)
@@ -111,7 +111,7 @@ pub(crate) async fn resume(arguments: &Resume, stack: &StackArguments) -> Result
         &arguments.change,
         &format!("end the pause of connection `{name}`"),
     )? {
-        return Ok(undone());
+        return Ok(Report::undone());
     }
     state
         .pause(name, None)
@@ -154,7 +154,7 @@ pub(crate) async fn forget(arguments: &Forget, stack: &StackArguments) -> Result
         &arguments.change,
         &format!("forget connection `{name}`, its history, checkpoint and delta"),
     )? {
-        return Ok(undone());
+        return Ok(Report::undone());
     }
     state.forget(name).await.map_err(subscriber::Error::from)?;
     Ok(done(format!("`{name}` is forgotten\n")))
@@ -162,8 +162,4 @@ pub(crate) async fn forget(arguments: &Forget, stack: &StackArguments) -> Result
 
 fn done(text: String) -> Report {
     Report::new(json!({"done": true, "message": text.trim_end()}), text)
-}
-
-fn undone() -> Report {
-    Report::new(json!({"done": false}), "")
 }

@@ -2,27 +2,30 @@
 
 use std::time::Duration;
 
+use connector::contract::connection::IncomingConnection;
 use connector::store::RunStatus;
 use indicatif::{ProgressBar, ProgressStyle};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::arguments::{Backfill, Run, StackArguments};
 use crate::confirm::confirm;
 use crate::error::{Code, Error};
 use crate::output::{Report, hint};
-use crate::source::{self, Source};
+use crate::source::Source;
 use crate::stack::Stack;
 
 /// How often a run is looked at that is followed.
 const AGAIN: Duration = Duration::from_secs(1);
+/// A run that is followed and has not begun after this is given up.
+const LONGEST_START: SignedDuration = SignedDuration::from_mins(5);
 
 pub(crate) async fn run(arguments: &Run, stack: &StackArguments) -> Result<Report, Error> {
     let stack = Stack::open(stack).await?;
-    let source = find(&stack, &arguments.connection).await?;
+    let source = stack.source(&arguments.connection).await?;
     let what = format!("run connection `{}` now", source.incoming);
     if !confirm(&arguments.change, &what)? {
-        return Ok(undone());
+        return Ok(Report::undone());
     }
     let fields = json!({"run": null, "scheduled": null, "takeover": null});
     let event = source.with(fields)?;
@@ -35,7 +38,7 @@ pub(crate) async fn backfill(
     stack: &StackArguments,
 ) -> Result<Report, Error> {
     let stack = Stack::open(stack).await?;
-    let source = find(&stack, &arguments.connection).await?;
+    let source = stack.source(&arguments.connection).await?;
     let Backfill { from, to, .. } = arguments;
     if from > to {
         return Err(Error::Usage(format!("--from {from} is after --to {to}")));
@@ -46,7 +49,7 @@ pub(crate) async fn backfill(
         source.incoming
     );
     if !confirm(&arguments.change, &what)? {
-        return Ok(undone());
+        return Ok(Report::undone());
     }
     let event = between(&source, *from, *to)?;
     let fields = json!({
@@ -76,19 +79,10 @@ pub(crate) fn between(
     source.with(json!({"transform": transform, "sync": null}))
 }
 
-async fn find(stack: &Stack, name: &str) -> Result<Source, Error> {
-    if source::is_file(name) {
-        Source::read(name)
-    } else {
-        stack.connection(name).await
-    }
-}
-
-fn undone() -> Report {
-    Report::new(json!({"done": false}), "")
-}
-
 async fn started(stack: &Stack, name: &str, event: &str, follow: bool) -> Result<Report, Error> {
+    // Nobody would hear of what Lambda is not asked to wait for.
+    IncomingConnection::from_event(event, "run", Timestamp::now())
+        .map_err(subscriber::Error::from)?;
     if follow {
         return followed(stack, name, event).await;
     }
@@ -132,6 +126,10 @@ async fn followed(stack: &Stack, name: &str, event: &str) -> Result<Report, Erro
                 bar.finish_and_clear();
                 return Ok(over(name, record));
             }
+        } else if Timestamp::now().duration_since(before) > LONGEST_START {
+            return Err(Error::Other(format!(
+                "nothing is heard of `{name}`: it may be paused, or wait behind another run; `protimectl status` and `protimectl failed` show more"
+            )));
         } else {
             bar.set_message(format!("`{name}` is starting"));
         }

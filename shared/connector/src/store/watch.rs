@@ -39,8 +39,7 @@ pub struct Watched {
     /// How often its unfinished run was taken up without getting on.
     pub rescues: u64,
     generation: u64,
-    /// Until when a run is under way at the latest.
-    pub lease_until: Option<Timestamp>,
+    lease_until: Option<Timestamp>,
     idle_since: Option<Timestamp>,
     /// Until when Protime asked to be left alone.
     pub not_before: Option<Timestamp>,

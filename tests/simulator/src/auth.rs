@@ -1,12 +1,25 @@
 //! The token endpoint, and who may do what with a token.
 
+use std::sync::Arc;
+
 use jiff::SignedDuration;
 use serde_json::json;
 use url::form_urlencoded;
 
 use crate::answer::Answer;
 use crate::documentation::{Entity, Operation, documentation};
-use crate::state::{State, Token};
+use crate::state::{State, TENANT, Token};
+
+/// Of the collection without documented operations.
+const EXTERNAL_REFERENCES: &str = "connector-protimeapi-external-references.write";
+
+/// Each tenant has one of its own, and this is the only tenant.
+pub(crate) fn is_token_endpoint(path: &str) -> bool {
+    // §2.3: Tokens are per tenant
+    path.strip_prefix("/tenants/")
+        .and_then(|path| path.strip_suffix("/connect/token"))
+        == Some(TENANT)
+}
 
 /// `POST /tenants/{tenant}/connect/token`, with the errors of RFC 6749.
 pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
@@ -27,7 +40,9 @@ pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
     if field("client_id") != state.client_id || field("client_secret") != state.client_secret {
         return error(400, "invalid_client");
     }
-    let known = documentation().scopes();
+    // §2.4: `external-references`
+    let mut known = documentation().scopes();
+    known.push(EXTERNAL_REFERENCES.to_owned());
     let scopes: Vec<String> = field("scope")
         .split_ascii_whitespace()
         .map(str::to_owned)
@@ -51,11 +66,11 @@ pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
     let client_id = state.client_id.clone();
     state.tokens.insert(
         access_token.clone(),
-        Token {
+        Arc::new(Token {
             client_id,
             expires,
             scopes,
-        },
+        }),
     );
     Answer::json(
         200,
@@ -63,12 +78,12 @@ pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
     )
 }
 
-/// The client of a request with a valid token and a User-Agent.
+/// The token of a request with a valid one and a User-Agent.
 pub(crate) fn authenticate(
     state: &State,
     authorization: Option<&str>,
     user_agent: &str,
-) -> Result<String, Answer> {
+) -> Result<Arc<Token>, Answer> {
     // §1.1: **mandatory on every request**
     // §2.3: Expired or invalid token → `401` from the API
     let token = authorization
@@ -90,24 +105,20 @@ pub(crate) fn authenticate(
             "The User-Agent header is missing.",
         ));
     }
-    Ok(token.client_id.clone())
+    Ok(token.clone())
 }
 
 /// Whether the token covers the operation.
 pub(crate) fn authorise(
     state: &State,
-    authorization: Option<&str>,
+    token: &Token,
     entity: &Entity,
     operation: &Operation,
 ) -> Result<(), Answer> {
     // §2.5: `403` valid token without the needed scope
     // §2.4: A scope covers a whole collection
-    let token = authorization
-        .and_then(|header| header.strip_prefix("Bearer "))
-        .and_then(|token| state.tokens.get(token));
     let enough = operation.scopes(entity);
-    let covered =
-        token.is_some_and(|token| enough.iter().any(|scope| token.scopes.contains(scope)));
+    let covered = enough.iter().any(|scope| token.scopes.contains(scope));
     let status = state.settings.missing_scope_status;
     if covered {
         Ok(())

@@ -508,7 +508,7 @@ fn write_of_type(
 }
 
 /// `job-category` is `jobCategory` in a record.
-fn camel_case(name: &str) -> String {
+pub(crate) fn camel_case(name: &str) -> String {
     let mut words = name.split('-');
     let first = words.next().unwrap_or_default().to_owned();
     words.fold(first, |mut text, word| {

@@ -5,6 +5,7 @@ use jiff::ToSpan;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
+use crate::data::Change;
 use crate::documentation::{Entity, documentation};
 use crate::filter::Filter;
 use crate::list::{decode, encode, envelope, separated};
@@ -31,7 +32,6 @@ pub(crate) fn poll(
     call: &Call,
 ) -> Answer {
     // §5.2: Any poll, even an empty one, yields a fresh `deltaLink`
-    // §5.1: Items are now **wrapped**
     let Some((token, id, cursor)) = call
         .get("deltaToken")
         .and_then(|token| Some((token.to_owned(), decode(token)?)))
@@ -70,44 +70,42 @@ pub(crate) fn poll(
         .unwrap_or(0)
         .min(collection.changes.len());
     let recent = &collection.changes[since..];
-    let mut items = Vec::new();
-    for (index, change) in recent.iter().enumerate() {
-        if recent[index + 1..]
-            .iter()
-            .any(|later| later.id == change.id)
-        {
-            continue;
+    // Of a record that changed several times, the last change counts.
+    let last = recent.iter().enumerate().filter(|(index, change)| {
+        let mut later = recent[index + 1..].iter();
+        !later.any(|later| later.id == change.id)
+    });
+    let item = |change: &Change| match collection.find(&change.id) {
+        Some(record) => {
+            let matches = |filter| matches(filter, &mut Lazy::new(collection, record));
+            let text = || references::render(&state.references, collection, entity, record, &asked);
+            filter
+                .as_ref()
+                .is_none_or(matches)
+                .then(|| updated(&text()))
         }
-        match collection.find(&change.id) {
-            Some(record) => {
-                if filter
-                    .as_ref()
-                    .is_some_and(|filter| !matches(filter, &mut Lazy::new(collection, record)))
-                {
-                    continue;
-                }
-                let record =
-                    references::render(&state.references, collection, entity, record, &asked);
-                let wrapped: [&[u8]; 3] =
-                    [br#"{"changeType":"InsertOrUpdate","data":"#, &record, b"}"];
-                items.push(Bytes::from(wrapped.concat()));
-            }
-            None if change.deleted => {
-                let id: Value = change
-                    .id
-                    .parse::<u64>()
-                    .map_or_else(|_| change.id.clone().into(), Value::from);
-                let data = json!({"changeVersion": change.version, "id": id});
-                items.push(Bytes::from(
-                    json!({"changeType": "Delete", "data": data}).to_string(),
-                ));
-            }
-            None => {}
-        }
-    }
+        None => change.deleted.then(|| deleted(change)),
+    };
+    let items = last.filter_map(|(_, change)| item(change)).collect();
     let cursor = collection.changes.len();
     let link = link(state, entity, id, cursor);
     Answer::raw(200, envelope(&separated(items), Some(("deltaLink", &link))))
+}
+
+fn updated(record: &[u8]) -> Bytes {
+    // §5.1: Items are now **wrapped**
+    let wrapped: [&[u8]; 3] = [br#"{"changeType":"InsertOrUpdate","data":"#, record, b"}"];
+    wrapped.concat().into()
+}
+
+fn deleted(change: &Change) -> Bytes {
+    // §5.2: `Delete` items carry `changeVersion` and `id` only
+    let id = change.id.parse::<u64>();
+    let id = id.map_or_else(|_| change.id.clone().into(), Value::from);
+    let data = json!({"changeVersion": change.version, "id": id});
+    json!({"changeType": "Delete", "data": data})
+        .to_string()
+        .into()
 }
 
 pub(crate) fn start(

@@ -86,7 +86,7 @@ impl Filter {
 }
 
 fn filter(input: &mut &str) -> ModalResult<Filter> {
-    // §3.1: `or`
+    // §3.1: expression: one or more terms joined by `or`
     let terms = separated(1.., term, (space1, "or", space1));
     terms.map(|terms| Filter { terms }).parse_next(input)
 }

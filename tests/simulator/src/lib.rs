@@ -32,6 +32,7 @@ mod settings;
 mod state;
 mod usage;
 mod validation;
+mod webhook;
 mod write;
 
 use std::io;

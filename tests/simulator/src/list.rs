@@ -66,30 +66,19 @@ pub(crate) fn list(
     let listing = if let Some(listing) = state.listings.get(&key) {
         listing.clone()
     } else {
-        let matching: Vec<&Record> = collection
-            .records
-            .iter()
-            .filter(|record| {
-                person.is_none_or(|person| record.person.is_some_and(|id| id.to_string() == person))
-            })
-            .filter(|record| {
-                filter
-                    .as_ref()
-                    .is_none_or(|filter| matches(filter, &mut Lazy::new(collection, record)))
-            })
-            .collect();
+        let is_of = |record: &Record, person: &str| {
+            record.person.is_some_and(|id| id.to_string() == person)
+        };
+        let matching = collection.records.iter().filter(|record| {
+            let matches = |filter| matches(filter, &mut Lazy::new(collection, record));
+            person.is_none_or(|person| is_of(record, person)) && filter.as_ref().is_none_or(matches)
+        });
+        let matching: Vec<&Record> = matching.collect();
         let mut pages = Vec::new();
         for (number, records) in matching.chunks(page_size).enumerate() {
-            pages.push(render(
-                &state.references,
-                collection,
-                entity,
-                records,
-                &asked,
-            ));
-            if empty_after.contains(&number) {
-                pages.push(Vec::new());
-            }
+            let (references, asked) = (&state.references, &asked);
+            pages.push(render(references, collection, entity, records, asked));
+            pages.extend(empty_after.contains(&number).then(Vec::new));
         }
         let listing = Arc::new(Listing {
             query: bound_to,
@@ -284,7 +273,9 @@ pub(crate) fn separated(items: Vec<Bytes>) -> Vec<Bytes> {
 
 /// Base64 of JSON, with the characters that are damaged by careless encoding: `+`, `/` and `=`.
 pub(crate) fn encode(value: &Value) -> String {
-    let mut text = format!("{}{}", value, " >>>>???? ");
+    let mut value = value.clone();
+    value["salt"] = ">>>>>?????".into();
+    let mut text = value.to_string();
     while text.len() % 3 != 1 {
         text.push(' ');
     }
@@ -293,8 +284,7 @@ pub(crate) fn encode(value: &Value) -> String {
 
 pub(crate) fn decode(token: &str) -> Option<Value> {
     let bytes = STANDARD.decode(token).ok()?;
-    let text = std::str::from_utf8(&bytes).ok()?;
-    serde_json::from_str(text.split(" >>>>").next()?).ok()
+    serde_json::from_slice(&bytes).ok()
 }
 
 fn parse_filter(

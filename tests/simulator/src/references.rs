@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::data::{Collection, Record};
+use crate::data::{Collection, Record, camel_case};
 use crate::documentation::{Entity, Operation, documentation};
 use crate::route::Call;
 
@@ -32,8 +32,10 @@ const OBJECTS: [(&str, &str); 18] = [
     ("workLocation", "work-locations"),
 ];
 
-/// Collections whose list of references could not be read on their own pages, but on others (section 13, §8.1).
-const SUPPLEMENT: [(&str, &[&str]); 4] = [
+/// What operations carry whose list of references could not be read on their own pages, but elsewhere.
+const SUPPLEMENT: [(&str, &[&str]); 5] = [
+    // §absence-groups: External references work on get-by-id only
+    ("absence-groups", &[]),
     (
         "absences",
         &["people", "shift-definitions", "absence-definitions"],
@@ -103,6 +105,7 @@ pub(crate) fn asked(
         if reference.is_empty()
             || !is_known
             || !is_supported(entity, operation, collection, reference)
+            || category(call).is_some_and(|of| collection != of && collection != "people")
         {
             let reason = format!("({collection},{reference}) is not supported here");
             return Err(Answer::refused(&[reason]));
@@ -113,6 +116,13 @@ pub(crate) fn asked(
         });
     }
     Ok(asked)
+}
+
+/// The collection that the histories of all people are about.
+fn category(call: &Call) -> Option<&'static str> {
+    // §13.1: custom references of the entity type asked for
+    let category = call.path.rsplit('/').next()?.strip_suffix("-histories")?;
+    collection_of(&camel_case(category))
 }
 
 fn known_of(collection: &str) -> &'static [String] {

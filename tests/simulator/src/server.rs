@@ -183,15 +183,15 @@ fn answer(state: &mut State, request: &Received) -> Answer {
         .target
         .split_once('?')
         .unwrap_or((&request.target, ""));
-    if path.starts_with("/tenants/") && path.ends_with("/connect/token") {
+    if request.method == "POST" && auth::is_token_endpoint(path) {
         return auth::token(state, &request.body);
     }
     let Some(below) = path.strip_prefix(documentation().base_path.as_str()) else {
         return Answer::error(404, "NotFound", "No such resource.");
     };
     let authorization = request.authorization.as_deref();
-    let client_id = match auth::authenticate(state, authorization, &request.user_agent) {
-        Ok(client_id) => client_id,
+    let token = match auth::authenticate(state, authorization, &request.user_agent) {
+        Ok(token) => token,
         Err(answer) => return answer,
     };
     let method = match request.method.as_str() {
@@ -203,7 +203,7 @@ fn answer(state: &mut State, request: &Received) -> Answer {
     };
     let route = route::route(method, below);
     if let Route::Operation(entity, operation, _) | Route::Delta(entity, operation) = &route
-        && let Err(answer) = auth::authorise(state, authorization, entity, operation)
+        && let Err(answer) = auth::authorise(state, &token, entity, operation)
     {
         return answer;
     }
@@ -217,7 +217,7 @@ fn answer(state: &mut State, request: &Received) -> Answer {
         body: request.body.to_vec(),
         is_json: request.is_json,
         is_upsert: false,
-        client_id,
+        client_id: token.client_id.clone(),
         parameters: Vec::new(),
     };
     route::perform(state, route, call)

@@ -23,7 +23,7 @@ pub(crate) struct State {
     clock: Clock,
     pub(crate) client_id: String,
     pub(crate) client_secret: String,
-    pub(crate) tokens: HashMap<String, Token>,
+    pub(crate) tokens: HashMap<String, Arc<Token>>,
     pub(crate) token_requests: u64,
     collections: HashMap<String, Collection>,
     pub(crate) listings: HashMap<String, Arc<Listing>>,
@@ -129,6 +129,13 @@ impl State {
     pub(crate) fn next_delta(&mut self) -> u64 {
         self.last_delta += 1;
         self.last_delta
+    }
+
+    /// Whether it is one of those that there are from the start, or was put into the collection.
+    pub(crate) fn has_person(&self, id: i64) -> bool {
+        let people = self.collections.get("people");
+        (1..=i64::from(self.options.people)).contains(&id)
+            || people.is_some_and(|people| people.find(&id.to_string()).is_some())
     }
 
     /// The records of an entity, made when first asked for.

@@ -89,9 +89,8 @@ pub(crate) fn rules(
     id: &str,
 ) -> Vec<String> {
     let mut reasons = Vec::new();
-    let people = i64::from(state.options.people);
     let person = body["person"]["id"].as_i64();
-    if person.is_some_and(|id| id < 1 || id > people) {
+    if person.is_some_and(|id| !state.has_person(id)) {
         reasons.push("person: there is no such person".to_owned());
     }
     if let Some(date) = body["date"].as_str().or_else(|| body["from"].as_str()) {

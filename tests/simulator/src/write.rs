@@ -8,7 +8,7 @@ use crate::references::{self, Asked};
 use crate::route::{Call, body_json};
 use crate::state::State;
 use crate::validation::{rules, validate};
-use crate::{list, usage};
+use crate::{list, usage, webhook};
 
 pub(crate) fn write(
     state: &mut State,
@@ -20,7 +20,12 @@ pub(crate) fn write(
         let message = "Assignments are not offered to this tenant.";
         return Answer::error(403, "Forbidden", message);
     }
-    let asked = match references::asked(call, entity, operation) {
+    // What a webhook's query asks for is of its events, not of itself.
+    let asked = match entity.name.as_str() {
+        "webhooks" => Ok(Vec::new()),
+        _ => references::asked(call, entity, operation),
+    };
+    let asked = match asked {
         Ok(asked) => asked,
         Err(answer) => return answer,
     };
@@ -90,6 +95,11 @@ fn create(state: &mut State, entity: &'static Entity, body: &Value, call: &Call)
     if entity.property("changeVersion").is_some() {
         record.insert("changeVersion".to_owned(), state.next_version().into());
     }
+    if entity.name == "webhooks"
+        && let Err(answer) = webhook::complete(state, call, &mut record)
+    {
+        return answer;
+    }
     complete(state, entity, &mut record);
     let mut record = Value::Object(record);
     state.references.follow(&entity.name, &id, &record);
@@ -98,8 +108,7 @@ fn create(state: &mut State, entity: &'static Entity, body: &Value, call: &Call)
     let base = base.filter(|_| call.is_upsert).unwrap_or(&call.path);
     let location = format!("{}/{id}", base.trim_end_matches('/'));
     let answer = if entity.name == "webhooks" {
-        // The key's JSON name is not documented.
-        record["privateKey"] = "simulated-private-key".into();
+        webhook::show_key(&mut record, &id);
         Answer::json(201, &record)
     } else {
         Answer::empty(201)
@@ -112,32 +121,16 @@ fn complete(state: &State, entity: &Entity, record: &mut Map<String, Value>) {
     let mut set = |name: &str, value: Value| {
         record.entry(name).or_insert(value);
     };
-    match entity.name.as_str() {
-        "webhooks" => {
-            let valid_until = state.now().saturating_add(WEBHOOK_LIFE);
-            let valid_until = valid_until.unwrap_or(jiff::Timestamp::MAX);
-            set("status", "Enabled".into());
-            let zone = jiff::tz::Offset::constant(1);
-            set(
-                "validUntil",
-                valid_until.display_with_offset(zone).to_string().into(),
-            );
+    if entity.name == "clockings" {
+        set("status", "Active".into());
+        if state.settings.schedule_moves_overnight {
+            move_to_the_next_day(record);
         }
-        "clockings" => {
-            set("status", "Active".into());
-            if state.settings.schedule_moves_overnight {
-                move_to_the_next_day(record);
-            }
-        }
-        _ => {}
     }
     if state.settings.fills_in {
         fill_in(entity, record);
     }
 }
-
-/// How long a webhook is valid; the documentation only says that it ends.
-const WEBHOOK_LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
 
 /// Section 13: the schedule decides on the day. Here, who clocks in the last two hours of a day works on the next.
 fn move_to_the_next_day(clocking: &mut Map<String, Value>) {
@@ -250,15 +243,14 @@ fn update(
 
 fn delete(state: &mut State, entity: &'static Entity, call: &Call, success: u16) -> Answer {
     // §7.1: `DELETE /assignments/{id}` answers **400** for an invalid id, `PUT` on the same path **404**
-    // §6.1: **soft delete**
     let version = state.next_version();
     let id = call.last_parameter();
     let collection = state.collection(entity);
     if entity.name == "webhooks" {
-        // A soft delete.
         let found = collection.find(id).map(|record| collection.value(record));
-        if let Some(mut webhook) = found.filter(|webhook| webhook["status"] != "Disabled") {
-            webhook["status"] = "Disabled".into();
+        if let Some(mut webhook) = found
+            && webhook::disable(&mut webhook)
+        {
             collection.put(&webhook);
             return Answer::empty(success);
         }

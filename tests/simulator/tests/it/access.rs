@@ -21,6 +21,7 @@ async fn tokens_are_for_the_right_client_and_known_scopes() {
     assert_eq!(answer["scope"], "connector-protimeapi-people.read");
     assert_eq!(protime.get("/people").await.status, 200);
     // §2.5: `403` valid token without the needed scope
+    // §7.1: any | 401 / 403
     assert_eq!(protime.get("/departments").await.status, 403);
     // §2.3: Expired or invalid token → `401` from the API
     let later = "2026-03-31T12:31:00Z".parse().unwrap();
@@ -113,13 +114,13 @@ async fn each_collection_has_a_scope_of_its_own() {
     let definitions = "activity-structure-versions/v/levels/1/activity-definitions";
     // §2.4: Pattern: `connector-protimeapi-<collection>.<permission>`
     for (scope, path, filter) in [
-        // §2.4: `clockings`
+        // §2.4: `clockings` | D | D
         ("clockings", "clockings", march),
         // §2.4: `access-clockings`
         ("access-clockings", "access-clockings", march),
         // §2.4: `activity-definitions` (also usages, restrictions)
         ("activity-definitions", definitions, ""),
-        // §2.4: `activity-durations`
+        // §2.4: `activity-durations` | D | U
         ("activity-durations", "activity-durations", march),
         // §2.4: `assignments`
         ("assignments", "assignments", march),
@@ -139,7 +140,7 @@ async fn each_collection_has_a_scope_of_its_own() {
         ("departments", "departments", ""),
         ("sectors", "sectors", ""),
         ("job-categories", "job-categories", ""),
-        // §2.4: `webhooks`
+        // §2.4: `webhooks` | D | D
         ("webhooks", "webhooks", ""),
         // Paid presences have no scope of their own.
         ("calculated-totals", "paid-presences", march),
@@ -156,7 +157,13 @@ async fn each_collection_has_a_scope_of_its_own() {
         assert_eq!(protime.get(&target).await.status, 403, "{scope}");
     }
     let refused = protime.login("connector-protimeapi-absences.write").await;
+    // §absences: no absences write scope exists
     assert_eq!(refused["error"], "invalid_scope", "absences are read only");
+    // §2.4: `external-references` | U | D
+    // §8.5: Scope `connector-protimeapi-external-references.write`
+    // §external-references: need connector-protimeapi-external-references.write
+    let scope = "connector-protimeapi-external-references.write";
+    assert_eq!(protime.login(scope).await["scope"], scope);
 }
 
 #[tokio::test]
@@ -186,6 +193,21 @@ async fn the_credentials_travel_in_the_body() {
         let refused = protime.token(less.join("&")).await;
         assert!(refused["error"].is_string(), "without {}", form[missing]);
     }
+    // §2.2: Credentials travel in the body
+    let post = |tenant: &str, form: &str| {
+        let url = format!(
+            "{}/tenants/{tenant}/connect/token",
+            protime.simulator.base_uri()
+        );
+        protime.http.post(url).body(form.to_owned())
+    };
+    let basic = "Basic c2ltdWxhdG9yLWNsaWVudDpzaW11bGF0b3ItY2xpZW50LXNlY3JldA==";
+    let form_of_basic = format!("{}&{}", form[0], form[3]);
+    let in_a_header = post("acme", &form_of_basic).header("authorization", basic);
+    assert_eq!(in_a_header.send().await.unwrap().status().as_u16(), 400);
+    // §2.3: Tokens are per tenant
+    let elsewhere = post("globex", &form.join("&")).send().await.unwrap();
+    assert_eq!(elsewhere.status().as_u16(), 404);
 }
 
 #[tokio::test]
@@ -197,6 +219,7 @@ async fn there_is_no_other_method() {
         .await;
     assert_eq!(patched.status, 405);
     // §9: Clockings | can be created
+    // §clockings: No update or delete operation is documented
     for method in ["PUT", "DELETE"] {
         let answer = protime
             .call(method, &format!("{API}/clockings/1"), Some(json!({})))

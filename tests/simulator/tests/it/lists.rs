@@ -39,7 +39,12 @@ async fn pages_are_linked_unencoded_and_tokens_fit_their_query_only() {
     for target in [
         repeated.replace("2026-03-01", "2026-03-02"),
         format!("/clockings?{MARCH}&continuationToken=made-up"),
+        // §13.1: Employers list: `409` "Conflict"
         "/employers?continuationToken=made-up".to_owned(),
+        // §work-interruptions: 409 on list
+        format!("/work-interruptions?{MARCH}&continuationToken=made-up"),
+        // §13.1: The same on contracts
+        "/contracts?continuationToken=made-up".to_owned(),
     ] {
         assert_eq!(protime.get(&target).await.status, 409, "{target}");
     }
@@ -97,6 +102,7 @@ async fn records_are_shaped_as_documented() {
     let definitions = protime.get(levels).await;
     assert_eq!(definitions.records()[0]["id"].as_str().unwrap().len(), 36);
     // §3.3: `expand=usage,restrictions`
+    // §activity-definitions: get-by-id: expand example
     let id = definitions.records()[0]["id"].as_str().unwrap();
     let expand = async |names: &str| {
         protime
@@ -123,6 +129,7 @@ async fn some_lists_need_no_filter() {
         "counter-definitions",
         "shift-definitions",
         "contracts",
+        // §people: list: filter table not visible; an unfiltered list is described on the older page
         "people",
     ] {
         let answer = protime.get(&format!("/{list}")).await;

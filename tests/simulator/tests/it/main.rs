@@ -2,8 +2,10 @@
 //! documentation that a test asserts, from which `facts.py` makes FACTS.md.
 
 mod access;
+mod conventions;
 mod deltas;
 mod documentation;
+mod entities;
 mod filters;
 mod lists;
 mod protime;

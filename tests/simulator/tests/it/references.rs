@@ -1,12 +1,13 @@
 //! External references.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::protime::{MARCH, Protime};
 
 #[tokio::test]
 async fn references_come_beside_ids() {
     let protime = Protime::start().await;
+    // §8.2: Several, concatenated **without separator**
     // §8.2: each matching nested object gets an `externalReferences` object beside `id`
     let listed = protime
         .get(&format!("/clockings?{MARCH}&externalReferences=(people,@employee-number)(terminals,@external-code)"))
@@ -15,6 +16,7 @@ async fn references_come_beside_ids() {
     let person = json!({"id": 1, "externalReferences": {"@employee-number": "E00001"}});
     assert_eq!(first["person"], person);
     assert!(first["terminal"]["externalReferences"]["@external-code"].is_string());
+    // §8.2: One: `?externalReferences=(people,@badge-number)`
     // §8.3: GET …/departments/789?externalReferences=(departments,CustomReferenceName)
     let person = protime
         .get("/people/0000004?externalReferences=(people,@badge-number)")
@@ -24,7 +26,7 @@ async fn references_come_beside_ids() {
         person.body["externalReferences"],
         json!({"@badge-number": "0000004"})
     );
-    // The reference is the field that it stands for.
+    // §8.1: Predefined | `@` | Protime field
     assert_eq!(person.body["badgeNumber"], "0000004");
     // §8.3: unknown value → `404`
     let unknown = protime
@@ -50,9 +52,16 @@ async fn what_is_not_supported_is_refused() {
         ("/people", "people,@badge-number"),
         ("/people", "(people)"),
         ("/people", "(people,@badge-number),(people,x)"),
+        // §8.6: G3 says these do **not** support any
+        ("/break-definitions", "(break-definitions,payroll)"),
+        ("/counter-groups?delta", "(counter-groups,payroll)"),
+        ("/break-definitions?delta", "(break-definitions,payroll)"),
+        // §13.1: custom references of the entity type asked for
+        ("/department-histories", "(jobs,erp)"),
     ] {
+        let joined = if path.contains('?') { '&' } else { '?' };
         let answer = protime
-            .get(&format!("{path}?externalReferences={references}"))
+            .get(&format!("{path}{joined}externalReferences={references}"))
             .await;
         assert_eq!(answer.status, 400, "{path} {references}");
     }
@@ -79,13 +88,63 @@ async fn what_is_not_supported_is_refused() {
 }
 
 #[tokio::test]
+async fn references_are_asked_for_in_four_places() {
+    let protime = Protime::start().await;
+    let asked = "externalReferences=(people,@employee-number)";
+    let reference =
+        |record: &Value| record["person"]["externalReferences"]["@employee-number"].clone();
+    // §8.2: Usable on single, list and delta GETs and on webhook creation
+    let single = protime.get(&format!("/clockings/1?{asked}")).await;
+    assert_eq!(reference(&single.body), "E00001");
+    for target in [
+        format!("/clockings?{MARCH}&{asked}"),
+        format!("/clockings?{MARCH}&delta&{asked}"),
+    ] {
+        let listed = protime.get(&target).await;
+        assert_eq!(reference(&listed.records()[0]), "E00001", "{target}");
+    }
+    let webhook = |collection: &str| json!({"destinationUrl": "https://hooks.example.test", "collectionName": collection});
+    let path = format!("/webhooks?{asked}");
+    let created = protime.post(&path, webhook("clockings")).await;
+    // §6.1: `externalReferences` | object
+    let read = protime.call("GET", &created.location, None).await;
+    assert_eq!(
+        read.body["externalReferences"]["people"],
+        "@employee-number"
+    );
+    // §13.1: counter-group and break-definition events carry no external references
+    for collection in ["counter-groups", "break-definitions"] {
+        let path = format!("/webhooks?externalReferences=({collection},payroll)");
+        let refused = protime.post(&path, webhook(collection)).await;
+        assert!(refused.reason().contains("not supported"), "{collection}");
+    }
+}
+
+#[tokio::test]
+async fn histories_carry_the_references_of_their_category() {
+    let protime = Protime::start().await;
+    for (path, collection, category) in [
+        ("department-histories", "departments", "department"),
+        ("job-category-histories", "job-categories", "jobCategory"),
+        ("work-location-histories", "work-locations", "workLocation"),
+    ] {
+        let target = format!("/{path}?externalReferences=({collection},erp)");
+        let listed = protime.get(&target).await;
+        // §13.1: custom references of the entity type asked for
+        let reference = &listed.records()[0][category]["externalReferences"]["erp"];
+        assert!(reference.is_string(), "{target}: {}", listed.body);
+    }
+}
+
+#[tokio::test]
 async fn bodies_may_name_references() {
     let protime = Protime::start().await;
-    let clocking = |person: serde_json::Value| json!({"person": person, "date": "2026-03-31", "timeOfDayInMinutes": 500, "kind": "InOut"});
+    let clocking = |person: Value| json!({"person": person, "date": "2026-03-31", "timeOfDayInMinutes": 500, "kind": "InOut"});
     // §8.4: Replace the id by references
     let person = json!({"externalReferences": {"@badge-number": "0000002"}});
     let created = protime.post("/clockings", clocking(person)).await;
     let read = protime.call("GET", &created.location, None).await;
+    // §1.2: References to other objects
     assert_eq!(read.body["person"], json!({"id": 2}));
     let unknown = json!({"externalReferences": {"@badge-number": "1234567"}});
     assert!(
@@ -131,6 +190,7 @@ async fn an_upsert_by_reference_finds_what_it_created() {
     assert_eq!(updated.body["id"], created.body["id"]);
     assert_eq!(updated.body["name"]["default"], "second");
     assert_eq!(updated.body["parent"], created.body["parent"]);
+    // §activity-definitions: upsert: by external reference: update or create
     // §9: creation by PUT only with an **external reference** in the path; an unknown internal GUID → `404`
     let by_id = format!("{levels}/00000000-0000-4000-8000-00000000ffff");
     assert_eq!(
@@ -167,6 +227,7 @@ async fn predefined_references_are_those_of_the_documentation() {
     let clocking = "clockings/1";
     for (path, collection, reference) in [
         // §8.1: `@absence-code`
+        // §absence-definitions: get-by-id: reference = internal id or external reference
         (
             "absence-definitions/AC1",
             "absence-definitions",

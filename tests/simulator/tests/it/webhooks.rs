@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::protime::Protime;
+use crate::protime::{API, Protime};
 
 #[tokio::test]
 async fn a_webhook_is_created_listed_and_deleted_softly() {
@@ -16,17 +16,24 @@ async fn a_webhook_is_created_listed_and_deleted_softly() {
         )
         .await;
     // §6.1: body contains a **private webhook key** (shown only once) and
+    // §13.1: key and date both come only there
+    // §webhooks: create: Location plus a body holding the private key and validUntil
     assert_eq!(created.status, 201);
     assert!(created.body["privateKey"].is_string());
     // §1.2: ISO 8601 with offset, e.g. `2025-03-31T12:30:00+02:00`
+    // §6.1: `validUntil` | ISO 8601 with offset
     let valid_until = created.body["validUntil"].as_str().unwrap();
     assert_eq!(valid_until, "2026-06-29T13:00:00+01:00");
     // §6.1: `Location` = the webhook's URI
+    // §6.1: `GET …/webhooks/{id}` | one webhook
     let read = protime.call("GET", &created.location, None).await.body;
     assert!(read["privateKey"].is_null(), "shown once");
+    // §6.1: `destinationUrl` | consumer URL
+    assert_eq!(read["destinationUrl"], "https://hooks.example.test/protime");
     // §6.1: G3: `Enabled` (initial) or `Disabled`
     assert_eq!(read["status"], "Enabled");
     // §6.1: `400` invalid URL or unknown collection name
+    // §6.2: HTTPS required
     let plain = protime
         .post(
             "/webhooks",
@@ -45,14 +52,48 @@ async fn a_webhook_is_created_listed_and_deleted_softly() {
     let id = read["id"].as_str().unwrap();
     let path = format!("/webhooks/{id}");
     // §6.1: **soft delete**
+    // §webhooks: delete: soft delete
     assert_eq!(protime.delete(&path).await.status, 204);
     assert_eq!(protime.get(&path).await.body["status"], "Disabled");
     assert_eq!(protime.delete(&path).await.status, 404);
     // §6.1: filter on `collection-name` and/or `status`
+    // §webhooks: list: no filter required
+    assert!(protime.get("/webhooks").await.count() > 0);
     let disabled = protime
         .get("/webhooks?filter=status%20eq%20%27Disabled%27")
         .await;
     assert_eq!(disabled.records().last().unwrap()["id"], id);
+}
+
+#[tokio::test]
+async fn webhooks_have_scopes_of_their_own() {
+    let mut protime = Protime::start().await;
+    let webhook = json!({"destinationUrl": "https://hooks.example.test", "collectionName": "activity-durations"});
+    // §2.4: Webhook scope inconsistency
+    // §activity-durations: Webhook page names scope
+    // §webhooks: Scopes: the guide asks for webhooks.read and webhooks.write
+    for (scope, status) in [("webhooks.write", 201), ("activity-durations.read", 403)] {
+        let scope = format!("connector-protimeapi-{scope}");
+        protime.login(&scope).await;
+        let created = protime.post("/webhooks", webhook.clone()).await;
+        assert_eq!(created.status, status, "{scope}");
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_ended_is_replaced_by_another() {
+    let protime = Protime::start().await;
+    let webhook =
+        json!({"destinationUrl": "https://hooks.example.test", "collectionName": "people"});
+    let first = protime.post("/webhooks", webhook.clone()).await;
+    let path = first.location.strip_prefix(API).unwrap();
+    protime.delete(path).await;
+    // §6.4: a webhook cannot be revived
+    // §webhooks: No update operation
+    assert_eq!(protime.put(path, webhook.clone()).await.status, 405);
+    let second = protime.post("/webhooks", webhook).await;
+    assert_ne!(second.body["id"], first.body["id"]);
+    assert_ne!(second.body["privateKey"], first.body["privateKey"]);
 }
 
 #[tokio::test]
@@ -72,6 +113,7 @@ async fn eighteen_collections_have_webhooks() {
         assert_eq!(created.status, 201, "{name}");
         // §6.1: GUID string
         assert_eq!(created.body["id"].as_str().unwrap().len(), 36);
+        // §6.1: `collectionName` | subscribed collection
         assert_eq!(created.body["collectionName"], name);
     }
     // §6.1: none documented: replace = delete + create

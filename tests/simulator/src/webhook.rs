@@ -1,0 +1,54 @@
+//! Webhooks (`how-to/set-up-webhooks`): managed only, since nothing is delivered.
+
+use serde_json::{Map, Value};
+
+use crate::answer::Answer;
+use crate::documentation::{Kind, documentation};
+use crate::references;
+use crate::route::Call;
+use crate::state::State;
+
+/// How long a webhook is valid; the documentation only says that it ends.
+const LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
+
+/// Puts what only Protime knows into a new webhook, or says what the call asks for in vain.
+pub(crate) fn complete(
+    state: &State,
+    call: &Call,
+    record: &mut Map<String, Value>,
+) -> Result<(), Answer> {
+    let valid_until = state.now().saturating_add(LIFE);
+    let valid_until = valid_until.unwrap_or(jiff::Timestamp::MAX);
+    let zone = jiff::tz::Offset::constant(1);
+    let valid_until = valid_until.display_with_offset(zone).to_string();
+    record.insert("validUntil".to_owned(), valid_until.into());
+    record.insert("status".to_owned(), "Enabled".into());
+    // §6.1: optional `?externalReferences=(people,@employee-number)`
+    // An event is like an item of a delta. How the references are written in the webhook is not documented.
+    let collection = record.get("collectionName").and_then(Value::as_str);
+    let entity = collection.and_then(|name| documentation().entity(name));
+    let events = entity.and_then(|entity| Some((entity, entity.operation(Kind::Delta)?)));
+    if let Some((entity, delta)) = events {
+        let asked = references::asked(call, entity, delta)?;
+        let references: Map<String, Value> = asked
+            .into_iter()
+            .map(|asked| (asked.collection, asked.reference.into()))
+            .collect();
+        record.insert("externalReferences".to_owned(), references.into());
+    }
+    Ok(())
+}
+
+/// Each webhook has a key of its own, which only the answer to its creation shows. Its JSON name is not documented.
+pub(crate) fn show_key(webhook: &mut Value, id: &str) {
+    // §6.1: body contains a **private webhook key** (shown only once) and
+    webhook["privateKey"] = format!("simulated-private-key-of-{id}").into();
+}
+
+/// A soft delete: the webhook stays, and cannot be deleted again.
+pub(crate) fn disable(webhook: &mut Value) -> bool {
+    // §6.1: **soft delete**
+    let is_enabled = webhook["status"] != "Disabled";
+    webhook["status"] = "Disabled".into();
+    is_enabled
+}

@@ -21,9 +21,10 @@ def shortened(text: str, length: int) -> str:
 
 
 def connections(stack: Stack) -> list[tuple[str, dict]]:
-    """The incoming connections of the template, each with the target of its schedule."""
+    """The incoming connections of the templates, each with the target of its schedule."""
     scheduler = stack.client("scheduler")
-    schedules = [scheduler.get_schedule(Name=entry["Name"]) for entry in scheduler.list_schedules()["Schedules"]]
+    entries = scheduler.list_schedules()["Schedules"]
+    schedules = [scheduler.get_schedule(Name=entry["Name"], GroupName=entry["GroupName"]) for entry in entries]
     targets = [{key: schedule["Target"][key] for key in ("Arn", "RoleArn", "Input")} for schedule in schedules]
     return [(f"demo-{number}", target) for number, target in enumerate(targets) if '"watch"' not in target["Input"]]
 

@@ -119,6 +119,8 @@ class Stack:
         self.endpoint = ""
         self.simulator = ""
         self.outputs: dict[str, str] = {}
+        # Incoming connections besides those of the templates: the arguments of protimectl new connection.
+        self.connections: list[list[str]] = []
         LOGS.mkdir(parents=True, exist_ok=True)
 
     def __enter__(self) -> "Stack":
@@ -250,7 +252,18 @@ class Stack:
         text = (ROOT / template).read_text()
         text = re.sub(r"CodeUri: (?:\.\./)?functions/(\w+)", lambda found: f"CodeUri: {found[1].capitalize()}", text)
         (built / "template.yaml").write_text(text)
+        self.nest_connections(built)
         return built / "template.yaml"
+
+    def nest_connections(self, built: Path) -> None:
+        """The template of further incoming connections, beside the one that nests it."""
+        connections = built / "infra" / "connections.yaml"
+        connections.parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / "infra" / "connections.yaml", connections)
+        for arguments in self.connections:
+            program = str(target_folder() / "debug" / "protimectl")
+            new = [program, "new", "connection", *arguments, "--file", str(connections), "--yes"]
+            self.run(new, "new-connection", "What it printed says what is wrong.")
 
     def build_released(self, template: str = "template.yaml") -> Path:
         """The template that sam build makes, with the functions as they are deployed."""

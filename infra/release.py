@@ -27,7 +27,7 @@ TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux
 FUNCTIONS = ("subscriber", "publisher")
 TEMPLATES = ("template.yaml", "infra/outgoing.yaml")
 # What README has the reader use or look at.
-COPIED = ("README.md", "LICENSE", "samconfig.toml", "infra/dashboard.svg", "infra/events/*.json")
+COPIED = ("README.md", "LICENSE", "samconfig.toml", "infra/connections.yaml", "infra/dashboard.svg", "infra/events/*.json")
 
 
 def zipped(files: dict[str, bytes], mode: int) -> bytes:

@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 
-from local_stack import ROOT, Failure, Stack, main, prepare, say, step
+from local_stack import ROOT, SECRET, Failure, Stack, main, prepare, say, step
 
 
 def run() -> int:
@@ -20,6 +20,7 @@ def run() -> int:
     if not command:
         raise Failure(__doc__)
     with Stack("end-to-end") as stack:
+        stack.connections = [["nested-people", "--client", SECRET, "--entity", "people"]]
         say("The stack on local AWS:")
         parameters = {
             "LogLevel": "debug",

@@ -30,6 +30,8 @@ def translated(template: dict) -> dict:
             resource["Properties"]["CodeUri"] = "s3://bucket/key"
         if resource["Type"] == "AWS::Serverless::Application":
             resource["Properties"]["Location"] = "https://bucket.s3.amazonaws.com/key"
+        if resource["Type"] == "AWS::CloudFormation::Stack":
+            resource["Properties"]["TemplateURL"] = "https://bucket.s3.amazonaws.com/key"
     return transform(template, {}, NoManagedPolicies())
 
 
@@ -40,8 +42,10 @@ def main() -> None:
     [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     nested = yaml_parse(template)
     nested["Resources"] |= yaml_parse(example)
-    outgoing = (ROOT / "infra" / "outgoing.yaml").read_text()
-    for name, content in (("template", yaml_parse(template)), ("outgoing", yaml_parse(outgoing)), ("nested", nested)):
+    templates = {"template": yaml_parse(template), "nested": nested}
+    for name in ("outgoing", "connections"):
+        templates[name] = yaml_parse((ROOT / "infra" / f"{name}.yaml").read_text())
+    for name, content in templates.items():
         (directory / f"{name}.json").write_text(json.dumps(translated(content), indent=1))
 
 

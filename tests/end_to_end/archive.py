@@ -52,7 +52,7 @@ def templates(files: dict[str, bytes]) -> set[str]:
     packages = set()
     for name in (name for name in files if name.endswith(".yaml")):
         template = yaml.load(files[name], Template)
-        if "Resources" not in template:
+        if "Architecture" not in template.get("Parameters", {}):
             continue
         [architecture] = template["Parameters"]["Architecture"]["AllowedValues"]
         check(template["Parameters"]["Architecture"]["Default"] == architecture, f"{name}: Architecture")
@@ -107,7 +107,7 @@ def main() -> None:
     sums(files)
     packages = templates(files)
     bill_of_materials(files)
-    for document in ("README.md", "LICENSE", "samconfig.toml", "LICENSES-RUST.html", "infra/events/clockings.json"):
+    for document in ("README.md", "LICENSE", "samconfig.toml", "LICENSES-RUST.html", "infra/connections.yaml", "infra/events/clockings.json"):
         check(document in files, f"{document} is missing")
     repeated(archive)
     print(f"{archive.name}: {len(files)} files, {len(packages)} packages")

@@ -3,8 +3,9 @@ use std::time::Duration;
 
 use connector::aws::credentials::CredentialsError;
 use connector::aws::queue::QueueError;
-use connector::contract::connection::{ConnectionError, ParametersError};
+use connector::contract::connection::ConnectionError;
 use connector::contract::page_message::OversizedRecord;
+use connector::contract::parameters::ParametersError;
 use connector::store::StateError;
 use connector::transformer::RunError;
 use lambda_runtime::Diagnostic;

@@ -1,6 +1,7 @@
 //! What a new run asks Protime for.
 
-use connector::contract::connection::{IncomingConnection, Parameters, Sync};
+use connector::contract::connection::{IncomingConnection, Sync};
+use connector::contract::parameters::Parameters;
 use connector::store::{
     Chains, Checkpoint, ConnectionState, DELTA_LIFE, Delta, DeltaClaim, LoadKind, StateTable,
 };
@@ -24,6 +25,9 @@ pub(crate) async fn plan(
     table: &StateTable,
     now: Timestamp,
 ) -> Result<Checkpoint, Error> {
+    for warning in connection.warnings() {
+        tracing::warn!("{warning}");
+    }
     match connection.sync {
         Sync::Full => full(connection, settings, state, table).await,
         Sync::Delta => delta(connection, settings, state, table, now).await,

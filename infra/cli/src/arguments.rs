@@ -7,6 +7,12 @@ use clap_complete::Shell;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
+mod new;
+mod probe;
+
+pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, Sync};
+pub(crate) use probe::Probe;
+
 /// Checks Protime connections, shows what they read and what is written, how things stand, and repairs what broke.
 #[derive(Debug, Parser)]
 #[command(name = "protimectl", version, max_term_width = 100, after_help = AFTER)]
@@ -110,6 +116,16 @@ pub(crate) enum Command {
   protimectl failed
   protimectl failed retry")]
     Failed(Failed),
+    /// Make a client, an incoming connection or an outgoing connection; asks for what is not given
+    #[command(after_help = "Examples:
+  protimectl new client
+  protimectl new connection absences --client protime/acme --entity absences --schedule 'rate(1 hour)'")]
+    New(New),
+    /// Find out by reads what Protime's documentation leaves open, on a real tenant; nothing is written
+    #[command(after_help = "Examples:
+  protimectl probe protime/acme
+  protimectl probe protime/acme --yes > report.txt")]
+    Probe(Probe),
     /// Forget a connection that is gone
     #[command(after_help = "Examples:
   protimectl forget clockings-old
@@ -138,6 +154,8 @@ impl Command {
             Self::Resume(_) => "resume",
             Self::Parked(_) => "parked",
             Self::Failed(_) => "failed",
+            Self::New(_) => "new",
+            Self::Probe(_) => "probe",
             Self::Forget(_) => "forget",
             Self::Completions(_) => "completions",
         }

@@ -16,8 +16,7 @@ pub(crate) fn confirm(change: &Change, what: &str) -> Result<bool, Error> {
     if change.yes {
         return Ok(true);
     }
-    // It is asked on stderr.
-    if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+    if !has_terminal() {
         return Err(Error::Usage(format!(
             "this would {what}; without a terminal to ask on, give --yes"
         )));
@@ -25,7 +24,17 @@ pub(crate) fn confirm(change: &Change, what: &str) -> Result<bool, Error> {
     let asked = Confirm::new()
         .with_prompt(format!("This will {what}. Go on?"))
         .default(false);
-    asked.interact().map_err(|dialoguer::Error::IO(error)| {
+    answered(asked.interact())
+}
+
+/// Whether a person can be asked, which is done on stderr.
+pub(crate) fn has_terminal() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// What a person answered.
+pub(crate) fn answered<T>(answer: Result<T, dialoguer::Error>) -> Result<T, Error> {
+    answer.map_err(|dialoguer::Error::IO(error)| {
         if error.kind() == ErrorKind::Interrupted {
             Error::Interrupted
         } else {

@@ -1,5 +1,6 @@
 //! What can go wrong, by exit code.
 
+use connector::aws::credentials::CredentialsError;
 use subscriber::Fault;
 
 /// How the command line ends.
@@ -53,11 +54,26 @@ pub(crate) enum Error {
     Connection(String),
     /// What the functions say of the same.
     #[error(transparent)]
-    Run(#[from] subscriber::Error),
+    Run(subscriber::Error),
     #[error("interrupted; what was begun may be done in part")]
     Interrupted,
     #[error("{0}")]
     Other(String),
+}
+
+impl From<subscriber::Error> for Error {
+    fn from(error: subscriber::Error) -> Self {
+        match error {
+            // The functions' own words name their role and its parameters.
+            subscriber::Error::Credentials(CredentialsError::Forbidden { name, reason }) => {
+                Self::Aws {
+                    what: format!("secret `{name}`: you may not read it"),
+                    reason,
+                }
+            }
+            error => Self::Run(error),
+        }
+    }
 }
 
 impl Error {
@@ -66,6 +82,8 @@ impl Error {
             Self::Usage(_) => Code::Usage,
             Self::Aws { .. } => Code::Aws,
             Self::Connection(_) => Code::Connection,
+            // It was done by the operator's own rights, not by those of the function's role.
+            Self::Run(error) if error.fault() == Fault::Role => Code::Aws,
             Self::Run(error) => error.fault().into(),
             Self::Interrupted => Code::Interrupted,
             Self::Other(_) => Code::Other,

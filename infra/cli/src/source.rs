@@ -100,8 +100,8 @@ impl Stack {
     pub(crate) async fn connections(&self) -> Result<Vec<Source>, Error> {
         let scheduler = aws_sdk_scheduler::Client::new(&self.account.config);
         let mut connections = Vec::new();
-        for name in self.schedules() {
-            let asked = scheduler.get_schedule().name(name);
+        for (group, name) in self.schedules() {
+            let asked = scheduler.get_schedule().group_name(group).name(name);
             let schedule = asked
                 .send()
                 .await

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_cloudformation::error::ProvideErrorMetadata;
+use aws_sdk_lambda::config::SharedCredentialsProvider;
 use aws_sdk_lambda::operation::RequestId as _;
 use aws_sdk_lambda::primitives::Blob;
 use aws_sdk_lambda::types::InvocationType;
@@ -34,6 +37,13 @@ struct Resource {
     physical: String,
 }
 
+impl Resource {
+    /// The name of the nested stack that it is in; none of what stands in the stack itself.
+    fn template(&self) -> Option<&str> {
+        self.logical.rsplit_once('/').map(|(stack, _)| stack)
+    }
+}
+
 /// The deployed stack.
 pub(crate) struct Stack {
     pub(crate) name: String,
@@ -52,7 +62,10 @@ impl Account {
         if let Some(region) = &arguments.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        let config = loader.load().await;
+        let mut config = loader.load().await;
+        if let Some(profile) = &arguments.profile {
+            config = by_profile(&config, profile);
+        }
         if config.region().is_none() {
             let message =
                 "no AWS region; give --region, set AWS_REGION, or a region in the profile";
@@ -78,6 +91,20 @@ impl Account {
     pub(crate) fn lambda(&self) -> aws_sdk_lambda::Client {
         aws_sdk_lambda::Client::new(&self.config)
     }
+}
+
+/// As the AWS command line has it: a profile that is named goes before keys in the environment.
+fn by_profile(config: &SdkConfig, profile: &str) -> SdkConfig {
+    let mut of_provider = ProviderConfig::without_region().with_region(config.region().cloned());
+    if let Some(http) = config.http_client() {
+        of_provider = of_provider.with_http_client(http);
+    }
+    let provider = ProfileFileCredentialsProvider::builder()
+        .configure(&of_provider)
+        .profile_name(profile)
+        .build();
+    let provider = SharedCredentialsProvider::new(provider);
+    config.to_builder().credentials_provider(provider).build()
 }
 
 fn not_found<E>(stack: &str, error: &aws_sdk_cloudformation::error::SdkError<E>) -> Error
@@ -156,13 +183,21 @@ impl Stack {
             .collect()
     }
 
-    /// The names of all schedules.
-    pub(crate) fn schedules(&self) -> impl Iterator<Item = &str> {
+    /// All schedules, each with its group: the one of its own template, if that has one.
+    pub(crate) fn schedules(&self) -> impl Iterator<Item = (&str, &str)> {
         let of_kind = self
             .resources
             .iter()
             .filter(|resource| resource.kind == "AWS::Scheduler::Schedule");
-        of_kind.map(|schedule| schedule.physical.as_str())
+        of_kind.map(|schedule| {
+            let groups = self
+                .resources
+                .iter()
+                .filter(|resource| resource.kind == "AWS::Scheduler::ScheduleGroup");
+            let mut own = groups.filter(|group| group.template() == schedule.template());
+            let group = own.next().map(|group| group.physical.as_str());
+            (group.unwrap_or("default"), schedule.physical.as_str())
+        })
     }
 
     /// Invokes the subscriber, and waits for its answer.

@@ -30,6 +30,10 @@ fn json(template: &str) -> Value {
 fn assert_found(template: &str, expected: &[Place]) {
     let document = json(template);
     let findings = document["findings"].as_array().unwrap();
+    let findings = findings.iter();
+    let findings: Vec<_> = findings
+        .filter(|finding| finding["severity"] == "error")
+        .collect();
     let shown = format!("{template}: {document:#}");
     assert_eq!(findings.len(), expected.len(), "{shown}");
     for (file, line, column, words) in expected {
@@ -41,7 +45,6 @@ fn assert_found(template: &str, expected: &[Place]) {
             found["message"].as_str().unwrap().contains(words),
             "{shown}"
         );
-        assert_eq!(found["severity"], "error", "{shown}");
     }
     assert_eq!(document["exitCode"], 11, "{shown}");
 }
@@ -148,16 +151,18 @@ fn what_is_shipped_passes() {
     for (template, summary) in [
         (
             "template.yaml",
-            "1 template, 1 incoming connection, 1 outgoing connection: no mistakes\n",
+            "2 templates, 1 incoming connection, 1 outgoing connection: no mistakes",
         ),
         (
             "infra/outgoing.yaml",
-            "1 template, 0 incoming connections, 1 outgoing connection: no mistakes\n",
+            "1 template, 0 incoming connections, 1 outgoing connection: no mistakes",
         ),
     ] {
         let output = check(SHIPPED, &[template]);
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
-        assert_eq!(String::from_utf8_lossy(&output.stdout), summary);
+        let text = String::from_utf8(output.stdout).unwrap();
+        // Warnings may follow.
+        assert!(text.lines().last().unwrap().starts_with(summary), "{text}");
         assert_eq!(output.status.code(), Some(0));
     }
 }
@@ -175,7 +180,8 @@ fn text_shows_the_line_and_no_colours_to_a_file() {
         "  --> cron.yaml:15:40",
         "2 templates, 2 incoming connections, 0 outgoing connections: 2 mistakes",
     ] {
-        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        let is_there = text.lines().any(|found| found.starts_with(line));
+        assert!(is_there, "{line}\n{text}");
     }
     assert_eq!(output.status.code(), Some(11));
 }

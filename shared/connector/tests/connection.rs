@@ -51,6 +51,97 @@ fn fresh_is_a_period() {
     }
 }
 
+#[test]
+fn fields_are_a_list_of_paths() {
+    let paths = |fields: Value| {
+        read(&json!({"fields": fields}))
+            .map(|connection| connection.fields.map(|fields| fields.paths().to_vec()))
+    };
+    assert_eq!(paths(Value::Null), Ok(None));
+    let sorted = vec!["date".to_owned(), "person.id".to_owned()];
+    assert_eq!(
+        paths(json!(["person.id", "date", "date"])),
+        Ok(Some(sorted))
+    );
+    // Nothing but what is always kept.
+    assert_eq!(paths(json!([])), Ok(Some(Vec::new())));
+    for (wrong, said) in [
+        (
+            json!("date"),
+            "field `fields`: needs an array; found a string",
+        ),
+        (
+            json!([1]),
+            "field `fields`: needs a list of paths such as [\"person.id\", \"date\"]",
+        ),
+        (json!(["a", ["b"]]), "field `fields`: needs a list of paths"),
+        (
+            json!(["person..id"]),
+            "field `fields`: \"person..id\": needs the name of a property",
+        ),
+        (
+            json!(["levels[0]"]),
+            "field `fields`: \"levels[0]\": \"[]\" stands behind the name of a list",
+        ),
+    ] {
+        let error = paths(wrong).unwrap_err();
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn what_fields_leave_open_is_warned_about() {
+    let warnings = |event: Value| read(&event).unwrap().warnings();
+    let [warning] = &warnings(json!({"entity": "clockings"}))[..] else {
+        panic!("one warning")
+    };
+    for personal in ["geolocation.longitude", "geolocation.latitude", "reason.id"] {
+        assert!(
+            warning.starts_with("fields: ") && warning.contains(personal),
+            "{warning}"
+        );
+    }
+    let [warning] = &warnings(json!({"entity": "people"}))[..] else {
+        panic!("one warning")
+    };
+    for personal in [
+        "socialSecurityNumber",
+        "passportNumber",
+        "bankAccount",
+        "pinCode",
+    ] {
+        assert!(warning.contains(personal), "{warning}");
+    }
+    let [warning] = &warnings(json!({"entity": "people", "fields": ["lastname"]}))[..] else {
+        panic!("one warning")
+    };
+    assert!(warning.contains("did you mean `lastName`?"), "{warning}");
+    let none: [Value; 4] = [
+        json!({"entity": "people", "fields": ["lastName", "employeeNumber"]}),
+        json!({"entity": "people", "fields": []}),
+        json!({"entity": "departments"}),
+        json!({"entity": "/of-later", "fields": ["anything"]}),
+    ];
+    for event in none {
+        assert_eq!(warnings(event), [""; 0]);
+    }
+}
+
+#[test]
+fn other_fields_are_another_fingerprint_and_their_order_is_not() {
+    let of = |fields: Value| read(&json!({"fields": fields})).unwrap().fingerprint();
+    let without = read(&json!({})).unwrap().fingerprint();
+    let all = [
+        of(json!([])),
+        of(json!(["date"])),
+        of(json!(["date", "person.id"])),
+        without,
+    ];
+    let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
+    assert_eq!(distinct.len(), all.len());
+    assert_eq!(of(json!(["person.id", "date", "date"])), all[2]);
+}
+
 /// Unfinished runs and live deltas of earlier releases have these fingerprints: another function would end them all.
 #[test]
 fn the_fingerprint_is_that_of_release_0_1_0() {

@@ -20,6 +20,7 @@ fn header() -> RunHeader {
         source: "https://acme.myprotime.eu/connector/protimeapi/api/v1/departments".to_owned(),
         run: "run/1".to_owned(),
         load: LoadKind::Full,
+        fields: None,
         largest_message: connector::aws::queue::MESSAGE_LIMIT,
     }
 }

@@ -33,6 +33,8 @@ pub fn catalogue() -> &'static Catalogue {
 pub struct Catalogue {
     scope_prefix: &'static str,
     predefined_external_references: BTreeMap<&'static str, Vec<&'static str>>,
+    /// By which reason properties are marked as personal data.
+    pub personal: &'static str,
     entities: Vec<Entity>,
 }
 
@@ -133,6 +135,13 @@ impl Entity {
         self.operations
             .iter()
             .find(|operation| operation.kind == kind)
+    }
+
+    /// The names of the properties that are personal data.
+    pub fn personal_properties(&self) -> impl Iterator<Item = &'static str> {
+        let properties = self.properties.iter();
+        let personal = properties.filter(|property| property.personal);
+        personal.map(|property| property.name)
     }
 
     /// The operations with that method, except the start of a delta, which is a list with one more flag.
@@ -406,6 +415,10 @@ pub struct Property {
     /// Whether a write must carry it.
     #[serde(default)]
     pub required: bool,
+    /// Whether it is personal data beyond the id of a person. This is our classification, not Protime's; see
+    /// [`Catalogue::personal`].
+    #[serde(default)]
+    pub personal: bool,
     /// The documented values.
     #[serde(default, rename = "enum")]
     pub values: Vec<&'static str>,

@@ -1,5 +1,7 @@
 //! The client: authorises, sends, retries reads, never repeats a write by itself.
 
+mod raw;
+
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,8 @@ use crate::retry;
 use crate::settings::Settings;
 use crate::token::{self, Token};
 use crate::transport::{Answer, Broken, HttpPool, Memory, exchange};
+
+pub use raw::{RawAnswer, RawRead};
 
 /// How often a read is tried that conflicts, or whose answer breaks off.
 const FEW_ATTEMPTS: u32 = 5;
@@ -413,8 +417,20 @@ impl Client {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(payload.clone().into());
         }
+        self.deliver(grant, method, request, deadline).await
+    }
+
+    /// Sends a request that is complete.
+    async fn deliver(
+        &self,
+        grant: &Grant,
+        method: Method,
+        request: reqwest::Request,
+        deadline: Instant,
+    ) -> Result<Answer, Error> {
+        let url = request.url().clone();
         let transport = |reason, sent| Error::Transport {
-            request: describe(method, url),
+            request: describe(method, &url),
             reason,
             sent,
         };
@@ -434,7 +450,7 @@ impl Client {
         match result {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(Broken::TooLarge)) => Err(Error::TooLarge {
-                request: describe(method, url),
+                request: describe(method, &url),
                 limit: self.memory.limit,
             }),
             Ok(Err(Broken::Host(problem))) => Err(Error::WrongHost {

@@ -30,6 +30,7 @@ pub mod catalogue;
 mod client;
 mod error;
 mod error_body;
+mod fields;
 pub mod filter;
 mod link;
 mod nearest;
@@ -45,14 +46,18 @@ mod token;
 mod transport;
 
 pub use catalogue::Method;
-pub use client::{Client, Exchange, Observer, SettingsSource, WallClock, Written};
+pub use client::{
+    Client, Exchange, Observer, RawAnswer, RawRead, SettingsSource, WallClock, Written,
+};
 pub use error::{Error, Refusal, RefusalKind};
+pub use fields::{ALWAYS_KEPT, Fields, FieldsError};
 pub use link::LinkError;
 pub use nearest::nearest;
 pub use page::{Page, Shape};
 pub use pages::{Effort, Pages, Trail};
 pub use query::{PathParameters, Query};
 pub use request::{Request, RequestError};
+pub use reqwest::header::{HeaderMap, HeaderValue};
 pub use settings::{Settings, SettingsError};
 pub use split::halves_of_url;
 pub use transport::{ClientError, HttpPool, http_client, http_client_trusting};

@@ -9,6 +9,8 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::Fields;
+
 /// What a read has to be answered with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -115,6 +117,29 @@ impl Page {
         }
         pieces.push(self.body.slice(piece));
         pieces
+    }
+
+    /// The page with what is kept of its records only. Those of a poll of a delta are changes.
+    #[must_use]
+    pub fn select(&self, fields: &Fields, are_changes: bool) -> Self {
+        let mut body = Vec::with_capacity(self.body.len());
+        let mut records = Vec::with_capacity(self.records.len());
+        body.push(b'[');
+        for record in self.records() {
+            if !records.is_empty() {
+                body.push(b',');
+            }
+            let start = body.len();
+            fields.append(record, are_changes, &mut body);
+            records.push(start..body.len());
+        }
+        body.push(b']');
+        Self {
+            body: body.into(),
+            records,
+            next_link: self.next_link.clone(),
+            delta_link: self.delta_link.clone(),
+        }
     }
 
     /// The page with characters written as JSON escapes; none if it has none of them.

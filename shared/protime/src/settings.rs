@@ -270,6 +270,9 @@ mod tests {
                 .unwrap()
                 .tenants()
         };
+        // §1: Tenant | Subdomain of the customer's myProtime site
+        // §1: Auth host
+        // §2.3: Tokens are per tenant
         let token = "https://authentication.myprotime.eu/tenants/acme/connect/token";
         assert_eq!(tenants("https://acme.myprotime.eu", token), None);
         assert_eq!(

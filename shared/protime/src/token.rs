@@ -27,6 +27,8 @@ pub(crate) struct Token {
     /// By the wall clock, since a frozen Lambda environment stops the monotonic one. None where the server
     /// did not say: then a 401 tells.
     renew_at: Option<SystemTime>,
+    /// What the server said of its life.
+    pub(crate) life: Option<Duration>,
     /// The scopes that it has, as far as the server named them.
     pub(crate) granted: Option<Vec<String>>,
 }
@@ -84,12 +86,13 @@ pub(crate) async fn request(
         ))
     })?;
     authorization.set_sensitive(true);
-    let renew_at = answer
-        .expires_in()
-        .and_then(|life| asked.checked_add(life.saturating_sub(MARGIN.min(life / 5))));
+    let life = answer.expires_in();
+    let renew_at =
+        life.and_then(|life| asked.checked_add(life.saturating_sub(MARGIN.min(life / 5))));
     Ok(Token {
         authorization,
         renew_at,
+        life,
         granted,
     })
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, LOCATION, RETRY_AFTER};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -50,11 +50,7 @@ pub fn http_client_trusting(authorities: Option<&Path>) -> Result<HttpPool, Clie
         .with_root_certificates(roots)
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let client = client(&tls)?;
-    Ok(HttpPool(Arc::new(Pool {
-        tls,
-        current: Mutex::new((client, Timestamp::now())),
-    })))
+    HttpPool::new(tls, true)
 }
 
 /// Connections that are kept for further requests. Cheap to clone; all clones share them.
@@ -67,11 +63,26 @@ pub struct HttpPool(Arc<Pool>);
 
 struct Pool {
     tls: rustls::ClientConfig,
+    decodes: bool,
     /// With when it was last asked for.
     current: Mutex<(reqwest::Client, Timestamp)>,
 }
 
 impl HttpPool {
+    fn new(tls: rustls::ClientConfig, decodes: bool) -> Result<Self, ClientError> {
+        let current = Mutex::new((client(&tls, decodes)?, Timestamp::now()));
+        Ok(Self(Arc::new(Pool {
+            tls,
+            decodes,
+            current,
+        })))
+    }
+
+    /// Connections of its own, whose answers stay as they were sent: compressed only where a request asks for it.
+    pub fn undecoded(&self) -> Result<Self, ClientError> {
+        Self::new(self.0.tls.clone(), false)
+    }
+
     /// What to send a request with, now.
     pub fn at(&self, now: Timestamp) -> reqwest::Client {
         let mut current = self
@@ -81,7 +92,7 @@ impl HttpPool {
             .unwrap_or_else(PoisonError::into_inner);
         let idle = now.duration_since(current.1).unsigned_abs();
         if idle > LONGEST_IDLE
-            && let Ok(fresh) = client(&self.0.tls)
+            && let Ok(fresh) = client(&self.0.tls, self.0.decodes)
         {
             current.0 = fresh;
         }
@@ -96,8 +107,9 @@ impl fmt::Debug for HttpPool {
     }
 }
 
-fn client(tls: &rustls::ClientConfig) -> Result<reqwest::Client, ClientError> {
+fn client(tls: &rustls::ClientConfig, decodes: bool) -> Result<reqwest::Client, ClientError> {
     reqwest::Client::builder()
+        .gzip(decodes)
         .tls_backend_preconfigured(tls.clone())
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(Duration::from_secs(5))
@@ -197,6 +209,7 @@ pub(crate) struct Answer {
     pub(crate) content_type: Option<String>,
     pub(crate) location: Option<String>,
     pub(crate) retry_after: Option<Duration>,
+    pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
@@ -277,8 +290,10 @@ async fn receive(
         location: header(LOCATION),
         retry_after: header(RETRY_AFTER)
             .and_then(|value| retry::retry_after(&value, Timestamp::now())),
+        headers: HeaderMap::new(),
         body: Bytes::new(),
     };
+    answer.headers = std::mem::take(response.headers_mut());
     let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if expected > memory.limit {
         return Err(Broken::TooLarge);

@@ -326,6 +326,7 @@ async fn a_second_401_with_a_fresh_token_is_final() {
 async fn passing_failures_of_reads_are_waited_out() {
     // §7.1: unavailable, e.g. maintenance
     // §7.1: too many requests
+    // §7.1: any | 500 | internal error
     for action in [
         Action::Answer {
             status: 503,

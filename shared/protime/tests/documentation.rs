@@ -58,18 +58,25 @@ fn properties(values: &Value) -> Value {
     list(values).iter().map(property).collect()
 }
 
+/// Such as `1 year when an end date is given` in the documentation, 1 in the catalogue.
+fn years(range: &Value) -> Option<u64> {
+    match range.as_str() {
+        Some(text) => text.split_once(" year")?.0.parse().ok(),
+        None => range.as_u64(),
+    }
+}
+
 fn filters(values: &Value, range: &str) -> Value {
     if values.is_null() {
         return json!("not documented");
     }
     let filter = |of: &Value| {
-        let is_limited = !of[range].is_null();
         json!([
             of["name"],
             of["type"],
             of["operators"],
             plain(of["required"].clone()),
-            is_limited,
+            years(&of[range]),
             of["enum"]
         ])
     };

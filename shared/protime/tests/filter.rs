@@ -171,6 +171,7 @@ fn deltas_have_rules_of_their_own() {
     assert_eq!(errors("date ge '2025-01-01'"), "");
     assert!(errors("date le '2026-01-01'").contains("needs a start"));
     assert!(errors("date ge '2024-12-31'").contains("must be `date ge '2025-01-01'` or later"));
+    // §3.2: `person` in a delta
     assert!(
         errors("date ge '2026-01-01' and person in (1)")
             .contains("`person` is not allowed in a delta")
@@ -243,6 +244,7 @@ fn syntax_errors_name_the_place_and_the_remedy() {
 
 #[test]
 fn and_binds_tighter_than_or() {
+    // §3.1: so `and` binds tighter
     let filter: Filter = "a eq 1 or b eq 2 and c eq 3".parse().unwrap();
     assert_eq!(
         filter

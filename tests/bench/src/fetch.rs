@@ -24,6 +24,34 @@ const ABOVE_THE_FLOOR: &str = "\
     ways to escape (0.6 to 0.9 instead of 1.7 GB/s). Checking less, or leaving out a hash, would break what the messages \
     promise.";
 
+/// Every property of a clocking beside those that are always kept.
+const EVERYTHING: [&str; 14] = [
+    "person.id",
+    "date",
+    "timeOfDayInMinutes",
+    "originalTimeOfDayInMinutes",
+    "calculatedTimeOfDayInMinutes",
+    "isGenerated",
+    "terminal.id",
+    "geolocation.longitude",
+    "geolocation.latitude",
+    "kind",
+    "reason.id",
+    "isOpen",
+    "activityLevels[].level",
+    "activityLevels[].activityDefinition.id",
+];
+const HALF: [&str; 7] = [
+    "person.id",
+    "date",
+    "timeOfDayInMinutes",
+    "calculatedTimeOfDayInMinutes",
+    "terminal.id",
+    "kind",
+    "activityLevels[].level",
+];
+const THREE: [&str; 3] = ["person.id", "date", "timeOfDayInMinutes"];
+
 /// What the costs are computed from.
 pub(crate) struct Fetched {
     pub(crate) records: u64,
@@ -34,8 +62,17 @@ pub(crate) struct Fetched {
 
 /// Runs a subscriber over everything once.
 pub(crate) async fn run(program: Program, data: &Data) -> anyhow::Result<(Usage, Received)> {
+    run_with(program, data, &json!({})).await
+}
+
+/// The same, of a connection with these members as well.
+async fn run_with(
+    program: Program,
+    data: &Data,
+    members: &Value,
+) -> anyhow::Result<(Usage, Received)> {
     let mut function = Function::start(program, &data.aws).await?;
-    function.invoke(event(&json!({}))).await?;
+    function.invoke(event(members)).await?;
     let usage = function.stop().await?;
     let received = data.aws.take()?;
     ensure_all(program.name(), received.records, data.records)?;
@@ -216,6 +253,61 @@ pub(crate) async fn fetch(
         received,
     };
     Ok((table, fetched))
+}
+
+/// What a connection's `fields` cost, and save.
+pub(crate) async fn fields(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::Result<Table> {
+    let data = Data::clockings(scale.fetched).await?;
+    let cases = [
+        ("no fields", json!({})),
+        ("everything kept", json!({"fields": EVERYTHING})),
+        ("half kept", json!({"fields": HALF})),
+        ("three properties kept", json!({"fields": THREE})),
+    ];
+    // The first run makes the pages.
+    run(Program::Subscriber, &data).await?;
+    let mut usages: [Vec<Usage>; 4] = Default::default();
+    let mut sent = [0; 4];
+    for number in 1..=scale.runs {
+        progress(&format!("fields: run {number} of {}", scale.runs));
+        for (index, (_, members)) in cases.iter().enumerate() {
+            let (usage, received) = run_with(Program::Subscriber, &data, members).await?;
+            usages[index].push(usage);
+            sent[index] = received.bytes;
+        }
+    }
+    let medians = usages.map(|usages| Medians::of(&usages));
+    let mut table = Table::new(
+        "Fields",
+        format!(
+            "{} clockings in pages of 500, of which a connection's `fields` are sent, and what always is.",
+            grouped(count(data.records))
+        ),
+        &[
+            "fields",
+            "bytes sent",
+            "CPU",
+            "peak memory",
+            "CPU / no fields",
+        ],
+    );
+    for (index, (name, _)) in cases.iter().enumerate() {
+        table.row([
+            (*name).to_owned(),
+            grouped(count(sent[index])),
+            seconds(medians[index].cpu),
+            format!("{:.1} MiB", medians[index].peak),
+            format!("{:.2}x", medians[index].cpu / medians[0].cpu),
+        ]);
+    }
+    for (figure, most, index) in [
+        ("CPU, everything kept / no fields", 1.3, 1),
+        ("CPU, three properties kept / no fields", 1.0, 3),
+    ] {
+        let ratio = medians[index].cpu / medians[0].cpu;
+        targets.push(Target::new(figure, Promise::AtMostTimes(most), ratio));
+    }
+    Ok(table)
 }
 
 /// The subscriber on more and more records.

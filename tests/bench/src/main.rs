@@ -54,6 +54,7 @@ enum Command {
 enum Section {
     Fetch,
     Start,
+    Fields,
     Growth,
     Latency,
     Publish,
@@ -112,6 +113,9 @@ async fn benchmark(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(Section::Start) {
         tables.push(start::start(&scale, &mut targets).await?);
+    }
+    if wanted(Section::Fields) {
+        tables.push(fetch::fields(&scale, &mut targets).await?);
     }
     if wanted(Section::Growth) {
         tables.push(fetch::growth(&scale, &mut targets).await?);

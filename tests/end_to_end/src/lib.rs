@@ -16,6 +16,7 @@ pub mod fake_queue;
 pub mod fuse;
 pub mod inside;
 pub mod runtime_api;
+pub mod schemas;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -179,6 +180,8 @@ impl Stack {
             .expect("messages can be received")
             .messages
             .unwrap_or_default();
+        let bodies = messages.iter().filter_map(Message::body);
+        bodies.for_each(schemas::check);
         let receipts = messages.iter().enumerate().map(|(number, message)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(number.to_string())

@@ -291,6 +291,7 @@ fn header(connection: &IncomingConnection, checkpoint: &Checkpoint, queue: &Queu
         source: checkpoint.source.clone(),
         run: checkpoint.run.clone(),
         load: checkpoint.load,
+        fields: connection.fields.clone(),
         largest_message: queue.largest_message(),
     }
 }

@@ -90,7 +90,8 @@ fn offline(files: &[&str]) -> Result<Report, Error> {
         let connection = Source::read(file)?.connection(Timestamp::now())?;
         let requests = subscriber::reads(&connection, &ConnectionState::default(), &settings)?;
         let _ = writeln!(text, "{file}: {}", styled(GOOD, "no mistakes"));
-        for warning in requests.iter().flat_map(|request| &request.warnings) {
+        let of_requests = requests.iter().flat_map(|request| request.warnings.clone());
+        for warning in connection.warnings().into_iter().chain(of_requests) {
             let _ = writeln!(text, "  {} {warning}", styled(WARNING, "warning"));
         }
         let url = |request: &protime::Request| request.url(&settings.base_uri).to_string();
@@ -146,12 +147,9 @@ fn told(checks: &[subscriber::Check]) -> Report {
             };
             let part = serde_json::to_value(verdict.part).unwrap_or_default();
             let part = part.as_str().unwrap_or_default().to_owned();
-            let _ = writeln!(
-                text,
-                "  {part:<12}{:<18} {}",
-                styled(style, word),
-                verdict.message
-            );
+            // Padded before it is styled: escape sequences have no width.
+            let word = styled(style, format!("{word:<8}"));
+            let _ = writeln!(text, "  {part:<11} {word} {}", verdict.message);
         }
     }
     let fault = checks.iter().find_map(subscriber::Check::fault);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::Entities;
 use crate::error::Error;
-use crate::output::{FAINT, HEADING, Report, styled, table};
+use crate::output::{FAINT, HEADING, Report, WARNING, styled, table};
 
 const DOCUMENTATION: &str = "https://documentation.myprotime.eu/protimeapi/";
 
@@ -95,8 +95,27 @@ fn one(entity: &Entity) -> Report {
         }
         let _ = writeln!(text, "  page    {DOCUMENTATION}{}", operation.source);
     }
+    if !entity.properties.is_empty() {
+        let _ = writeln!(text, "\nProperties of a record, as `fields` names them");
+    }
+    for property in &entity.properties {
+        let kind = property.kind;
+        let personal = if property.personal {
+            format!("  {}", styled(WARNING, "personal"))
+        } else {
+            String::new()
+        };
+        let _ = writeln!(text, "  {} ({kind}){personal}", property.name);
+    }
+    if entity.personal_properties().next().is_some() {
+        let _ = writeln!(text, "\n{}", catalogue().personal);
+    }
+    let properties = entity.properties.iter().map(|property| {
+        json!({"name": property.name, "type": property.kind, "personal": property.personal})
+    });
+    let properties: Value = properties.collect();
     Report::new(
-        json!({"entity": entity.name, "operations": operations(entity)}),
+        json!({"entity": entity.name, "operations": operations(entity), "properties": properties}),
         text,
     )
 }

@@ -5,9 +5,11 @@ mod completions;
 mod count;
 mod entities;
 mod failed;
+mod new;
 mod parked;
 mod pause;
 mod preview;
+mod probe;
 mod runs;
 mod start;
 mod status;
@@ -33,6 +35,8 @@ pub(crate) async fn execute(arguments: &Arguments) -> Result<Report, Error> {
         Command::Resume(resume) => pause::resume(resume, stack).await,
         Command::Parked(parked) => parked::parked(parked, stack).await,
         Command::Failed(failed) => failed::failed(failed, stack).await,
+        Command::New(new) => new::new(new, stack).await,
+        Command::Probe(probe) => probe::probe(probe, stack).await,
         Command::Forget(forget) => pause::forget(forget, stack).await,
         Command::Completions(completions) => Ok(completions::print(completions)),
     }

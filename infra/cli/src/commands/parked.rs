@@ -20,7 +20,7 @@ use crate::pass;
 use crate::stack::Stack;
 use crate::wording::{counted, relative};
 
-/// So much of Protime's message is shown in a table.
+/// So much of Protime's reasons is shown in a table.
 const LONGEST_MESSAGE: usize = 80;
 
 pub(crate) async fn parked(arguments: &Parked, stack: &StackArguments) -> Result<Report, Error> {
@@ -168,7 +168,7 @@ fn grouped(groups: &[Group<'_>], now: Timestamp) -> String {
 
 fn one_by_one(letters: &[Letter], now: Timestamp) -> String {
     let head = [
-        "id", "parked", "reason", "status", "code", "entity", "key", "message",
+        "id", "parked", "reason", "status", "code", "entity", "key", "why",
     ];
     let rows = letters.iter().map(|letter| {
         [
@@ -179,10 +179,7 @@ fn one_by_one(letters: &[Letter], now: Timestamp) -> String {
             or_dash(letter.code.as_deref()),
             letter.entity.clone(),
             excerpt(&letter.idempotency_key, LONGEST_MESSAGE),
-            excerpt(
-                letter.message.as_deref().unwrap_or_default(),
-                LONGEST_MESSAGE,
-            ),
+            excerpt(&letter.why(), LONGEST_MESSAGE),
         ]
     });
     table(head, rows)
@@ -228,7 +225,7 @@ fn shown(letter: &Letter, body: &str, json: &Value) -> Report {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<16} {value}");
     };
-    line("parked", &letter.parked.to_string());
+    line("parked", &format!("{:.0}", letter.parked));
     if let Some(group) = json["group"].as_str() {
         line("group", group);
     }

@@ -1,5 +1,7 @@
 //! What a connection reads, and what a publish request writes. Nothing is sent on, nothing stored, no delta touched.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -19,6 +21,7 @@ use crate::error::Error;
 use crate::output::{FAINT, HEADING, Report, hint, styled};
 use crate::source::{self, Source};
 use crate::stack::{Account, Stack};
+use crate::wording::counted;
 
 /// What Protime gets for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -58,7 +61,9 @@ async fn read(arguments: &Preview, name: &str, stack: &StackArguments) -> Result
         let text = "There is nothing to read this time: no record can match the filter.\n";
         return Ok(Report::new(json!({"requests": 0}), text));
     };
-    for warning in &first.warnings {
+    let mut warnings = connection.warnings();
+    warnings.extend(first.warnings.clone());
+    for warning in &warnings {
         hint(format!("warning: {warning}"));
     }
     let url = first.url(&client.settings().base_uri);
@@ -72,14 +77,16 @@ async fn read(arguments: &Preview, name: &str, stack: &StackArguments) -> Result
         source: source.into(),
         run: "preview".to_owned(),
         load: LoadKind::Full,
+        fields: connection.fields.clone(),
         largest_message: MESSAGE_LIMIT,
     };
     let seen = match &page {
         Some(page) => first_page(&header, page, arguments.records, now)?,
-        None => json!({"records": 0, "messages": 0, "bytes": 0, "first": []}),
+        None => json!({"records": 0, "messages": 0, "bytes": 0, "first": [], "leftOut": []}),
     };
     Ok(shown(
         first,
+        &warnings,
         url.as_str(),
         requests.len(),
         &seen,
@@ -99,16 +106,64 @@ fn first_page(
         messages += 1;
         bytes += message.size();
     }
-    let first = page.records().take(most);
-    let first: Vec<Value> = first
-        .map(|record| serde_json::from_str(record).unwrap_or_default())
-        .collect();
-    Ok(
-        json!({"records": page.records().len(), "messages": messages, "bytes": bytes, "first": first}),
-    )
+    // As consumers get them.
+    let sent = match &header.fields {
+        Some(fields) => Cow::Owned(page.select(fields, false)),
+        None => Cow::Borrowed(page),
+    };
+    let first: Vec<Value> = parsed(&sent).take(most).collect();
+    let left_out: Vec<String> = match &header.fields {
+        Some(_) => all_paths(page)
+            .difference(&all_paths(&sent))
+            .cloned()
+            .collect(),
+        None => Vec::new(),
+    };
+    Ok(json!({
+        "records": page.records().len(), "messages": messages, "bytes": bytes, "first": first, "leftOut": left_out,
+    }))
 }
 
-fn shown(first: &Request, url: &str, requests: usize, page: &Value, has_more: bool) -> Report {
+fn parsed(page: &Page) -> impl Iterator<Item = Value> {
+    page.records()
+        .map(|record| serde_json::from_str(record).unwrap_or_default())
+}
+
+fn all_paths(page: &Page) -> BTreeSet<String> {
+    parsed(page).flat_map(|record| paths(&record)).collect()
+}
+
+/// Of what a value holds, as `fields` names it.
+fn paths(value: &Value) -> Vec<String> {
+    let below = |name: &str, inner: &Value| -> Vec<String> {
+        let inner = paths(inner);
+        if inner.is_empty() {
+            return vec![name.to_owned()];
+        }
+        let joined = inner.into_iter().map(|path| match path.strip_prefix("[]") {
+            Some(item) => format!("{name}[]{item}"),
+            None => format!("{name}.{path}"),
+        });
+        joined.collect()
+    };
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, inner)| below(name, inner))
+            .collect(),
+        Value::Array(items) => items.iter().flat_map(|item| below("[]", item)).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn shown(
+    first: &Request,
+    warnings: &[String],
+    url: &str,
+    requests: usize,
+    page: &Value,
+    has_more: bool,
+) -> Report {
     let mut text = format!("{} {url}\n", first.method);
     if requests > 1 {
         let _ = writeln!(
@@ -121,22 +176,32 @@ fn shown(first: &Request, url: &str, requests: usize, page: &Value, has_more: bo
         );
     }
     let more = if has_more { ", more pages follow" } else { "" };
-    let (records, messages, bytes) = (&page["records"], &page["messages"], &page["bytes"]);
+    let count = |what: &str| page[what].as_u64().unwrap_or_default();
+    let records = counted(count("records"), "record");
+    let messages = counted(count("messages"), "message");
+    let bytes = count("bytes");
     let _ = writeln!(
         text,
         "\n{}",
         styled(
             HEADING,
-            format!(
-                "The first page: {records} records in {messages} messages of {bytes} bytes{more}"
-            )
+            format!("The first page: {records} in {messages}, {bytes} bytes{more}")
         )
     );
     for record in page["first"].as_array().into_iter().flatten() {
         let _ = writeln!(text, "{record:#}");
     }
+    let left_out = page["leftOut"].as_array().into_iter().flatten();
+    let left_out: Vec<&str> = left_out.filter_map(Value::as_str).collect();
+    if !left_out.is_empty() {
+        let _ = writeln!(
+            text,
+            "\nNot sent, since `fields` does not name it: {}",
+            left_out.join(", ")
+        );
+    }
     let json = json!({
-        "method": first.method.as_str(), "url": url, "requests": requests, "page": page, "more": has_more, "warnings": first.warnings,
+        "method": first.method.as_str(), "url": url, "requests": requests, "page": page, "more": has_more, "warnings": warnings,
     });
     Report::new(json, text)
 }

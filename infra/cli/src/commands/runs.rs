@@ -62,7 +62,7 @@ fn listed(known: &[Watched], now: Timestamp) -> Report {
             error.unwrap_or_default(),
         ]
     });
-    let text = table(["run", "stands", "began", "took", "records", "error"], rows);
+    let text = table(["run", "status", "began", "took", "records", "error"], rows);
     let json = runs.iter().map(|(incoming, run)| json_of(incoming, run));
     Report::new(json!({"runs": json.collect::<Value>()}), text)
 }
@@ -88,11 +88,11 @@ fn one(incoming: &str, run: &RunRecord) -> Report {
         let _ = writeln!(text, "  {name:<10} {value}");
     };
     if let Some(scheduled) = run.scheduled {
-        line("scheduled", scheduled.to_string());
+        line("scheduled", format!("{scheduled:.0}"));
     }
-    line("began", run.started.to_string());
+    line("began", format!("{:.0}", run.started));
     if let Some(ended) = run.ended {
-        line("ended", ended.to_string());
+        line("ended", format!("{ended:.0}"));
     }
     line("pages", run.counts.pages.to_string());
     line("records", run.counts.records.to_string());

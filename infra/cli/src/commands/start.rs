@@ -14,6 +14,7 @@ use crate::error::{Code, Error};
 use crate::output::{Report, hint};
 use crate::source::Source;
 use crate::stack::Stack;
+use crate::wording::counted;
 
 /// How often a run is looked at that is followed.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -149,8 +150,11 @@ fn over(name: &str, record: &connector::store::RunRecord) -> Report {
         }
         _ => {
             let text = format!(
-                "{} completed: {} pages, {} records, {} messages\n",
-                record.run, counts.pages, counts.records, counts.messages
+                "{} completed: {}, {}, {}\n",
+                record.run,
+                counted(counts.pages, "page"),
+                counted(counts.records, "record"),
+                counted(counts.messages, "message")
             );
             Report::new(json, text)
         }

@@ -118,16 +118,28 @@ async fn look(stack: &Stack) -> Result<Report, Error> {
             Err(error) => unreadable.push(error.to_string()),
         }
     }
-    let connections = connections(&stack.connections().await?, &watched, now);
-    let queues = queues(stack).await?;
-    Ok(screen(
-        stack,
-        &connections,
-        &queues,
-        pause.as_ref(),
-        &unreadable,
+    let screen = Screen {
+        stack: &stack.name,
+        connections: connections(&stack.connections().await?, &watched, now),
+        unreadable,
+        pause,
+        queues: queues(stack).await?,
         now,
-    ))
+    };
+    Ok(screen.report())
+}
+
+/// All that is told.
+struct Screen<'a> {
+    stack: &'a str,
+    connections: Vec<Told>,
+    /// What is wrong with items of connections that this release cannot read.
+    unreadable: Vec<String>,
+    /// Of all publishing.
+    pause: Option<Pause>,
+    /// How many messages lie in each queue, by logical id.
+    queues: Vec<(String, u64)>,
+    now: Timestamp,
 }
 
 /// What is told of a connection.
@@ -228,80 +240,74 @@ fn needs_attention(queue: &str) -> bool {
     queue.contains("DeadLetter") || queue.contains("Failure")
 }
 
-fn screen(
-    stack: &Stack,
-    connections: &[Told],
-    queues: &[(String, u64)],
-    pause: Option<&Pause>,
-    unreadable: &[String],
-    now: Timestamp,
-) -> Report {
-    let mut text = format!("{}\n", styled(HEADING, format!("Stack {}", stack.name)));
-    let rows = connections.iter().map(|told| {
-        let time = |time: Option<Timestamp>| {
-            time.map_or_else(|| "-".to_owned(), |time| relative(time, now))
-        };
-        [
-            told.name.clone(),
-            styled(told.standing.style(), told.standing.word()),
-            time(told.last),
-            time(told.next),
-            told.note.clone(),
-        ]
-    });
-    text += &table(["connection", "stands", "completed", "next run", ""], rows);
-    for error in unreadable {
-        let _ = writeln!(text, "{} {error}", styled(BAD, "unreadable"));
+impl Screen<'_> {
+    fn is_healthy(&self) -> bool {
+        let needs_nobody = |(name, count): &(String, u64)| *count == 0 || !needs_attention(name);
+        self.unreadable.is_empty()
+            && self
+                .connections
+                .iter()
+                .all(|told| told.standing.is_healthy())
+            && self.queues.iter().all(needs_nobody)
     }
-    let publishing = pause.map_or_else(|| styled(GOOD, "on"), |pause| styled(WARNING, pause));
-    let _ = writeln!(text, "\npublishing: {publishing}");
-    let rows = queues.iter().map(|(name, count)| {
-        let style = match (*count, needs_attention(name)) {
-            (0, _) => FAINT,
-            (_, true) => BAD,
-            (_, false) => GOOD,
-        };
-        [name.clone(), styled(style, counted(*count, "message"))]
-    });
-    text += "\n";
-    text += &table(["queue", "holds"], rows);
-    let is_healthy = unreadable.is_empty()
-        && connections.iter().all(|told| told.standing.is_healthy())
-        && queues
-            .iter()
-            .all(|(name, count)| *count == 0 || !needs_attention(name));
-    let code = if is_healthy {
-        Code::Ok
-    } else {
-        Code::Unhealthy
-    };
-    Report::new(
-        json_of(stack, connections, queues, pause, unreadable, is_healthy),
-        text,
-    )
-    .with_code(code)
-}
 
-fn json_of(
-    stack: &Stack,
-    connections: &[Told],
-    queues: &[(String, u64)],
-    pause: Option<&Pause>,
-    unreadable: &[String],
-    is_healthy: bool,
-) -> Value {
-    let connections = connections.iter().map(|told| {
+    fn report(&self) -> Report {
+        let code = if self.is_healthy() {
+            Code::Ok
+        } else {
+            Code::Unhealthy
+        };
+        Report::new(self.json(), self.text()).with_code(code)
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{}\n", styled(HEADING, format!("Stack {}", self.stack)));
+        let time = |time: Option<Timestamp>| {
+            time.map_or_else(|| "-".to_owned(), |time| relative(time, self.now))
+        };
+        let rows = self.connections.iter().map(|told| {
+            [
+                told.name.clone(),
+                styled(told.standing.style(), told.standing.word()),
+                time(told.last),
+                time(told.next),
+                told.note.clone(),
+            ]
+        });
+        text += &table(["connection", "status", "completed", "next run", ""], rows);
+        for error in &self.unreadable {
+            let _ = writeln!(text, "{} {error}", styled(BAD, "unreadable"));
+        }
+        let publishing = match &self.pause {
+            None => styled(GOOD, "on"),
+            Some(pause) => styled(WARNING, pause),
+        };
+        let _ = writeln!(text, "\npublishing: {publishing}\n");
+        let rows = self.queues.iter().map(|(name, count)| {
+            let style = match (*count, needs_attention(name)) {
+                (0, _) => FAINT,
+                (_, true) => BAD,
+                (_, false) => GOOD,
+            };
+            [name.clone(), styled(style, counted(*count, "message"))]
+        });
+        text + &table(["queue", "holds"], rows)
+    }
+
+    fn json(&self) -> Value {
+        let connections = self.connections.iter().map(|told| {
+            json!({
+                "incoming": told.name, "stands": told.standing.word(), "lastCompleted": told.last, "nextRun": told.next,
+                "note": told.note,
+            })
+        });
+        let queues = self.queues.iter();
+        let queues: serde_json::Map<String, Value> = queues
+            .map(|(name, count)| (name.clone(), (*count).into()))
+            .collect();
         json!({
-            "incoming": told.name, "stands": told.standing.word(), "lastCompleted": told.last, "nextRun": told.next,
-            "note": told.note,
+            "stack": self.stack, "healthy": self.is_healthy(), "connections": connections.collect::<Value>(), "queues": queues,
+            "publishingPausedUntil": self.pause.as_ref().map(|pause| pause.until), "unreadable": self.unreadable,
         })
-    });
-    let queues: serde_json::Map<String, Value> = queues
-        .iter()
-        .map(|(name, count)| (name.clone(), (*count).into()))
-        .collect();
-    json!({
-        "stack": stack.name, "healthy": is_healthy, "connections": connections.collect::<Value>(), "queues": queues,
-        "publishingPausedUntil": pause.map(|pause| pause.until), "unreadable": unreadable,
-    })
+    }
 }

@@ -126,6 +126,13 @@ fn ask(
         last,
         ..ConnectionState::default()
     };
+    warn(
+        document,
+        label,
+        connection,
+        &connection.warnings(),
+        findings,
+    );
     let mut states = vec![ConnectionState::default()];
     if connection.has_transformer() {
         states.push(later);
@@ -133,14 +140,8 @@ fn ask(
     for state in &states {
         match subscriber::reads(connection, state, settings) {
             Ok(requests) => {
-                let warnings = requests.iter().flat_map(|request| &request.warnings);
-                for warning in warnings {
-                    let place = request::place_of_words(document, connection, warning);
-                    let finding = place.finding(format!("{label}: {warning}"));
-                    findings.extend(
-                        finding
-                            .map(|Finding { span, message, .. }| Finding::warning(span, message)),
-                    );
+                for request in &requests {
+                    warn(document, label, connection, &request.warnings, findings);
                 }
             }
             Err(error) => {
@@ -149,6 +150,21 @@ fn ask(
                 return;
             }
         }
+    }
+}
+
+fn warn(
+    document: &Document<'_>,
+    label: &str,
+    connection: &IncomingConnection,
+    warnings: &[String],
+    findings: &mut Vec<Finding>,
+) {
+    for warning in warnings {
+        let place = request::place_of_words(document, connection, warning);
+        let finding = place.finding(format!("{label}: {warning}"));
+        findings
+            .extend(finding.map(|Finding { span, message, .. }| Finding::warning(span, message)));
     }
 }
 

@@ -7,6 +7,7 @@ mod evaluate;
 mod expression;
 mod finding;
 mod incoming;
+mod insert;
 mod json;
 mod outgoing;
 mod plausible;
@@ -31,6 +32,7 @@ use crate::error::{Code, Error};
 use crate::output::{BAD, GOOD, Report, WARNING, styled};
 use crate::source;
 use finding::Severity;
+pub(crate) use insert::insert;
 use walk::Walk;
 
 /// How files with templates are called.
@@ -57,9 +59,20 @@ pub(crate) fn check(paths: &[&str], now: Timestamp) -> Result<Report, Error> {
     for path in paths {
         walk.template(Path::new(path), &source::text(path)?);
     }
-    walk.findings.sort();
-    walk.findings.dedup();
-    Ok(report(&walk))
+    Ok(report(&mut walk))
+}
+
+/// Looks at a template as it would be in that file.
+pub(crate) fn check_text(path: &Path, text: &str, now: Timestamp) -> Result<Report, Error> {
+    let mut walk = Walk::new(settings()?, now);
+    walk.template(path, text);
+    Ok(report(&mut walk))
+}
+
+/// Says what is wrong with the expression of a schedule.
+pub(crate) fn check_schedule(expression: &str) -> Result<(), String> {
+    let checked = expression::check(expression, expression::Service::Scheduler);
+    checked.map_err(|wrong| wrong.problem)
 }
 
 /// Those of a client that may do everything.
@@ -80,7 +93,9 @@ pub(crate) fn settings() -> Result<Settings, Error> {
         .map_err(|error| Error::Other(error.to_string()))
 }
 
-fn report(walk: &Walk) -> Report {
+fn report(walk: &mut Walk) -> Report {
+    walk.findings.sort();
+    walk.findings.dedup();
     let count = |severity| {
         let all = walk.findings.iter();
         all.filter(|finding| finding.severity == severity).count()

@@ -1,6 +1,7 @@
 //! Where in a connection the reason stands for a request that cannot be made.
 
-use connector::contract::connection::{IncomingConnection, ParametersError};
+use connector::contract::connection::IncomingConnection;
+use connector::contract::parameters::ParametersError;
 use connector::transformer::RunError;
 use protime::RequestError;
 
@@ -61,6 +62,8 @@ pub(super) fn place_of_words(
     let quoted = words.split('`').nth(1).unwrap_or_default();
     if words.starts_with("filter") {
         of_filter(document, connection, None, words)
+    } else if words.starts_with("fields") {
+        at(document, &[&["fields"], ENTITY])
     } else if words.starts_with("query parameter") {
         at(document, &[&["query", quoted], TRANSFORM, QUERY])
     } else {

@@ -4,13 +4,16 @@ use std::borrow::Cow;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
-use protime::{PathParameters, Query};
+use protime::Fields;
+use protime::catalogue::catalogue;
 use serde::Deserialize;
+use serde_json::json;
 use serde_json::value::RawValue;
 
+use super::parameters::{Parameters, ParametersError, empty_object, parse_parameters};
 use super::shape::{self, Kind, Member, Wrong, optional, required};
 use crate::store::ConnectionState;
-use crate::transformer::{CompileError, RunError, Schedule, Transformer};
+use crate::transformer::{CompileError, Schedule, Transformer};
 
 /// More would not be faster, and Protime may limit rates.
 const MOST_CONCURRENT: u8 = 32;
@@ -47,6 +50,8 @@ pub struct IncomingConnection {
     pub window: Option<Span>,
     /// How many independent requests are under way at once.
     pub concurrency: usize,
+    /// The properties of records that are sent; none for all.
+    pub fields: Option<Fields>,
     /// Ends another connection's delta in favour of this one, or starts its own anew.
     takeover: Option<String>,
     path: Box<RawValue>,
@@ -83,27 +88,6 @@ pub enum ConnectionError {
     Transform(#[from] CompileError),
 }
 
-/// Request parameters that could not be worked out.
-#[derive(Debug, thiserror::Error)]
-pub enum ParametersError {
-    /// The transformer failed.
-    #[error("transform: {0}")]
-    Run(#[from] RunError),
-    /// The transformer did not return one object.
-    #[error(
-        "transform: returned {0} values; it must return one object like {{\"path\": {{}}, \"query\": {{}}}}"
-    )]
-    Count(usize),
-    /// Not request parameters.
-    #[error("{origin}: {problem}")]
-    Shape {
-        /// Where they come from.
-        origin: &'static str,
-        /// What is wrong.
-        problem: String,
-    },
-}
-
 const TEXT: &[Kind] = &[Kind::Text];
 const EVENT: &[Member] = &[
     required("incoming", TEXT),
@@ -122,10 +106,7 @@ const EVENT: &[Member] = &[
     optional("concurrency", &[Kind::Number]),
     optional("takeover", &[Kind::Flag, Kind::Text]),
     optional("fresh", TEXT),
-];
-const RETURNED: &[Member] = &[
-    optional("path", &[Kind::Object]),
-    optional("query", &[Kind::Object]),
+    optional("fields", &[Kind::Array]),
 ];
 
 #[derive(Deserialize)]
@@ -147,6 +128,7 @@ struct Event {
     concurrency: Option<u8>,
     takeover: Option<Takeover>,
     fresh: Option<String>,
+    fields: Option<Box<RawValue>>,
 }
 
 /// `true`, or a text that acts again when it is changed.
@@ -155,24 +137,6 @@ struct Event {
 enum Takeover {
     Flag(bool),
     Text(String),
-}
-
-/// The parameters of a request, as a transformer left them.
-#[derive(Debug, Clone)]
-pub struct Parameters {
-    /// Of the path.
-    pub path: PathParameters,
-    /// Of the query.
-    pub query: Query,
-    /// Both as `{"path": ..., "query": ...}`.
-    pub json: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Returned {
-    path: Option<Box<RawValue>>,
-    query: Option<Box<RawValue>>,
 }
 
 impl IncomingConnection {
@@ -255,6 +219,7 @@ impl IncomingConnection {
             sync,
             window,
             concurrency: usize::from(concurrency),
+            fields: event.fields.as_deref().map(fields).transpose()?,
             takeover: match event.takeover {
                 Some(Takeover::Flag(true)) => Some("true".to_owned()),
                 Some(Takeover::Text(text)) if !text.is_empty() => Some(text),
@@ -277,7 +242,7 @@ impl IncomingConnection {
         let normal = |json: &RawValue| {
             serde_json::from_str::<serde_json::Value>(json.get()).unwrap_or_default()
         };
-        let parts = serde_json::json!([
+        let mut parts = json!([
             self.client,
             self.entity,
             normal(&self.path),
@@ -289,7 +254,30 @@ impl IncomingConnection {
             self.queue,
             self.window.map(|window| window.to_string()),
         ]);
+        // Connections without fields keep the fingerprint that releases before fields gave them.
+        if let (Some(parts), Some(fields)) = (parts.as_array_mut(), &self.fields) {
+            parts.push(json!(fields.paths()));
+        }
         crate::hash([parts.to_string()])
+    }
+
+    /// What is not wrong, but probably not meant: paths of `fields` that are not documented, and personal data that is sent
+    /// because there are no `fields`.
+    pub fn warnings(&self) -> Vec<String> {
+        let Some(entity) = catalogue().entity(&self.entity) else {
+            return Vec::new();
+        };
+        if let Some(fields) = &self.fields {
+            return fields.warnings(entity);
+        }
+        let personal: Vec<&str> = entity.personal_properties().collect();
+        if personal.is_empty() {
+            return Vec::new();
+        }
+        vec![format!(
+            "fields: not given, so personal data is sent: {}; name the properties that consumers need",
+            personal.join(", ")
+        )]
     }
 
     /// What is remembered of `takeover` once it has acted; none if it has, or if there is none. It acts once for each value
@@ -335,6 +323,17 @@ impl IncomingConnection {
     }
 }
 
+/// Paths of properties.
+fn fields(json: &RawValue) -> Result<Fields, ConnectionError> {
+    let paths: Vec<String> = serde_json::from_str(json.get()).map_err(|_| {
+        field_error(
+            "fields",
+            "needs a list of paths such as [\"person.id\", \"date\"]",
+        )
+    })?;
+    Fields::new(paths).map_err(|error| field_error("fields", error.to_string()))
+}
+
 /// An ISO 8601 period of whole days or more, such as `P1M`.
 fn window(text: &str) -> Result<Span, ConnectionError> {
     let problem = || {
@@ -374,32 +373,6 @@ fn fresh(text: &str) -> Result<SignedDuration, ConnectionError> {
                 ),
             )
         })
-}
-
-fn parse_parameters(json: &str, origin: &'static str) -> Result<Parameters, ParametersError> {
-    let wrong = |problem: String| ParametersError::Shape { origin, problem };
-    shape::check(json, RETURNED).map_err(|error| {
-        wrong(match error {
-            Wrong::Whole(problem) => format!(r#"{problem} like {{"path": {{}}, "query": {{}}}}"#),
-            Wrong::Member { name, problem } => format!("`{name}`: {problem}"),
-        })
-    })?;
-    let unreadable = |error: serde_json::Error| wrong(without_place(&error));
-    let returned: Returned = serde_json::from_str(json).map_err(unreadable)?;
-    let path = returned.path.unwrap_or_else(empty_object);
-    let query = returned.query.unwrap_or_else(empty_object);
-    Ok(Parameters {
-        path: serde_json::from_str(path.get()).map_err(unreadable)?,
-        query: serde_json::from_str(query.get()).map_err(unreadable)?,
-        json: format!(r#"{{"path":{path},"query":{query}}}"#),
-    })
-}
-
-/// The place in JSON that a person has not seen as such tells nothing.
-fn without_place(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let end = text.rfind(" at line ").unwrap_or(text.len());
-    text[..end].to_owned()
 }
 
 /// What names something has to be a name.
@@ -474,9 +447,4 @@ fn field_error(field: &'static str, problem: impl Into<String>) -> ConnectionErr
         field: field.into(),
         problem: problem.into(),
     }
-}
-
-fn empty_object() -> Box<RawValue> {
-    #[expect(clippy::expect_used, reason = "the text is a constant and valid JSON")]
-    RawValue::from_string("{}".to_owned()).expect("an empty object is JSON")
 }

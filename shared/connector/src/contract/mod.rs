@@ -3,6 +3,7 @@
 pub mod connection;
 pub mod outgoing;
 pub mod page_message;
+pub mod parameters;
 pub mod publish_request;
 mod shape;
 

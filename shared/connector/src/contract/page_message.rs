@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use jiff::Timestamp;
-use protime::Page;
+use protime::{Fields, Page};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
@@ -33,6 +33,8 @@ pub struct RunHeader {
     pub run: String,
     /// What it loads.
     pub load: LoadKind,
+    /// The properties of records that are sent; none for all.
+    pub fields: Option<Fields>,
     /// What one message can hold, in bytes.
     pub largest_message: usize,
 }
@@ -85,11 +87,15 @@ impl RunHeader {
         number: u64,
         time: Timestamp,
     ) -> Parts<'a> {
+        let page = match &self.fields {
+            Some(fields) => Cow::Owned(page.select(fields, self.load == LoadKind::Delta)),
+            None => Cow::Borrowed(page),
+        };
         // SQS takes the characters of XML 1.0 only. Of those outside it, valid JSON can hold just two unescaped,
         // and in strings only, where a JSON escape means the same.
         let page = match page.escaped(&NO_XML) {
             Some(escaped) => Cow::Owned(escaped),
-            None => Cow::Borrowed(page),
+            None => page,
         };
         Parts {
             header: self,

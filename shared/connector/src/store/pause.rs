@@ -82,7 +82,8 @@ impl StateTable {
 
     /// Forgets a connection and its history. Its delta's ownership lapses by itself.
     pub async fn forget(&self, incoming: &str) -> Result<(), StateError> {
-        for id in [connection_id(incoming), history_id(incoming)] {
+        // Who asks again after a death between the two finds the connection by the item that goes last.
+        for id in [history_id(incoming), connection_id(incoming)] {
             let delete = self.dynamodb.delete_item().table_name(&self.table);
             let deleted = delete.key("id", text(&id)).send().await;
             deleted.map_err(|error| self.unreachable(&error))?;

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 use simulator::Options;
 
 const PAGES: u64 = 50;
+/// In properties that no `fields` name.
+const UNLISTED: &str = "unlisted";
 
 fn departments(tenant: &Inside) {
-    let records: Vec<Value> = (1..=PAGES * 2).map(|id| json!({"id": id})).collect();
+    let record = |id| json!({"id": id, "note": UNLISTED, "name": {"default": format!("d{id}"), "note": UNLISTED}});
+    let records: Vec<Value> = (1..=PAGES * 2).map(record).collect();
     tenant
         .tenant
         .protime
@@ -42,16 +45,35 @@ fn pages_of(ids: &BTreeSet<String>) -> BTreeSet<u64> {
         .collect()
 }
 
-fn connection(name: &str, run: &str) -> Value {
-    json!({"incoming": name, "entity": "departments", "run": run})
+/// With `fields` where the process lives on or is stopped after a request, without them where it is stopped before.
+fn connection(name: &str, run: &str, fault: Break) -> Value {
+    let mut connection = json!({"incoming": name, "entity": "departments", "run": run});
+    if fault != Break::StopBefore {
+        connection["fields"] = json!(["name.default"]);
+    }
+    connection
 }
 
 /// What a run sends that nothing stops, as `whole` and the number of its requests.
-async fn undisturbed(inside: &Inside) -> (BTreeSet<String>, u32) {
+async fn undisturbed(inside: &Inside, fault: Break) -> (BTreeSet<String>, u32) {
     inside.fuse.arm(0, false);
-    inside.run(&connection("whole", "whole")).await.unwrap();
+    let run = connection("whole", "whole", fault);
+    inside.run(&run).await.unwrap();
     let requests = inside.fuse.count();
-    let whole = ids(inside).await.remove("whole").unwrap();
+    let events = inside.tenant.events().await;
+    for event in events
+        .iter()
+        .filter(|event| !event["data"]["value"].is_null())
+    {
+        assert_eq!(
+            event.to_string().contains(UNLISTED),
+            run["fields"].is_null()
+        );
+    }
+    let ids = events
+        .iter()
+        .map(|event| event["id"].as_str().unwrap().to_owned());
+    let whole: BTreeSet<String> = ids.collect();
     assert_eq!(whole.len() as u64, PAGES + 1);
     assert!(requests > 60, "pages, batches and state writes: {requests}");
     (whole, requests)
@@ -78,7 +100,7 @@ async fn broken(inside: &Inside, at: u32, fault: Break, run: &Value) -> bool {
 async fn each_request(fault: Break) -> (u32, u32) {
     let inside = Inside::new(Options::default()).await;
     departments(&inside);
-    let (whole, requests) = undisturbed(&inside).await;
+    let (whole, requests) = undisturbed(&inside, fault).await;
     let expected = |run: &str| -> BTreeSet<String> {
         let of_run = |id: &String| id.replacen("whole", run, 1);
         whole.iter().map(of_run).collect()
@@ -86,7 +108,7 @@ async fn each_request(fault: Break) -> (u32, u32) {
     let mut unfinished = 0;
     for at in 1..=requests {
         let [name, old, new] = ["c", "old", "new"].map(|of| format!("{of}-{at}-{fault:?}"));
-        let was_stopped = broken(&inside, at, fault, &connection(&name, &old)).await;
+        let was_stopped = broken(&inside, at, fault, &connection(&name, &old, fault)).await;
         let before = ids(&inside).await.remove(&old).unwrap_or_default();
         let checkpoint = inside.state(&name).await.checkpoint;
         if let Some(checkpoint) = &checkpoint {
@@ -107,7 +129,7 @@ async fn each_request(fault: Break) -> (u32, u32) {
         let is_new = at % 10 == 0;
         let run = if is_new { &new } else { &old };
         let later = Timestamp::now() + 5.minutes();
-        let again = connection(&name, run);
+        let again = connection(&name, run, fault);
         let outcome = inside.run_at(&again, later, Duration::from_mins(1)).await;
         let outcome = outcome.unwrap();
         // It may have completed just before it was stopped.

@@ -137,6 +137,8 @@ async fn a_delta_is_loaded_once_and_then_polled() {
     );
     assert_eq!(value[1]["data"]["status"], "Deleted");
 
+    // §5.2: `409` on collection GETs with delta = concurrency conflict
+    // §7.1: GET | 409
     // A conflict is waited out; one that stays fails the run and leaves the link.
     inside.tenant.protime.add_fault(Fault::status(POLL, 409, 1));
     inside.run(&clockings()).await.unwrap();

@@ -25,6 +25,13 @@ async fn no_secret_token_or_record_content_is_in_any_log() {
         .completed(json!({"entity": "people", "run": "logged-run"}))
         .await;
     assert_eq!(outcome["records"], 2);
+    let kept = json!({"entity": "people", "run": "kept-run", "fields": ["initials"]});
+    let outcome = tenant.completed(kept).await;
+    assert_eq!(outcome["records"], 2);
+    assert!(!outcome.to_string().contains("canary-record"));
+    let events = tenant.events().await;
+    let mut of_kept = events.iter().filter(|event| event["run"] == "kept-run");
+    assert!(of_kept.all(|event| !event.to_string().contains("canary-record")));
     tenant.publish_text("canary-payload is not JSON").await;
     let payload = json!({"person": {"id": 999}, "date": "2026-01-15", "timeOfDayInMinutes": 1, "kind": "InOut", "comments": "canary-payload"});
     tenant.publish(json!({"method": "POST", "entity": "clockings", "payload": payload, "idempotencyKey": "k"})).await;

@@ -1,93 +1,33 @@
 //! protimectl on the deployed stack, as a program.
 
-use std::path::PathBuf;
-use std::process::{Command, Output};
+mod command;
+
 use std::time::{Duration, Instant};
 
-use end_to_end::{Tenant, eventually, variable};
+use end_to_end::inside::Inside;
+use end_to_end::{Tenant, eventually};
 use serde_json::{Value, json};
 use simulator::{Fault, Options};
 
-/// The secret's own, which no output shows.
-const CANARIES: [&str; 2] = ["client_secret", "Bearer ey"];
+pub(crate) use command::{Folder, Printed, Protimectl, connection, masked, program};
 
-/// The program, where cargo puts what belongs to the same build.
-pub(crate) fn program() -> PathBuf {
-    let tests = std::env::current_exe().unwrap();
-    let program = tests.parent().unwrap().parent().unwrap().join("protimectl");
-    assert!(program.exists(), "run `cargo build -p protimectl`");
-    program
-}
-
-fn protimectl(arguments: &[&str]) -> Output {
-    let mut command = Command::new(program());
-    command.args(["--stack", &variable("STACK_NAME")]);
-    command.args(arguments).output().unwrap()
-}
-
-fn text(output: &Output) -> (String, String) {
-    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
-    for printed in [&stdout, &stderr] {
-        assert!(
-            !printed.contains('\u{1b}'),
-            "there is no terminal: {printed:?}"
-        );
-    }
-    (stdout, stderr)
-}
-
-/// What it prints with `--json`, and its exit code.
+/// What it prints with `--json` of the deployed stack, and its exit code.
 fn json_of(arguments: &[&str]) -> (Value, i32) {
-    let output = protimectl(&[arguments, &["--json"]].concat());
-    let (stdout, stderr) = text(&output);
-    let document = serde_json::from_str(&stdout);
-    let document: Value = document.unwrap_or_else(|_| panic!("{arguments:?}: {stdout}{stderr}"));
-    assert_eq!(document["version"], 1);
-    let code = output.status.code().unwrap();
-    assert_eq!(document["exitCode"], code);
-    (document, code)
+    Protimectl::deployed().json(arguments)
 }
 
 /// A file with JSON.
-struct File(PathBuf);
-
-impl File {
-    fn new(tenant: &Tenant, content: &Value) -> Self {
-        let name = format!(
-            "{}-{}.json",
-            tenant.incoming(),
-            content["entity"].as_str().unwrap_or("x")
-        );
-        let path = std::env::temp_dir().join(name.replace('/', "-"));
-        std::fs::write(&path, content.to_string()).unwrap();
-        Self(path)
-    }
-
-    fn path(&self) -> &str {
-        self.0.to_str().unwrap()
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn connection(tenant: &Tenant, fields: &Value) -> Value {
-    let mut event = json!({"incoming": tenant.incoming(), "client": tenant.client, "queue": tenant.pages, "entity": "people"});
-    for (name, value) in fields.as_object().unwrap() {
-        event[name] = value.clone();
-    }
-    event
+fn file(tenant: &Tenant, content: &Value) -> (Folder, String) {
+    let folder = Folder::new(tenant);
+    let path = folder.write("x.json", &content.to_string());
+    (folder, path)
 }
 
 /// Checks a connection: the exit code, and the message of what failed.
 fn checked(tenant: &Tenant, fields: &Value) -> (i32, String) {
-    let file = File::new(tenant, &connection(tenant, fields));
+    let (_folder, file) = file(tenant, &connection(tenant, fields));
     let started = Instant::now();
-    let (document, code) = json_of(&["check", file.path()]);
+    let (document, code) = json_of(&["check", &file]);
     assert!(
         started.elapsed() < Duration::from_secs(10),
         "{:?}",
@@ -186,9 +126,9 @@ async fn a_previewed_write_is_the_later_request() {
         "client": tenant.client, "method": "POST", "entity": "clockings",
         "payload": {"person": {"id": 1}, "date": "2026-11-20", "timeOfDayInMinutes": 510, "kind": "InOut"},
     });
-    let file = File::new(&tenant, &request);
+    let (_folder, file) = file(&tenant, &request);
     let before = tenant.protime.requests().len();
-    let (document, code) = json_of(&["preview", "--publish", file.path()]);
+    let (document, code) = json_of(&["preview", "--publish", &file]);
     assert_eq!((code, tenant.protime.requests().len()), (0, before));
     let previewed = &document["request"];
     tenant.publish(request.clone()).await;
@@ -228,15 +168,15 @@ async fn looking_changes_nothing_and_leaves_a_delta_alive() {
     let delta = json!({"entity": "clockings", "sync": "delta", "query": {"filter": "date ge '2026-11-01'"}});
     tenant.completed(delta.clone()).await;
     tenant.stack.drain(&tenant.pages).await;
-    let file = File::new(&tenant, &connection(&tenant, &delta));
+    let (_folder, file) = file(&tenant, &connection(&tenant, &delta));
     let asked = tenant.protime.requests().len();
     for arguments in [
-        &["check", file.path()][..],
-        &["check", "--here", file.path()],
-        &["preview", file.path()],
+        &["check", &file][..],
+        &["check", "--here", &file],
+        &["preview", &file],
         &[
             "count",
-            file.path(),
+            &file,
             "--from",
             "2026-11-01",
             "--to",
@@ -250,17 +190,12 @@ async fn looking_changes_nothing_and_leaves_a_delta_alive() {
         &["parked"],
         &["failed"],
     ] {
-        let output = protimectl(arguments);
-        let (stdout, stderr) = text(&output);
-        assert!(output.status.success(), "{arguments:?}: {stdout}{stderr}");
-        let secret: Value = serde_json::from_str(&tenant.protime.secret_json()).unwrap();
-        let secret = secret["client_secret"].as_str().unwrap();
-        for canary in CANARIES.into_iter().chain([secret]) {
-            assert!(
-                !stdout.contains(canary) && !stderr.contains(canary),
-                "{arguments:?}: {stdout}{stderr}"
-            );
-        }
+        let Printed {
+            stdout,
+            stderr,
+            code,
+        } = Protimectl::deployed().run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {stdout}{stderr}");
     }
     let requests = tenant.protime.requests();
     let reads = requests[asked..]
@@ -284,16 +219,16 @@ async fn looking_changes_nothing_and_leaves_a_delta_alive() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_is_run_paused_and_forgotten() {
     let tenant = Tenant::new().await;
-    let file = File::new(&tenant, &connection(&tenant, &json!({})));
+    let (_folder, file) = file(&tenant, &connection(&tenant, &json!({})));
     let name = tenant.incoming();
-    let (run, code) = json_of(&["run", file.path(), "--yes", "--follow"]);
+    let (run, code) = json_of(&["run", &file, "--yes", "--follow"]);
     assert_eq!((code, &run["status"]), (0, &json!("completed")));
     assert_eq!(run["counts"]["records"], 20);
 
     // Without a terminal, nothing is changed that was not agreed to.
-    let output = protimectl(&["pause", &name, "--for", "PT1H"]);
-    assert_eq!(output.status.code(), Some(2));
-    assert!(text(&output).1.contains("--yes"));
+    let asked = Protimectl::deployed().run(&["pause", &name, "--for", "PT1H"]);
+    assert_eq!(asked.code, 2);
+    assert!(asked.stderr.contains("--yes"), "{}", asked.stderr);
     let (_, code) = json_of(&[
         "pause", &name, "--for", "PT1H", "--reason", "upgrade", "--yes",
     ]);
@@ -364,4 +299,22 @@ async fn publishing_is_paused_and_goes_on() {
     assert!(!has_written());
     json_of(&["resume", "--publishing", "--yes"]);
     eventually("the write", has_written).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_was_forgotten_by_half_is_forgotten_by_the_next_try() {
+    let inside = Inside::new(Options::default()).await;
+    let departments = json!({"entity": "departments"});
+    inside.run(&departments).await.unwrap();
+    let (name, state) = (inside.incoming("test"), &inside.subscriber.state);
+    inside.fuse.arm(2, false);
+    tokio::select! {
+        forgotten = state.forget(&name) => panic!("nothing stops it: {forgotten:?}"),
+        () = inside.fuse.blown() => {}
+    }
+    inside.fuse.arm(0, false);
+    assert!(state.connection(&name).await.unwrap().is_some());
+    state.forget(&name).await.unwrap();
+    assert!(state.connection(&name).await.unwrap().is_none());
+    assert!(state.history(&name).await.unwrap().runs.is_empty());
 }

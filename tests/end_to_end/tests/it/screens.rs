@@ -1,6 +1,5 @@
 //! What protimectl shows of stacks that are exactly so: stacks of their own, of tables, queues and schedules.
 
-use std::process::Command;
 use std::time::Duration;
 
 use connector::store::{Acquired, Attempt, Ending, Pause, RunRecord, RunStatus, StateTable};
@@ -8,19 +7,32 @@ use end_to_end::{aws, variable};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::protimectl::program;
+use crate::protimectl::{Printed, Protimectl};
+
+/// Waits until a stack is there.
+pub(crate) async fn created(cloudformation: &aws_sdk_cloudformation::Client, stack: &str) {
+    for _ in 0..100 {
+        let described = cloudformation.describe_stacks().stack_name(stack);
+        let described = described.send().await.unwrap().stacks.unwrap();
+        if described[0].stack_status.as_ref().unwrap().as_str() == "CREATE_COMPLETE" {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the stack {stack} is not created");
+}
 
 /// A stack without functions.
-struct Stack {
-    name: String,
+pub(crate) struct Stack {
+    pub(crate) name: String,
     cloudformation: aws_sdk_cloudformation::Client,
-    sqs: aws_sdk_sqs::Client,
-    state: StateTable,
+    pub(crate) sqs: aws_sdk_sqs::Client,
+    pub(crate) state: StateTable,
 }
 
 impl Stack {
     /// With these schedules, by connection, and queues of that kind.
-    async fn new(name: &str, connections: &[&str], is_fifo: bool) -> Self {
+    pub(crate) async fn new(name: &str, connections: &[&str], is_fifo: bool) -> Self {
         variable("AWS_ENDPOINT_URL");
         let name = format!("{name}-{}", std::process::id());
         let config = aws().load().await;
@@ -35,34 +47,25 @@ impl Stack {
             cloudformation,
             name,
         };
-        for _ in 0..100 {
-            let described = stack
-                .cloudformation
-                .describe_stacks()
-                .stack_name(&stack.name);
-            let described = described.send().await.unwrap().stacks.unwrap();
-            if described[0].stack_status.as_ref().unwrap().as_str() == "CREATE_COMPLETE" {
-                return stack;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("the stack is not created");
+        created(&stack.cloudformation, &stack.name).await;
+        stack
+    }
+
+    pub(crate) fn protimectl(&self) -> Protimectl {
+        Protimectl::on(&self.name)
     }
 
     fn shows(&self, arguments: &[&str]) -> (String, i32) {
-        let output = Command::new(program())
-            .args(["--stack", &self.name])
-            .args(arguments)
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        assert!(!text.contains('\u{1b}'), "{text}");
-        let error = String::from_utf8(output.stderr).unwrap();
-        assert!(error.is_empty(), "{error}");
-        (text, output.status.code().unwrap())
+        let Printed {
+            stdout,
+            stderr,
+            code,
+        } = self.protimectl().run(arguments);
+        assert!(stderr.is_empty(), "{stderr}");
+        (stdout, code)
     }
 
-    async fn queue(&self, logical: &str) -> String {
+    pub(crate) async fn queue(&self, logical: &str) -> String {
         let found = self.cloudformation.describe_stack_resource();
         let found = found.stack_name(&self.name).logical_resource_id(logical);
         let found = found.send().await.unwrap().stack_resource_detail.unwrap();
@@ -70,7 +73,7 @@ impl Stack {
     }
 
     /// A run that completed so long ago, of a connection that is stale after so long.
-    async fn completed(&self, incoming: &str, hours_ago: i64, fresh_hours: i64) {
+    pub(crate) async fn completed(&self, incoming: &str, hours_ago: i64, fresh_hours: i64) {
         let now = Timestamp::now();
         let ended = now - SignedDuration::from_mins(hours_ago * 60 + 30);
         let run = format!("{incoming}@x");
@@ -111,7 +114,7 @@ impl Stack {
             .unwrap();
     }
 
-    async fn park(&self, number: usize, reason: &str) {
+    pub(crate) async fn park(&self, number: usize, reason: &str) {
         let text = |value: &str| {
             let value = aws_sdk_sqs::types::MessageAttributeValue::builder()
                 .data_type("String")
@@ -181,6 +184,9 @@ fn template(name: &str, connections: &[&str], is_fifo: bool) -> Value {
         "PublishQueue",
         "PublishDeadLetterQueue",
         "SubscriberFailureQueue",
+        "ScheduleDeadLetterQueue",
+        "ContinuationQueue",
+        "ContinuationDeadLetterQueue",
     ] {
         let properties = if is_fifo && queue.starts_with("Publish") {
             json!({"FifoQueue": true, "QueueName": format!("{name}-{queue}.fifo")})

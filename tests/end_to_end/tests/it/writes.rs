@@ -475,6 +475,8 @@ async fn conflicts_are_counted_and_deliveries_are_not() {
         queue.wait();
         queue.turn().await;
     }
+    // §7.1: PUT | 409
+    // §9: Concurrency | `409` on PUT
     fault(&queue, "PUT", 3, status(409));
     queue.drain().await;
     assert_eq!(queue.statuses("PUT").last(), Some(&200));
@@ -597,6 +599,7 @@ async fn only_a_documented_success_is_one() {
     }
     for action in [
         answer(200, "application/json", "{\"id\": 7}"),
+        // §7.1: handle it gracefully, do not depend on it
         answer(202, "text/plain", ""),
         answer(204, "text/html", " "),
     ] {
@@ -735,6 +738,7 @@ async fn each_function_has_its_own_user_agent() {
     queue.send(&clocking(600));
     queue.drain().await;
     let requests = queue.tenant.protime.requests();
+    // §1.1: One distinct value per consuming service
     assert!(requests.iter().all(|request| {
         request.user_agent.starts_with("ProtimeConnector/")
             && request.user_agent.ends_with("; publisher)")

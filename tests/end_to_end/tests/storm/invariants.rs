@@ -25,6 +25,7 @@ pub(crate) async fn violated(world: &World) -> Option<String> {
         .or_else(|| runs(&of("full"), (PEOPLE * DAYS * 2) as usize))
         .or_else(|| in_order(&of("full")))
         .or_else(|| runs(&of("people"), PEOPLE as usize))
+        .or_else(|| unlisted(&[of("people"), of("delta")].concat()))
         .or_else(|| violated_at_rest(world))
         .or_else(|| requests::violated(world))
         .or(against_protime(world, &of("delta")).await)
@@ -117,6 +118,37 @@ fn same_ids(pages: &[Value]) -> Option<String> {
     }
     let twice = of_page.into_iter().find(|(_, ids)| ids.len() > 1);
     twice.map(|(place, ids)| format!("{place} has the ids {ids:?}"))
+}
+
+/// Nothing is sent that the fields of its connection do not name.
+fn unlisted(events: &[&Value]) -> Option<String> {
+    let allowed = [
+        "id",
+        "changeVersion",
+        "status",
+        "person",
+        "kind",
+        "lastName",
+    ];
+    let pages = events
+        .iter()
+        .filter(|event| event["type"] == "protime.page.v1");
+    let mut records = pages.flat_map(|page| page["data"]["value"].as_array().expect("records"));
+    records.find_map(|record| {
+        let of_change = record["data"]
+            .as_object()
+            .filter(|_| record["changeType"].is_string());
+        let mut members = of_change.or(record.as_object()).expect("an object").iter();
+        let is_listed = |name: &str, value: &Value| {
+            allowed.contains(&name)
+                && (name != "person"
+                    || value
+                        .as_object()
+                        .is_some_and(|person| person.keys().eq(["id"])))
+        };
+        let other = members.find(|(name, value)| !is_listed(name, value));
+        other.map(|(name, _)| format!("`{name}` was sent, which no field names: {record}"))
+    })
 }
 
 /// One completion for each run, which says what arrived; every record is there.

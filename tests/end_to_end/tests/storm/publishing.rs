@@ -98,6 +98,11 @@ fn is_sent_again(number: usize) -> bool {
     number.is_multiple_of(SENT_AGAIN)
 }
 
+/// Of those, copies can be under way while one is parked.
+fn has_copies(number: usize) -> bool {
+    is_sent_again(number) || number == AT_ONCE
+}
+
 /// Whose write it is that Protime gets.
 fn number_of(body: &Value) -> Option<usize> {
     let marks = [
@@ -147,8 +152,8 @@ impl World {
             }
         }
         for number in due {
-            // Where the producer sends it again, the operator leaves it at that.
-            if !is_sent_again(number) && self.corrected.borrow_mut().insert(number) {
+            // Where the producer sends it twice, the operator leaves it at that.
+            if !has_copies(number) && self.corrected.borrow_mut().insert(number) {
                 let body = request(number, true).to_string();
                 self.services.sqs.borrow_mut().put(PUBLISH, &body);
             }
@@ -353,7 +358,7 @@ fn is_right(
             told == ["rejected"] && first == 0 && reasons.iter().all(is_refused)
         }
         // What is sent again after it was parked is a write of its own.
-        (reasons, false) if is_sent_again(number) && reasons.iter().all(is_open) => {
+        (reasons, false) if has_copies(number) && reasons.iter().all(is_open) => {
             let least = usize::from(told.contains(&"published"));
             (least..=2).contains(&first)
         }

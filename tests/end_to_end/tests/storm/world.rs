@@ -39,6 +39,9 @@ pub(crate) const PAGES: &str = "pages";
 const PAGES_IN_ORDER: &str = "pages.fifo";
 pub(crate) const CONTINUATIONS: &str = "continuations";
 
+/// What is sent of clockings and people beside what always is; of the connection `full`, everything.
+pub(crate) const FIELDS: [&str; 3] = ["person.id", "kind", "lastName"];
+
 /// An incoming connection with its schedule.
 pub(crate) struct Connection {
     pub(crate) name: &'static str,
@@ -61,10 +64,10 @@ pub(crate) fn connections() -> [Connection; 3] {
         ),
         of(
             "delta",
-            json!({"entity": "clockings", "sync": "delta", "query": {"filter": "date ge '2026-11-01'"}}),
+            json!({"entity": "clockings", "sync": "delta", "query": {"filter": "date ge '2026-11-01'"}, "fields": FIELDS}),
             30,
         ),
-        of("people", json!({"entity": "people"}), 60),
+        of("people", json!({"entity": "people", "fields": FIELDS}), 60),
     ]
 }
 

@@ -3,7 +3,7 @@
 use aws_sdk_sqs::error::BuildError;
 use aws_sdk_sqs::types::MessageAttributeValue;
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::arguments::Chosen;
@@ -27,6 +27,18 @@ pub(super) struct Letter {
     pub(super) entity: String,
     pub(super) idempotency_key: String,
     pub(super) message: Option<String>,
+    #[serde(flatten)]
+    pub(super) details: Details,
+}
+
+/// What Protime says besides its message.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Details {
+    #[serde(default)]
+    reasons: Vec<String>,
+    #[serde(default)]
+    validation_errors: Vec<String>,
 }
 
 impl Letter {
@@ -45,6 +57,24 @@ impl Letter {
                 .unwrap_or_else(|| "?".to_owned()),
             idempotency_key: key(message).to_owned(),
             message: text("message"),
+            details: message
+                .attribute("details")
+                .and_then(|details| serde_json::from_str(details).ok())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Protime's message says little where there are reasons.
+    pub(super) fn why(&self) -> String {
+        let reasons = self.details.reasons.iter();
+        let reasons: Vec<&str> = reasons
+            .chain(&self.details.validation_errors)
+            .map(String::as_str)
+            .collect();
+        if reasons.is_empty() {
+            self.message.clone().unwrap_or_default()
+        } else {
+            reasons.join("; ")
         }
     }
 }
@@ -119,6 +149,15 @@ mod tests {
         assert_eq!(entity(&["entity"], body), "people");
         assert_eq!(entity(&["entity"], "no JSON"), "its entity");
         assert_eq!(entity(&[], "[]"), "?");
+    }
+
+    #[test]
+    fn reasons_say_more_than_the_message() {
+        let mut letter = Letter::of(&message(&["message", "details"], "{}"));
+        assert_eq!(letter.why(), "its message");
+        letter.details =
+            serde_json::from_str(r#"{"reasons": ["a"], "validationErrors": ["b"]}"#).unwrap();
+        assert_eq!(letter.why(), "a; b");
     }
 
     #[test]

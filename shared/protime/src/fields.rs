@@ -1,0 +1,174 @@
+//! Which properties of records are kept: an allow-list of paths.
+//!
+//! ```
+//! use protime::Fields;
+//!
+//! let fields = Fields::new(["person.id", "activityLevels[].level"])?;
+//! let clocking = r#"{"id": 7, "person": {"id": 1, "name": "Ann"}, "activityLevels": [{"level": 1, "note": ""}]}"#;
+//! let kept = r#"{"id": 7,"person": {"id": 1},"activityLevels": [{"level": 1}]}"#;
+//! assert_eq!(fields.select(clocking), kept);
+//! # Ok::<(), protime::FieldsError>(())
+//! ```
+
+mod select;
+mod tree;
+
+use crate::catalogue::{Entity, Property};
+use crate::nearest;
+use tree::{ITEMS, Kept, Parts};
+
+/// What tells a record from others, its age and whether it is deleted: kept whatever the paths are.
+pub const ALWAYS_KEPT: [&str; 3] = ["id", "changeVersion", "status"];
+
+/// An object of references, which Protime adds beside any `id` where a request asks for them
+/// (`reference/external-references`).
+const EXTERNAL_REFERENCES: &str = "externalReferences";
+
+/// The properties of a record that are kept, as paths: `date`, `person.id`, `activityLevels[].level`. The name of an object
+/// or a list keeps it whole.
+#[derive(Debug, Clone)]
+pub struct Fields {
+    /// Sorted, each once.
+    paths: Vec<String>,
+    record: Parts,
+    change: Parts,
+}
+
+/// A path that names no property.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{path}\": {problem}")]
+pub struct FieldsError {
+    /// The path as it was given.
+    pub path: String,
+    /// What is wrong, and what is needed.
+    pub problem: &'static str,
+}
+
+impl Fields {
+    /// Reads the paths.
+    pub fn new(paths: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, FieldsError> {
+        let mut paths: Vec<String> = paths.into_iter().map(Into::into).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        let mut record = Parts::default();
+        for path in &paths {
+            record.add(path).map_err(|problem| FieldsError {
+                path: path.clone(),
+                problem,
+            })?;
+        }
+        for name in ALWAYS_KEPT {
+            record.keep(&[name], Kept::Whole);
+        }
+        // `reference/delta`: {"changeType": ..., "data": <the record>}.
+        let mut change = Parts::default();
+        for name in ALWAYS_KEPT.into_iter().chain(["changeType"]) {
+            change.keep(&[name], Kept::Whole);
+        }
+        change.keep(&["data"], Kept::Parts(record.clone()));
+        Ok(Self {
+            paths,
+            record,
+            change,
+        })
+    }
+
+    /// The paths, sorted.
+    pub fn paths(&self) -> &[String] {
+        &self.paths
+    }
+
+    /// What is kept of a record: its JSON without everything else.
+    pub fn select(&self, record: &str) -> String {
+        selected(record, &self.record)
+    }
+
+    /// What is kept of a change, as a delta has them: `changeType`, and of `data` what is kept of a record.
+    pub fn select_change(&self, change: &str) -> String {
+        selected(change, &self.change)
+    }
+
+    /// Appends what is kept of a record, or of a change.
+    pub(crate) fn append(&self, json: &str, is_change: bool, kept: &mut Vec<u8>) {
+        let tree = if is_change {
+            &self.change
+        } else {
+            &self.record
+        };
+        select::append(json.as_bytes(), tree, kept);
+    }
+
+    /// Whether a property of the catalogue is kept, at least where it is.
+    pub fn keeps(&self, property: &Property) -> bool {
+        self.record.keeps(path_steps(property.name))
+    }
+
+    /// What is nowhere documented of the paths, in words.
+    pub fn warnings(&self, entity: &Entity) -> Vec<String> {
+        let unknown = self.paths.iter().filter(|path| !is_known(path, entity));
+        unknown.map(|path| warning(path, entity)).collect()
+    }
+}
+
+fn selected(json: &str, kept: &Parts) -> String {
+    let mut selected = Vec::new();
+    select::append(json.as_bytes(), kept, &mut selected);
+    // Pieces of a text that were cut beside its ASCII signs are text.
+    String::from_utf8(selected).unwrap_or_default()
+}
+
+fn is_known(path: &str, entity: &Entity) -> bool {
+    let is_reference = path
+        .split('.')
+        .any(|segment| segment == EXTERNAL_REFERENCES);
+    let mut properties = entity.properties.iter();
+    is_reference
+        || entity.properties.is_empty()
+        || ALWAYS_KEPT.contains(&path)
+        || properties.any(|property| belongs_to(path, property))
+}
+
+/// Whether a path is a property, an object or list that holds it, or lies in a property whose inside is not documented.
+fn belongs_to(path: &str, property: &Property) -> bool {
+    let is_open = matches!(property.kind, "object" | "array");
+    let mut wanted = path_steps(path);
+    let mut documented = path_steps(property.name);
+    loop {
+        match (wanted.next(), documented.next()) {
+            (None, _) => return true,
+            (Some(_), None) => return is_open,
+            // `{category}.id` of historical fields.
+            (Some(found), Some(known)) if found == known || known.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
+/// `levels[].id` is `levels`, `[]` and `id`.
+fn path_steps(path: &str) -> impl Iterator<Item = &str> {
+    path.split('.').flat_map(steps)
+}
+
+/// `levels[]` is `levels` and `[]`.
+fn steps(segment: &str) -> impl Iterator<Item = &str> {
+    let name = segment.trim_end_matches(ITEMS);
+    let lists = (segment.len() - name.len()) / ITEMS.len();
+    std::iter::once(name).chain(std::iter::repeat_n(ITEMS, lists))
+}
+
+fn warning(path: &str, entity: &Entity) -> String {
+    let names = entity.properties.iter().map(|property| property.name);
+    let wholes = names
+        .clone()
+        .filter_map(|name| name.split(['.', '[']).next());
+    let meant = nearest(path, names.chain(wholes));
+    let name = entity.name;
+    match meant {
+        Some(meant) => {
+            format!("fields, `{path}`: not documented for {name}; did you mean `{meant}`?")
+        }
+        None => format!(
+            "fields, `{path}`: not documented for {name}; it is kept where Protime sends it"
+        ),
+    }
+}

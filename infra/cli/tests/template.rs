@@ -51,7 +51,7 @@ fn assert_found(template: &str, expected: &[Place]) {
 
 #[test]
 fn every_mistake_is_found_at_its_place() {
-    let one: [Place; 15] = [
+    let one: [Place; 16] = [
         ("entity.yaml", 21, 27, "did you mean `clockings`?"),
         ("jq_compile.yaml", 22, 75, "jq, line 1, column 42"),
         (
@@ -61,6 +61,7 @@ fn every_mistake_is_found_at_its_place() {
             "jq, line 1, column 18, in `\"date ge \" + 7`",
         ),
         ("field.yaml", 22, 17, "did you mean `pagination`?"),
+        ("fields.yaml", 22, 27, "needs the name of a property"),
         ("required.yaml", 22, 37, "`date` is required"),
         ("operator.yaml", 22, 43, "`gt` is not an operator"),
         ("cron.yaml", 15, 40, "`25` is no hour"),
@@ -144,6 +145,26 @@ fn what_may_be_right_is_a_warning() {
     let output = check(TEMPLATES, &["warning.yaml"]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.ends_with(": no mistakes, 1 warning\n"), "{text}");
+}
+
+#[test]
+fn what_fields_leave_open_is_a_warning() {
+    for (template, place, words) in [
+        ("unknown_fields.yaml", (22, 27), "did you mean `person.id`?"),
+        ("no_fields.yaml", (21, 27), "geolocation.latitude"),
+    ] {
+        let document = json(template);
+        let mut warnings = document["findings"].as_array().unwrap().iter();
+        let found = warnings.find(|finding| {
+            let is_warning = finding["severity"] == "warning";
+            is_warning && finding["message"].as_str().unwrap().contains(words)
+        });
+        let found = found.unwrap_or_else(|| panic!("{words}: {document:#}"));
+        assert_eq!(
+            (&found["line"], &found["column"]),
+            (&place.0.into(), &place.1.into())
+        );
+    }
 }
 
 #[test]

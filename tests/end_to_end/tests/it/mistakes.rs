@@ -80,6 +80,10 @@ fn warnings(log: &[Value]) -> HashMap<String, Vec<String>> {
             line["message"].as_str(),
             line["level"].as_str().unwrap_or_default(),
         ) {
+            // Every connection without `fields` has it; it has tests of its own.
+            if message.starts_with("fields: not given") {
+                continue;
+            }
             let known = warnings.entry(about.to_owned()).or_default();
             known.push(format!("warning: {message}"));
         }

@@ -1,6 +1,6 @@
 //! Tokens, scopes, headers and statuses.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use simulator::{Action, Fault};
 
 use crate::protime::{API, Protime};
@@ -74,7 +74,10 @@ async fn a_user_agent_is_mandatory_and_long_targets_are_refused() {
         .get(&url)
         .header("authorization", format!("Bearer {token}"));
     // §1.1: **mandatory on every request**
-    assert_eq!(bare.send().await.unwrap().status().as_u16(), 400);
+    let refused = bare.send().await.unwrap();
+    assert_eq!(refused.status().as_u16(), 400);
+    let refused: Value = serde_json::from_slice(&refused.bytes().await.unwrap()).unwrap();
+    assert_eq!(refused["error"]["code"], "BadRequest");
     // §1: Server limit **4 096 characters**
     let long = |length: usize| format!("/departments?x={}", "y".repeat(length - API.len() - 15));
     assert_eq!(protime.get(&long(4_096)).await.status, 200);
@@ -169,7 +172,7 @@ async fn each_collection_has_a_scope_of_its_own() {
 #[tokio::test]
 async fn the_credentials_travel_in_the_body() {
     let protime = Protime::start().await;
-    let secret: serde_json::Value = serde_json::from_str(&protime.simulator.secret_json()).unwrap();
+    let secret: Value = serde_json::from_str(&protime.simulator.secret_json()).unwrap();
     let field = |name: &str| secret[name].as_str().unwrap().to_owned();
     let form = [
         // §2.2: `grant_type`

@@ -90,8 +90,8 @@ def changed_rule(chance: random.Random) -> Change:
 
 def leaves(value: object, place: tuple[object, ...] = ()) -> list[tuple[tuple[object, ...], object]]:
     if isinstance(value, dict):
-        # Names and sources of pages are not what a page says.
-        members = [(key, member) for key, member in value.items() if key not in ("title", "source", "note", "certainty")]
+        # Names and sources of pages are not what a page says, nor is what is personal.
+        members = [(key, member) for key, member in value.items() if key not in ("title", "source", "note", "certainty", "personal")]
     elif isinstance(value, list):
         members = list(enumerate(value))
     else:

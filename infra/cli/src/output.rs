@@ -37,6 +37,12 @@ impl Report {
         }
     }
 
+    /// Of a change, told in a line.
+    pub(crate) fn done(text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self::new(json!({"done": true, "message": text.trim_end()}), text)
+    }
+
     /// Of a change that was not agreed to, or only tried.
     pub(crate) fn undone() -> Self {
         Self::new(json!({"done": false}), "")

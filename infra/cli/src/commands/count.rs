@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::arguments::{Count, Grouping, StackArguments};
-use crate::commands::start::between;
+use crate::commands::backfill::between;
 use crate::error::Error;
 use crate::output::{Report, table};
 use crate::source::{self, Source};

@@ -1,19 +1,23 @@
 //! The commands, one file each.
 
+mod backfill;
 mod check;
 mod completions;
 mod count;
 mod entities;
 mod failed;
+mod follow;
+mod forget;
 mod new;
 mod parked;
 mod pause;
 mod preview;
 mod probe;
+mod resume;
+mod run;
 mod runs;
-mod start;
 mod status;
-mod transform;
+mod r#try;
 
 use crate::arguments::{Arguments, Command};
 use crate::error::Error;
@@ -24,20 +28,20 @@ pub(crate) async fn execute(arguments: &Arguments) -> Result<Report, Error> {
     match &arguments.command {
         Command::Check(check) => check::check(check, stack).await,
         Command::Preview(preview) => preview::preview(preview, stack).await,
-        Command::Try(program) => transform::run(program),
+        Command::Try(program) => r#try::run(program),
         Command::Entities(entities) => entities::list(entities),
         Command::Count(count) => count::count(count, stack).await,
         Command::Status(status) => status::status(status, stack).await,
         Command::Runs(runs) => runs::runs(runs, stack).await,
-        Command::Run(run) => start::run(run, stack).await,
-        Command::Backfill(backfill) => start::backfill(backfill, stack).await,
+        Command::Run(run) => run::run(run, stack).await,
+        Command::Backfill(backfill) => backfill::backfill(backfill, stack).await,
         Command::Pause(pause) => pause::pause(pause, stack).await,
-        Command::Resume(resume) => pause::resume(resume, stack).await,
+        Command::Resume(resume) => resume::resume(resume, stack).await,
         Command::Parked(parked) => parked::parked(parked, stack).await,
         Command::Failed(failed) => failed::failed(failed, stack).await,
         Command::New(new) => new::new(new, stack).await,
         Command::Probe(probe) => probe::probe(probe, stack).await,
-        Command::Forget(forget) => pause::forget(forget, stack).await,
+        Command::Forget(forget) => forget::forget(forget, stack).await,
         Command::Completions(completions) => Ok(completions::print(completions)),
     }
 }

@@ -169,6 +169,13 @@ impl Chains {
         &self.open
     }
 
+    /// How many of them have ended.
+    pub fn finished(&self) -> u32 {
+        let waiting = self.planned().saturating_sub(self.begun);
+        let open = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
+        self.count.saturating_sub(waiting).saturating_sub(open)
+    }
+
     /// Whether all pages are sent.
     pub fn is_finished(&self) -> bool {
         self.open.is_empty() && self.begun >= self.planned()

@@ -1,0 +1,45 @@
+//! The end of a pause.
+
+use crate::arguments::{Resume, StackArguments};
+use crate::confirm::confirm;
+use crate::error::Error;
+use crate::output::Report;
+use crate::stack::Stack;
+
+pub(crate) async fn resume(arguments: &Resume, stack: &StackArguments) -> Result<Report, Error> {
+    let stack = Stack::open(stack).await?;
+    let state = stack.state()?;
+    let Some(name) = &arguments.connection else {
+        if !confirm(&arguments.change, "end the pause of publishing")? {
+            return Ok(Report::undone());
+        }
+        state
+            .pause_publishing(None)
+            .await
+            .map_err(subscriber::Error::from)?;
+        return Ok(Report::done(
+            "publishing goes on; what waits is delivered as its delay ends\n".to_owned(),
+        ));
+    };
+    let known = state
+        .connection(name)
+        .await
+        .map_err(subscriber::Error::from)?;
+    if known.is_none() {
+        stack.connection(name).await?;
+        return Ok(Report::done(format!("`{name}` was not paused\n")));
+    }
+    if !confirm(
+        &arguments.change,
+        &format!("end the pause of connection `{name}`"),
+    )? {
+        return Ok(Report::undone());
+    }
+    state
+        .pause(name, None)
+        .await
+        .map_err(subscriber::Error::from)?;
+    Ok(Report::done(format!(
+        "`{name}` goes on: with its schedule, or within 15 minutes where a run is unfinished\n"
+    )))
+}

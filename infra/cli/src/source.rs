@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use connector::contract::connection::IncomingConnection;
+use connector::store::Watched;
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -153,6 +154,16 @@ impl Stack {
         Err(Error::Connection(format!(
             "connection `{name}`: unknown; {hint}"
         )))
+    }
+
+    /// What is stored of a connection; nothing of one that has a schedule and has never run.
+    pub(crate) async fn known(&self, name: &str) -> Result<Option<Watched>, Error> {
+        let known = self.state()?.connection(name).await;
+        let known = known.map_err(subscriber::Error::from)?;
+        if known.is_none() {
+            self.connection(name).await?;
+        }
+        Ok(known)
     }
 }
 

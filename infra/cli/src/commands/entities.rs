@@ -18,13 +18,17 @@ pub(crate) fn list(Entities { entity }: &Entities) -> Result<Report, Error> {
     if let Some(entity) = catalogue().entity(name) {
         return Ok(one(entity));
     }
+    Err(Error::Connection(unknown(name)))
+}
+
+/// What to tell of a name that no entity has.
+pub(crate) fn unknown(name: &str) -> String {
     let names = catalogue().entities().iter().map(|entity| entity.name);
     let hint = match protime::nearest(name, names) {
         Some(meant) => format!("did you mean `{meant}`?"),
         None => "`protimectl entities` lists them".to_owned(),
     };
-    let problem = format!("entity `{name}`: unknown; {hint}");
-    Err(Error::Connection(problem))
+    format!("entity `{name}`: unknown; {hint}")
 }
 
 fn all() -> Report {

@@ -8,6 +8,7 @@ mod outgoing;
 mod yaml;
 
 use crate::arguments::{New, NewWhat, StackArguments};
+use crate::commands::entities::unknown;
 use crate::error::Error;
 use crate::output::Report;
 
@@ -21,14 +22,6 @@ pub(crate) async fn new(arguments: &New, stack: &StackArguments) -> Result<Repor
 
 /// What is wrong with the name of an entity; a path is taken as it is.
 fn check_entity(name: &str) -> Result<(), String> {
-    let catalogue = protime::catalogue::catalogue();
-    if name.starts_with('/') || catalogue.entity(name).is_some() {
-        return Ok(());
-    }
-    let names = catalogue.entities().iter().map(|entity| entity.name);
-    let hint = match protime::nearest(name, names) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => "`protimectl entities` lists them".to_owned(),
-    };
-    Err(format!("entity `{name}`: unknown; {hint}"))
+    let is_known = name.starts_with('/') || protime::catalogue::catalogue().entity(name).is_some();
+    is_known.then_some(()).ok_or_else(|| unknown(name))
 }

@@ -41,13 +41,7 @@ pub(crate) async fn pause(arguments: &Pause, stack: &StackArguments) -> Result<R
             "publishing is {pause}; messages wait in the publish queue\n"
         )));
     };
-    let known = state
-        .connection(name)
-        .await
-        .map_err(subscriber::Error::from)?;
-    if known.is_none() {
-        stack.connection(name).await?;
-    }
+    let known = stack.known(name).await?;
     if !arguments.let_delta_expire {
         spare_delta(name, known.as_ref(), until)?;
     }

@@ -18,15 +18,10 @@ pub(crate) async fn resume(arguments: &Resume, stack: &StackArguments) -> Result
             .await
             .map_err(subscriber::Error::from)?;
         return Ok(Report::done(
-            "publishing goes on; what waits is delivered as its delay ends\n".to_owned(),
+            "publishing goes on; what waits is delivered as its delay ends\n",
         ));
     };
-    let known = state
-        .connection(name)
-        .await
-        .map_err(subscriber::Error::from)?;
-    if known.is_none() {
-        stack.connection(name).await?;
+    if stack.known(name).await?.is_none() {
         return Ok(Report::done(format!("`{name}` was not paused\n")));
     }
     if !confirm(

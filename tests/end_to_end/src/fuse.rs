@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
@@ -33,6 +34,16 @@ pub enum Fault {
     StopAfter,
     /// It takes effect, and the connection breaks before the answer.
     LoseAnswer,
+    /// From it on, every request for this operation of AWS takes effect, and its answer is lost.
+    LoseAnswersTo(&'static str),
+    /// From it on, every request for this operation of AWS is answered with 503, and has no effect.
+    Refuse(&'static str),
+}
+
+impl Fault {
+    fn ends_the_process(self) -> bool {
+        matches!(self, Self::StopBefore | Self::StopAfter)
+    }
 }
 
 impl Fuse {
@@ -103,9 +114,9 @@ impl Fuse {
     }
 }
 
-async fn stop(blown: &Notify) {
+async fn stop<T>(blown: &Notify) -> T {
     blown.notify_one();
-    std::future::pending::<()>().await;
+    std::future::pending().await
 }
 
 #[derive(Clone)]
@@ -122,8 +133,8 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let blown = fuse.present();
     let fault = *fuse.fault.lock().unwrap_or_else(PoisonError::into_inner);
     let is_dead = number > at || (number == at && fault == Fault::StopBefore);
-    if at > 0 && is_dead && fault != Fault::LoseAnswer {
-        stop(&blown).await;
+    if at > 0 && is_dead && fault.ends_the_process() {
+        stop::<()>(&blown).await;
     }
     let (parts, body) = request.into_parts();
     let target = parts
@@ -133,7 +144,12 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let body = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let operation = parts.headers.get("x-amz-target");
     let operation = operation.and_then(|target| target.to_str().ok());
-    fuse.count_update(operation.unwrap_or_default(), body.len());
+    let operation = operation.unwrap_or_default().to_owned();
+    fuse.count_update(&operation, body.len());
+    let is_meant = |name| at > 0 && number >= at && operation.ends_with(name);
+    if matches!(fault, Fault::Refuse(name) if is_meant(name)) {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let mut forwarded = proxy
         .http
         .request(parts.method, format!("{}{target}", proxy.upstream))
@@ -166,13 +182,17 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
             .body(Body::empty())
             .unwrap_or_default(),
     };
-    if at > 0 && number == at {
-        match fault {
-            Fault::StopBefore => {}
-            Fault::StopAfter => stop(&blown).await,
-            // It ends the task of this connection, and with it the connection.
-            Fault::LoseAnswer => std::panic::resume_unwind(Box::new("an answer is lost")),
-        }
+    let is_it = at > 0 && number == at;
+    let is_lost = match fault {
+        Fault::StopBefore | Fault::Refuse(_) => false,
+        Fault::StopAfter if is_it => stop(&blown).await,
+        Fault::StopAfter => false,
+        Fault::LoseAnswer => is_it,
+        Fault::LoseAnswersTo(name) => is_meant(name),
+    };
+    if is_lost {
+        // It ends the task of this connection, and with it the connection.
+        std::panic::resume_unwind(Box::new("an answer is lost"));
     }
     response
 }

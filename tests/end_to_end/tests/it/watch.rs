@@ -229,20 +229,55 @@ async fn a_paused_run_waits_for_the_end_of_the_pause_and_goes_on_by_the_watch() 
     assert!(is_complete(&ids(&inside).await, 5));
 }
 
+/// How many continuations SQS is to deliver later.
+async fn delayed(inside: &Inside) -> String {
+    let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
+    let attributes = inside.tenant.stack.sqs.get_queue_attributes();
+    let attributes = attributes
+        .queue_url(&inside.continuations)
+        .attribute_names(delayed.clone());
+    let mut attributes = attributes.send().await.unwrap().attributes.unwrap();
+    attributes.remove(&delayed).unwrap()
+}
+
+#[tokio::test]
+async fn continuations_that_wait_do_not_multiply_while_sqs_loses_its_answers() {
+    let now = Timestamp::now();
+    let inside = handed_over(now).await;
+    assert_eq!(delayed(&inside).await, "1");
+    let early = continuation(&inside).await;
+    inside
+        .fuse
+        .arm_with(1, Break::LoseAnswersTo("SendMessageBatch"));
+    let answer = inside.handle(early, now, MINUTE).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([]));
+    assert_eq!(delayed(&inside).await, "2", "one more, in place of it");
+
+    inside.fuse.arm(0, false);
+    come_to_rest(&inside, now).await;
+    assert!(is_complete(&ids(&inside).await, 5));
+}
+
+#[tokio::test]
+async fn a_continuation_that_cannot_wait_in_the_queue_is_left_to_the_watch() {
+    let now = Timestamp::now();
+    let inside = handed_over(now).await;
+    let early = continuation(&inside).await;
+    inside.fuse.arm_with(1, Break::Refuse("SendMessageBatch"));
+    let answer = inside.handle(early, now, MINUTE).await.unwrap();
+    assert_eq!(answer["batchItemFailures"], json!([]));
+    assert_eq!(delayed(&inside).await, "1", "that of the hand-over alone");
+
+    inside.fuse.arm(0, false);
+    assert_eq!(come_to_rest(&inside, now).await, 1);
+    assert!(is_complete(&ids(&inside).await, 5));
+}
+
 #[tokio::test]
 async fn a_wait_that_protime_asks_for_is_kept_and_uses_up_no_receives() {
     let now = Timestamp::now();
     let inside = handed_over(now).await;
-    let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
-    let attributes = inside
-        .tenant
-        .stack
-        .sqs
-        .get_queue_attributes()
-        .queue_url(&inside.continuations)
-        .attribute_names(delayed.clone());
-    let attributes = attributes.send().await.unwrap().attributes.unwrap();
-    assert_eq!(attributes[&delayed], "1", "a delayed message");
+    assert_eq!(delayed(&inside).await, "1", "a delayed message");
 
     // More than a quarter of an hour is left to the watch.
     let inside = departments(5).await;

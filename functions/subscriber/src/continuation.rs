@@ -179,9 +179,30 @@ impl Subscriber {
                 return Ok(None);
             }
         };
-        self.send_continuation(continuation, until, invocation)
-            .await?;
+        self.wait_again(continuation, until, invocation).await?;
         Ok(None)
+    }
+
+    /// Sends a continuation in place of the one that came too early, by a single request: if every attempt at it left a
+    /// message, each of which has to wait as well, they would multiply. Where none is left, the watch goes on.
+    async fn wait_again(
+        &self,
+        continuation: &Continuation,
+        until: Timestamp,
+        invocation: &Invocation,
+    ) -> Result<(), Error> {
+        let Some(message) = delayed(continuation, until, invocation)? else {
+            return Ok(());
+        };
+        if let Err(error) = self.continuations.send_once(message).await {
+            tracing::warn!(
+                incoming = continuation.incoming,
+                run = continuation.run,
+                %error,
+                "perhaps no continuation waits; then the watch goes on with the run"
+            );
+        }
+        Ok(())
     }
 
     /// Sends a continuation that is delivered at `until`; a wait that is too long for SQS is left to the watch.
@@ -191,21 +212,11 @@ impl Subscriber {
         until: Timestamp,
         invocation: &Invocation,
     ) -> Result<(), Error> {
-        let wait = until.duration_since(invocation.clock.now());
-        let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
-        let delay = u32::try_from(seconds.max(0)).unwrap_or(u32::MAX);
-        if delay > LONGEST_DELIVERY_DELAY {
-            tracing::info!(
-                incoming = continuation.incoming,
-                run = continuation.run,
-                until = %until,
-                "the run waits; the watch goes on with it afterwards"
-            );
-            return Ok(());
+        if let Some(message) = delayed(continuation, until, invocation)? {
+            self.continuations
+                .send(message, invocation.deadline)
+                .await?;
         }
-        self.continuations
-            .send(continuation.message(delay)?, invocation.deadline)
-            .await?;
         Ok(())
     }
 
@@ -243,6 +254,27 @@ impl Subscriber {
             );
         }
     }
+}
+
+/// The message that is delivered at `until`; none if SQS cannot wait for so long.
+fn delayed(
+    continuation: &Continuation,
+    until: Timestamp,
+    invocation: &Invocation,
+) -> Result<Option<Message>, Error> {
+    let wait = until.duration_since(invocation.clock.now());
+    let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
+    let delay = u32::try_from(seconds.max(0)).unwrap_or(u32::MAX);
+    if delay > LONGEST_DELIVERY_DELAY {
+        tracing::info!(
+            incoming = continuation.incoming,
+            run = continuation.run,
+            until = %until,
+            "the run waits; the watch goes on with it afterwards"
+        );
+        return Ok(None);
+    }
+    continuation.message(delay).map(Some)
 }
 
 fn acknowledge(continuation: &Continuation, because: &str) {

@@ -6,6 +6,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 use std::time::Duration;
 
+use aws_sdk_sqs::config::Config;
+use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchError;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName};
@@ -299,7 +301,7 @@ impl Queue {
         let mut pending = batch.into().messages;
         let mut delay = FIRST_DELAY;
         while !pending.is_empty() {
-            let failure = match self.attempt(&pending).await? {
+            let failure = match self.attempt(&pending, None).await? {
                 Attempt::Failed(reason) => QueueError::Call {
                     queue: self.url.clone(),
                     reason,
@@ -332,18 +334,38 @@ impl Queue {
         Ok(())
     }
 
-    async fn attempt(&self, batch: &[Message]) -> Result<Attempt, QueueError> {
+    /// Sends a message by a single request. After an error nobody knows whether SQS has it: asked again, SQS might deliver
+    /// it twice.
+    pub async fn send_once(&self, message: Message) -> Result<(), QueueError> {
+        let batch = [message];
+        match self.attempt(&batch, Some(RetryConfig::disabled())).await? {
+            Attempt::Failed(reason) => Err(QueueError::Call {
+                queue: self.url.clone(),
+                reason,
+            }),
+            Attempt::Answered(failed) => match failed.first() {
+                Some(entry) => Err(self.entry_error(&batch, entry)),
+                None => Ok(()),
+            },
+        }
+    }
+
+    async fn attempt(
+        &self,
+        batch: &[Message],
+        retries: Option<RetryConfig>,
+    ) -> Result<Attempt, QueueError> {
         let failed = |reason: String| QueueError::Call {
             queue: self.url.clone(),
             reason,
         };
-        let call = self
-            .sqs
-            .send_message_batch()
-            .queue_url(&self.url)
-            .set_entries(Some(Vec::new()))
-            .customize()
-            .interceptor(Content(content(&self.url, self.is_fifo(), batch)));
+        let call = self.sqs.send_message_batch().queue_url(&self.url);
+        let call = call.set_entries(Some(Vec::new()));
+        let body = content(&self.url, self.is_fifo(), batch);
+        let mut call = call.customize().interceptor(Content(body));
+        if let Some(retries) = retries {
+            call = call.config_override(Config::builder().retry_config(retries));
+        }
         match call.send().await {
             Ok(answer) => Ok(Attempt::Answered(answer.failed)),
             Err(error) => {

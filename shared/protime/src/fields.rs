@@ -6,7 +6,7 @@
 //! let fields = Fields::new(["person.id", "activityLevels[].level"])?;
 //! let clocking = r#"{"id": 7, "person": {"id": 1, "name": "Ann"}, "activityLevels": [{"level": 1, "note": ""}]}"#;
 //! let kept = r#"{"id": 7,"person": {"id": 1},"activityLevels": [{"level": 1}]}"#;
-//! assert_eq!(fields.select(clocking), kept);
+//! assert_eq!(fields.of_records().select(clocking), kept);
 //! # Ok::<(), protime::FieldsError>(())
 //! ```
 
@@ -15,6 +15,7 @@ mod tree;
 
 use crate::catalogue::{Entity, Property};
 use crate::nearest;
+pub use select::Selector;
 use tree::{ITEMS, Kept, Parts};
 
 /// What tells a record from others, its age and whether it is deleted: kept whatever the paths are.
@@ -78,29 +79,14 @@ impl Fields {
         &self.paths
     }
 
-    /// What is kept of a record: its JSON without everything else.
-    pub fn select(&self, record: &str) -> String {
-        selected(record, &self.record)
+    /// Selects from records.
+    pub fn of_records(&self) -> Selector<'_> {
+        Selector::new(&self.record)
     }
 
-    /// What is kept of a change, as a delta has them: `changeType`, and of `data` what is kept of a record.
-    pub fn select_change(&self, change: &str) -> String {
-        selected(change, &self.change)
-    }
-
-    /// Appends what is kept of a record, or of a change.
-    pub(crate) fn append(&self, json: &str, is_change: bool, kept: &mut Vec<u8>) {
-        let tree = if is_change {
-            &self.change
-        } else {
-            &self.record
-        };
-        select::append(json.as_bytes(), tree, kept);
-    }
-
-    /// Whether a property of the catalogue is kept, at least where it is.
-    pub fn keeps(&self, property: &Property) -> bool {
-        self.record.keeps(path_steps(property.name))
+    /// Selects from changes, as a delta has them: `changeType`, and of `data` what is kept of a record.
+    pub fn of_changes(&self) -> Selector<'_> {
+        Selector::new(&self.change)
     }
 
     /// What is nowhere documented of the paths, in words.
@@ -108,13 +94,6 @@ impl Fields {
         let unknown = self.paths.iter().filter(|path| !is_known(path, entity));
         unknown.map(|path| warning(path, entity)).collect()
     }
-}
-
-fn selected(json: &str, kept: &Parts) -> String {
-    let mut selected = Vec::new();
-    select::append(json.as_bytes(), kept, &mut selected);
-    // Pieces of a text that were cut beside its ASCII signs are text.
-    String::from_utf8(selected).unwrap_or_default()
 }
 
 fn is_known(path: &str, entity: &Entity) -> bool {

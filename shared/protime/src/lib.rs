@@ -50,7 +50,7 @@ pub use client::{
     Client, Exchange, Observer, RawAnswer, RawRead, SettingsSource, WallClock, Written,
 };
 pub use error::{Error, Refusal, RefusalKind};
-pub use fields::{ALWAYS_KEPT, Fields, FieldsError};
+pub use fields::{ALWAYS_KEPT, Fields, FieldsError, Selector};
 pub use link::LinkError;
 pub use nearest::nearest;
 pub use page::{Page, Shape};

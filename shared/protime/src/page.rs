@@ -124,13 +124,18 @@ impl Page {
     pub fn select(&self, fields: &Fields, are_changes: bool) -> Self {
         let mut body = Vec::with_capacity(self.body.len());
         let mut records = Vec::with_capacity(self.records.len());
+        let mut selector = if are_changes {
+            fields.of_changes()
+        } else {
+            fields.of_records()
+        };
         body.push(b'[');
         for record in self.records() {
             if !records.is_empty() {
                 body.push(b',');
             }
             let start = body.len();
-            fields.append(record, are_changes, &mut body);
+            selector.append(record.as_bytes(), &mut body);
             records.push(start..body.len());
         }
         body.push(b']');

@@ -10,16 +10,58 @@ use memchr::memchr2;
 
 use super::tree::{Kept, Parts};
 
-/// Appends what is kept of an object; of any other value, which has no properties, an empty object.
-pub(super) fn append(json: &[u8], kept: &Parts, selected: &mut Vec<u8>) {
-    let start = selected.len();
-    let mut reader = Reader { json, at: 0 };
-    reader.skip_space();
-    let is_object = reader.peek() == Some(b'{');
-    if !is_object || reader.copy(kept, selected).is_none() {
-        selected.truncate(start);
-        selected.extend_from_slice(b"{}");
+/// Selects from one record after the other what is kept of it.
+///
+/// It learns what records look like: one selector for all records of a page is faster than one for each.
+pub struct Selector<'k> {
+    kept: &'k Parts,
+    layout: Layout<'k>,
+}
+
+impl<'k> Selector<'k> {
+    pub(super) fn new(kept: &'k Parts) -> Self {
+        let layout = Layout::default();
+        Self { kept, layout }
     }
+
+    /// What is kept of an object: its JSON without everything else. Of any other value, which has no properties, an empty
+    /// object.
+    pub fn select(&mut self, json: &str) -> String {
+        let mut selected = Vec::new();
+        self.append(json.as_bytes(), &mut selected);
+        // Pieces of a text that were cut beside its ASCII signs are text.
+        String::from_utf8(selected).unwrap_or_default()
+    }
+
+    /// Appends what is kept.
+    pub(crate) fn append(&mut self, json: &[u8], selected: &mut Vec<u8>) {
+        let start = selected.len();
+        let mut reader = Reader { json, at: 0 };
+        reader.skip_space();
+        let is_object = reader.peek() == Some(b'{');
+        let mut copy = || reader.copy(self.kept, &mut self.layout, selected);
+        if !is_object || copy().is_none() {
+            selected.truncate(start);
+            selected.extend_from_slice(b"{}");
+        }
+    }
+}
+
+/// So many members of a value are remembered; then it is begun anew, so that objects whose keys are never the same cost
+/// little.
+const MOST_MEMBERS: usize = 64;
+
+const IS_STRUCTURE: [bool; 256] = table(b"\"{}[]");
+const ENDS_SCALAR: [bool; 256] = table(b",}] \n\r\t");
+
+const fn table(bytes: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut index = 0;
+    while index < bytes.len() {
+        table[bytes[index] as usize] = true;
+        index += 1;
+    }
+    table
 }
 
 struct Reader<'a> {
@@ -33,7 +75,8 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_space(&mut self) {
-        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+        // Protime writes none, mostly.
+        while self.peek().is_some_and(|byte| byte <= b' ') {
             self.at += 1;
         }
     }
@@ -67,6 +110,16 @@ impl<'a> Reader<'a> {
 
     /// Goes behind a value, however deep it is.
     fn skip_value(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.skip_string().map(|_| ()),
+            b'{' | b'[' => self.skip_nested(),
+            // A number or a word.
+            _ => self.skip_until(&ENDS_SCALAR),
+        }
+    }
+
+    /// Goes behind an object or a list.
+    fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
             match self.peek()? {
@@ -77,68 +130,158 @@ impl<'a> Reader<'a> {
                     depth += 1;
                     self.at += 1;
                 }
-                b'}' | b']' => {
+                _ => {
                     depth = depth.checked_sub(1)?;
                     self.at += 1;
                 }
-                _ if depth > 0 => self.at += 1,
-                _ => self.skip_scalar(),
             }
             if depth == 0 {
                 return Some(());
             }
+            self.skip_until(&IS_STRUCTURE)?;
         }
     }
 
-    /// Goes behind a number or a word.
-    fn skip_scalar(&mut self) {
-        let rest = self.json.get(self.at..).unwrap_or_default();
-        let is_end = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\n' | b'\r' | b'\t');
-        self.at += rest.iter().position(is_end).unwrap_or(rest.len());
-    }
-
-    fn since(&self, start: usize) -> Option<&'a [u8]> {
-        self.json.get(start..self.at)
+    /// Goes to the next byte of a kind.
+    fn skip_until(&mut self, is_wanted: &[bool; 256]) -> Option<()> {
+        let mut rest = self.json.get(self.at..)?.iter();
+        self.at += rest.position(|byte| is_wanted[usize::from(*byte)])?;
+        Some(())
     }
 
     /// Copies what is kept of an object or of a list.
-    fn copy(&mut self, kept: &Parts, selected: &mut Vec<u8>) -> Option<()> {
-        let (opening, closing) = match self.peek()? {
-            b'{' => (b'{', b'}'),
-            _ => (b'[', b']'),
-        };
-        self.skip_sign(opening);
-        selected.push(opening);
+    fn copy<'k>(
+        &mut self,
+        kept: &'k Parts,
+        layout: &mut Layout<'k>,
+        selected: &mut Vec<u8>,
+    ) -> Option<()> {
+        if self.peek()? == b'{' {
+            self.copy_object(kept, layout, selected)
+        } else {
+            self.copy_list(kept, layout, selected)
+        }
+    }
+
+    fn copy_object<'k>(
+        &mut self,
+        kept: &'k Parts,
+        layout: &mut Layout<'k>,
+        selected: &mut Vec<u8>,
+    ) -> Option<()> {
+        self.skip_sign(b'{');
+        selected.push(b'{');
         let mut pieces = Pieces::within(self.json, selected);
-        while self.peek()? != closing {
+        let mut next = 0;
+        while self.peek()? != b'}' {
             let start = self.at;
-            let kept = if opening == b'{' {
-                let has_escapes = self.skip_string()?;
-                let name = name(self.since(start)?, has_escapes);
-                if !self.skip_sign(b':') {
-                    return None;
-                }
-                kept.of_member(&name)
-            } else {
-                kept.of_items()
+            let index = match layout.expected(next, self.json.get(start..)?) {
+                Some(index) => index,
+                None => layout.learn(next, self.key(kept)?),
             };
-            match kept {
-                Some(Kept::Whole) => {
-                    self.skip_value()?;
-                    pieces.push(start..self.at);
-                }
-                Some(Kept::Parts(parts)) if parts.fit(self.peek()?) => {
-                    pieces.push(start..self.at);
-                    self.copy(parts, pieces.flush())?;
-                }
-                _ => self.skip_value()?,
-            }
+            let member = layout.members.get_mut(index)?;
+            self.at = start + member.key.len();
+            self.skip_space();
+            next = index + 1;
+            self.copy_value(start, member.kept, &mut member.inside, &mut pieces)?;
             if !self.skip_sign(b',') {
                 break;
             }
         }
-        pieces.flush().push(closing);
-        self.skip_sign(closing).then_some(())
+        pieces.flush().push(b'}');
+        self.skip_sign(b'}').then_some(())
+    }
+
+    fn copy_list<'k>(
+        &mut self,
+        kept: &'k Parts,
+        layout: &mut Layout<'k>,
+        selected: &mut Vec<u8>,
+    ) -> Option<()> {
+        self.skip_sign(b'[');
+        selected.push(b'[');
+        let mut pieces = Pieces::within(self.json, selected);
+        let inside = layout.items.get_or_insert_with(Box::default);
+        while self.peek()? != b']' {
+            self.copy_value(self.at, kept.of_items(), inside, &mut pieces)?;
+            if !self.skip_sign(b',') {
+                break;
+            }
+        }
+        pieces.flush().push(b']');
+        self.skip_sign(b']').then_some(())
+    }
+
+    /// Copies what is kept of a value, with its name from `start` on.
+    fn copy_value<'k>(
+        &mut self,
+        start: usize,
+        kept: Option<&'k Kept>,
+        layout: &mut Layout<'k>,
+        pieces: &mut Pieces<'a, '_>,
+    ) -> Option<()> {
+        match kept {
+            Some(Kept::Whole) => {
+                self.skip_value()?;
+                pieces.push(start..self.at);
+            }
+            Some(Kept::Parts(parts)) if parts.fit(self.peek()?) => {
+                pieces.push(start..self.at);
+                self.copy(parts, layout, pieces.flush())?;
+            }
+            _ => self.skip_value()?,
+        }
+        Some(())
+    }
+
+    /// The key of a member that begins here, and what is kept of the member.
+    fn key<'k>(&mut self, kept: &'k Parts) -> Option<Member<'k>> {
+        let start = self.at;
+        let has_escapes = self.skip_string()?;
+        let name = name(self.json.get(start..self.at)?, has_escapes);
+        self.skip_space();
+        let is_key = self.peek()? == b':';
+        let key = self.json.get(start..=self.at)?;
+        is_key.then(|| Member {
+            key: key.into(),
+            kept: kept.of_member(&name),
+            inside: Layout::default(),
+        })
+    }
+}
+
+/// Which members the values before had, in their order. Protime writes the records of a page alike, so that a key is
+/// found by comparing it with what came there before.
+#[derive(Default)]
+struct Layout<'k> {
+    members: Vec<Member<'k>>,
+    items: Option<Box<Layout<'k>>>,
+}
+
+/// A member as it was seen, and what is kept of its value.
+struct Member<'k> {
+    /// With its quotes and the colon, as Protime wrote it.
+    key: Box<[u8]>,
+    kept: Option<&'k Kept>,
+    inside: Layout<'k>,
+}
+
+impl<'k> Layout<'k> {
+    /// The first member from `next` on whose key the JSON begins with.
+    fn expected(&self, next: usize, json: &[u8]) -> Option<usize> {
+        let mut members = self.members.iter().enumerate().skip(next);
+        let found = members.find(|(_, member)| json.starts_with(&member.key));
+        found.map(|(index, _)| index)
+    }
+
+    /// Adds a member before `next`; returns its index.
+    fn learn(&mut self, next: usize, member: Member<'k>) -> usize {
+        if self.members.len() >= MOST_MEMBERS {
+            self.members.clear();
+        }
+        let index = next.min(self.members.len());
+        self.members.insert(index, member);
+        index
     }
 }
 

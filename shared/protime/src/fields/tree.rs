@@ -87,23 +87,6 @@ impl Parts {
             _ => false,
         }
     }
-
-    /// Whether what the steps lead to, or a part of it, is kept.
-    pub(super) fn keeps<'p>(&self, mut steps: impl Iterator<Item = &'p str>) -> bool {
-        let Some(step) = steps.next() else {
-            return true;
-        };
-        let kept = if step == ITEMS {
-            self.of_items()
-        } else {
-            self.of_member(step.as_bytes())
-        };
-        match kept {
-            None => false,
-            Some(Kept::Whole) => true,
-            Some(Kept::Parts(parts)) => parts.keeps(steps),
-        }
-    }
 }
 
 impl Default for Kept {

@@ -81,11 +81,27 @@ impl IdempotencyStore {
                 Err(error) => {
                     let item = refused_item(&error).ok_or_else(|| self.unusable(&error))?;
                     known = WriteRecord::of(&item);
+                    self.find_crash(&mut known, claimant).await?;
                 }
             }
         }
         // Others came and went all the time.
         Ok(Begun::Elsewhere(now))
+    }
+
+    /// The record of a message that was parked because its attempts died, perhaps before they knew which record is
+    /// theirs, counts as given up.
+    async fn find_crash(
+        &self,
+        known: &mut WriteRecord,
+        claimant: &Claimant<'_>,
+    ) -> Result<(), StoreError> {
+        let Some(other) = known.message_left_by(claimant) else {
+            return Ok(());
+        };
+        let ended = self.message(other).await?.ended;
+        known.parked = ended.and_then(|ended| ended.crashed());
+        Ok(())
     }
 
     /// Protime has written. Nothing undoes this.

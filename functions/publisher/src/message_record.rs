@@ -4,9 +4,9 @@ use connector::store::item::{Item, count_of, string_of};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, Reason};
 use crate::results::Subject;
-use crate::write_record::DoneWrite;
+use crate::write_record::{DoneWrite, ParkedWrite};
 
 /// A message, as far as it is remembered. The ordinary one is not.
 #[derive(Debug, Default)]
@@ -74,6 +74,17 @@ impl MessageRecord {
 }
 
 impl Ended {
+    /// When the message was parked because its attempts died; none if it was not.
+    pub(crate) fn crashed(&self) -> Option<ParkedWrite> {
+        let Outcome::Parked { letter, .. } = &self.outcome else {
+            return None;
+        };
+        (letter.reason == Reason::Crashed).then_some(ParkedWrite {
+            at: self.at,
+            is_refused: false,
+        })
+    }
+
     pub(crate) fn to_json(&self) -> String {
         // Plain data with string keys always is JSON.
         serde_json::to_string(self).unwrap_or_default()

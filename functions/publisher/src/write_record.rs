@@ -131,6 +131,13 @@ impl WriteRecord {
         }
     }
 
+    /// The other message whose attempt was the last, if that attempt left the write undecided.
+    pub(crate) fn message_left_by(&self, claimant: &Claimant<'_>) -> Option<&str> {
+        let is_open = self.done.is_none() && self.parked.is_none();
+        let other = self.message.as_deref().filter(|_| is_open);
+        other.filter(|other| *other != claimant.message_id)
+    }
+
     /// What an attempt may do, by what is stored.
     pub(crate) fn begin(&self, claimant: &Claimant<'_>, now: Timestamp) -> Begun {
         if self.owner.as_deref() == Some(claimant.token) && self.lease_until.is_some() {

@@ -580,6 +580,37 @@ async fn attempts_that_die_before_anything_is_written_are_counted() {
 }
 
 #[tokio::test]
+async fn what_comes_under_the_key_of_a_crashed_message_is_a_new_write() {
+    let mut queue = queue().await;
+    let under_the_key = |minutes| {
+        let mut request = clocking(minutes);
+        request["idempotencyKey"] = "order-7".into();
+        request
+    };
+    queue.send(&under_the_key(600));
+    for delivery in 0..5 {
+        let event = queue.delivery();
+        queue.publisher.clients.forget(&queue.tenant.client);
+        // The first attempt dies when it may have written, behind the pause, the secret, its record; those after it before
+        // their record, from the third delivery on behind what is counted.
+        queue.fuse.arm([4, 4, 5, 5, 5][delivery], false);
+        tokio::select! {
+            failed = queue.publish(&event) => panic!("{failed:?}"),
+            () = queue.fuse.blown() => queue.pass(SignedDuration::from_mins(7)),
+        }
+        queue.fuse.arm(0, false);
+    }
+    queue.turn().await;
+    assert_eq!(queue.parked(), ["crashed"]);
+
+    queue.pass(SignedDuration::from_mins(7));
+    queue.send(&under_the_key(601));
+    queue.drain().await;
+    assert_eq!(queue.parked(), ["crashed"]);
+    assert_eq!(queue.statuses("POST"), [201]);
+}
+
+#[tokio::test]
 async fn only_a_documented_success_is_one() {
     let page = "<html><title>We are back soon</title></html>";
     for action in [

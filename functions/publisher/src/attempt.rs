@@ -35,30 +35,9 @@ impl Attempt<'_> {
         let begun = store
             .begin(self.id, &self.claimant, self.now(), self.invocation.ends)
             .await?;
-        let waiting = match begun {
-            Begun::Attempt(waiting) => waiting,
-            Begun::Done(write) => return Ok(Verdict::WrittenBefore(write)),
-            Begun::Elsewhere(until) => {
-                let wait = until.duration_since(self.now()).try_into().ok();
-                let because = "another invocation is at this write";
-                return Ok(Deferral::new(Kind::Elsewhere, because).after(wait).into());
-            }
-            Begun::OtherPayload => {
-                let message = "the idempotency key was used with another payload; every write needs a key of its own";
-                return Ok(DeadLetter::new(Reason::Invalid, message).into());
-            }
-            Begun::ChangedPayload(owner) => {
-                let letter = unknown(&Unknown::ChangedPayload);
-                return Ok(self.park_record_of(owner, letter));
-            }
-            Begun::Crashed(owner) => {
-                return Ok(self.park_record_of(owner, DeadLetter::crashed()));
-            }
-            Begun::ParkedItself => {
-                let because = "another invocation ends this message";
-                return Ok(Deferral::new(Kind::Elsewhere, because).into());
-            }
-            Begun::ParkedTwin => return Ok(unknown(&Unknown::ParkedTwin).into()),
+        let waiting = match self.may_go_on(begun) {
+            Ok(waiting) => waiting,
+            Err(verdict) => return Ok(verdict),
         };
         let park = AfterUncertain::Park;
         let after_uncertain = self
@@ -73,6 +52,42 @@ impl Attempt<'_> {
             Step::LookUp { rule, since } => self.look_up(waiting, since, rule).await,
             Step::Park(why) => Ok(self.park(unknown(&why))),
         }
+    }
+
+    /// Makes no further attempt, since earlier ones died. What one of them has certainly written stays written.
+    pub(crate) async fn give_up(&self) -> Result<Verdict, StoreError> {
+        let known = self.publisher.store.known(self.id).await?;
+        let begun = known.begin(&self.claimant, self.now());
+        Ok(match self.may_go_on(begun) {
+            Ok(_) => self.park_record_of(known.owner, DeadLetter::crashed()),
+            Err(verdict) => verdict,
+        })
+    }
+
+    /// What is known for an attempt that may go on; else how the message ends.
+    fn may_go_on(&self, begun: Begun) -> Result<Waiting, Verdict> {
+        Err(match begun {
+            Begun::Attempt(waiting) => return Ok(waiting),
+            Begun::Done(write) => Verdict::WrittenBefore(write),
+            Begun::Elsewhere(until) => {
+                let wait = until.duration_since(self.now()).try_into().ok();
+                let because = "another invocation is at this write";
+                Deferral::new(Kind::Elsewhere, because).after(wait).into()
+            }
+            Begun::OtherPayload => {
+                let message = "the idempotency key was used with another payload; every write needs a key of its own";
+                DeadLetter::new(Reason::Invalid, message).into()
+            }
+            Begun::ChangedPayload(owner) => {
+                self.park_record_of(owner, unknown(&Unknown::ChangedPayload))
+            }
+            Begun::Crashed(owner) => self.park_record_of(owner, DeadLetter::crashed()),
+            Begun::ParkedItself => {
+                let because = "another invocation ends this message";
+                Deferral::new(Kind::Elsewhere, because).into()
+            }
+            Begun::ParkedTwin => unknown(&Unknown::ParkedTwin).into(),
+        })
     }
 
     /// Finds out whether an earlier attempt has written, and writes only if it has not.

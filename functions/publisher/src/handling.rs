@@ -61,7 +61,8 @@ impl Handling<'_> {
         let found = self.find_verdict(&mut subject).await;
         let verdict = found.unwrap_or_else(|verdict| verdict);
         let ended = self.end(subject, verdict).await;
-        if ended.is_err() && self.is_counted.get() {
+        // What its neighbours die of from here on is not its own doing.
+        if self.is_counted.get() {
             let store = &self.publisher.store;
             let uncounted = store.uncount_attempts(self.delivery.id, &self.token).await;
             if let Err(error) = uncounted {
@@ -80,21 +81,21 @@ impl Handling<'_> {
         }
     }
 
-    /// Counts an attempt at a message that comes often, before anything of its own is run. Those that were counted and did not
-    /// end by themselves are enough one day.
-    async fn count(&self) -> Result<(), Verdict> {
+    /// Counts an attempt at a message that comes often, before anything of its own is run. Whether those that were counted,
+    /// and did not end by themselves, are enough.
+    async fn has_crashed(&self) -> Result<bool, Verdict> {
         if !self.delivery.is_counted() {
-            return Ok(());
+            return Ok(false);
         }
         let (store, now) = (&self.publisher.store, self.invocation.clock.now());
         let counted = store
             .count_attempt(self.delivery.id, &self.token, now)
             .await;
         match counted {
-            Ok(known) if known.attempts > MOST_CRASHES => Err(DeadLetter::crashed().into()),
+            Ok(known) if known.attempts > MOST_CRASHES => Ok(true),
             Ok(_) => {
                 self.is_counted.set(true);
-                Ok(())
+                Ok(false)
             }
             Err(error) => Err(without_state(&error)),
         }
@@ -107,8 +108,9 @@ impl Handling<'_> {
             .outgoing
             .as_ref()
             .map_err(|error| Deferral::new(Kind::InvalidOutgoing, error.to_string()))?;
-        if outgoing.transform.is_some() {
-            self.count().await?;
+        let is_transformed = outgoing.transform.is_some();
+        if is_transformed && self.has_crashed().await? {
+            return Ok(DeadLetter::crashed().into());
         }
         let Some(request) = request(self.delivery.body, outgoing).await? else {
             return Ok(Verdict::Acknowledged);
@@ -129,9 +131,7 @@ impl Handling<'_> {
         let now = self.invocation.clock.now();
         let permit = self.publisher.breaker.permit(&request.client, now);
         let _permit = permit.map_err(|pause| self.paused(pause))?;
-        if outgoing.transform.is_none() {
-            self.count().await?;
-        }
+        let has_crashed = !is_transformed && self.has_crashed().await?;
         let payload = PayloadHash::of(request.payload.as_ref());
         let attempt = Attempt {
             publisher: self.publisher,
@@ -148,8 +148,13 @@ impl Handling<'_> {
             },
             invocation: self.invocation,
         };
+        let made = if has_crashed {
+            attempt.give_up().await
+        } else {
+            attempt.make().await
+        };
         // Without state nothing more is written; what was written is settled by a look-up.
-        attempt.make().await.map_err(|error| without_state(&error))
+        made.map_err(|error| without_state(&error))
     }
 
     /// The id of the write's record, which is what results and dead letters are about from here on.

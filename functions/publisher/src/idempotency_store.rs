@@ -89,6 +89,11 @@ impl IdempotencyStore {
         Ok(Begun::Elsewhere(now))
     }
 
+    /// What is remembered of a write.
+    pub(crate) async fn known(&self, id: &str) -> Result<WriteRecord, StoreError> {
+        Ok(WriteRecord::of(&self.read(id).await?))
+    }
+
     /// The record of a message that was parked because its attempts died, perhaps before they knew which record is
     /// theirs, counts as given up.
     async fn find_crash(

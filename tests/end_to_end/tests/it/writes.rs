@@ -580,6 +580,42 @@ async fn attempts_that_die_before_anything_is_written_are_counted() {
 }
 
 #[tokio::test]
+async fn a_message_is_not_parked_for_what_its_neighbours_die_of() {
+    let mut queue = queue().await;
+    queue.send(&clocking(600));
+    for _ in 0..8 {
+        // It is done each time, and its neighbours end the invocation before Lambda hears of it.
+        let event = queue.delivery();
+        assert!(queue.publish(&event).await.is_empty());
+        queue.pass(SignedDuration::from_mins(7));
+    }
+    // The same where they end it as soon as the result is sent.
+    for _ in 0..8 {
+        let event = queue.delivery();
+        let told = queue.results().len();
+        tokio::select! {
+            biased;
+            () = async {
+                while queue.results().len() == told {
+                    tokio::task::yield_now().await;
+                }
+            } => {}
+            _ = queue.publish(&event) => {}
+        }
+        queue.pass(SignedDuration::from_mins(7));
+    }
+    queue.turn().await;
+    assert!(queue.parked().is_empty(), "{:?}", queue.parked());
+    assert_eq!(queue.statuses("POST"), [201]);
+    let results = queue.results();
+    assert!(
+        results
+            .iter()
+            .all(|result| result["type"] == "protime.published.v1")
+    );
+}
+
+#[tokio::test]
 async fn what_comes_under_the_key_of_a_crashed_message_is_a_new_write() {
     let mut queue = queue().await;
     let under_the_key = |minutes| {

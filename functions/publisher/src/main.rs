@@ -1,6 +1,6 @@
 //! The publisher's Lambda function: everything it needs is made here, once per environment.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use aws_lambda_events::sqs::SqsEvent;
 use connector::aws::credentials::HttpClients;
@@ -26,34 +26,30 @@ async fn main() -> anyhow::Result<()> {
     let aws = connector::aws::http::config(http.clone()).load().await;
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
-    let times = clock.clone();
-    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it
-    // is made; Lambda need not wait for that to hand out the first event.
-    let publisher = LazyLock::new(move || {
-        let sqs = aws_sdk_sqs::Client::new(&aws);
-        let secrets = aws_sdk_secretsmanager::Client::new(&aws);
-        let prefix = config.secret_prefix;
-        let queue = |url: String| Queue::new(sqs.clone(), url);
-        Publisher {
-            clients: HttpClients::new(
-                "publisher",
-                prefix,
-                secrets,
-                http,
-                metrics.observer(),
-                times,
-            ),
-            dead_letters: queue(config.dead_letter_queue),
-            results: config.results_queue.map(queue),
-            store: IdempotencyStore::new(aws_sdk_dynamodb::Client::new(&aws), config.state_table),
-            publish_queue: config.publish_queue,
-            outgoing: config.outgoing.map(Arc::new),
-            breaker: CircuitBreaker::default(),
-            rules: config.rules,
-            metrics,
-            sqs,
-        }
-    });
+    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it is
+    // made. Lambda gives a start a whole processor, and a handler of 256 MB a seventh of one.
+    let sqs = aws_sdk_sqs::Client::new(&aws);
+    let secrets = aws_sdk_secretsmanager::Client::new(&aws);
+    let queue = |url: String| Queue::new(sqs.clone(), url);
+    let publisher = Publisher {
+        clients: HttpClients::new(
+            "publisher",
+            config.secret_prefix,
+            secrets,
+            http,
+            metrics.observer(),
+            clock.clone(),
+        ),
+        dead_letters: queue(config.dead_letter_queue),
+        results: config.results_queue.map(queue),
+        store: IdempotencyStore::new(aws_sdk_dynamodb::Client::new(&aws), config.state_table),
+        publish_queue: config.publish_queue,
+        outgoing: config.outgoing.map(Arc::new),
+        breaker: CircuitBreaker::default(),
+        rules: config.rules,
+        metrics,
+        sqs: sqs.clone(),
+    };
     let (publisher, clock) = (&publisher, &clock);
     let handler = service_fn(|event: LambdaEvent<Event<SqsEvent>>| async move {
         let invocation = Invocation::from_context(&event.context, clock);

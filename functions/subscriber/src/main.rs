@@ -1,7 +1,5 @@
 //! The subscriber's Lambda function: everything it needs is made here, once per environment.
 
-use std::sync::LazyLock;
-
 use anyhow::Context as _;
 use connector::aws::credentials::HttpClients;
 use connector::aws::queue::Queue;
@@ -27,29 +25,26 @@ async fn main() -> anyhow::Result<()> {
     let aws = connector::aws::http::config(http.clone()).load().await;
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
-    let times = clock.clone();
-    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it
-    // is made; Lambda need not wait for that to hand out the first event.
-    let subscriber = LazyLock::new(move || {
-        let sqs = aws_sdk_sqs::Client::new(&aws);
-        let secrets = aws_sdk_secretsmanager::Client::new(&aws);
-        Subscriber {
-            clients: HttpClients::new(
-                "subscriber",
-                secret_prefix,
-                secrets,
-                http,
-                metrics.observer(),
-                times,
-            ),
-            continuations: Queue::new(sqs.clone(), continuations),
-            sqs,
-            pages_queue,
-            state: StateTable::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
-            metrics,
-            checkpoint_interval: CHECKPOINT_INTERVAL,
-        }
-    });
+    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it is
+    // made. Lambda gives a start a whole processor, and a handler of 256 MB a seventh of one.
+    let sqs = aws_sdk_sqs::Client::new(&aws);
+    let secrets = aws_sdk_secretsmanager::Client::new(&aws);
+    let subscriber = Subscriber {
+        clients: HttpClients::new(
+            "subscriber",
+            secret_prefix,
+            secrets,
+            http,
+            metrics.observer(),
+            clock.clone(),
+        ),
+        continuations: Queue::new(sqs.clone(), continuations),
+        sqs,
+        pages_queue,
+        state: StateTable::new(aws_sdk_dynamodb::Client::new(&aws), state_table),
+        metrics,
+        checkpoint_interval: CHECKPOINT_INTERVAL,
+    };
     let (subscriber, clock) = (&subscriber, &clock);
     let handler = service_fn(|event: LambdaEvent<Event<Box<RawValue>>>| async move {
         let invocation = Invocation::from_context(&event.context, clock);

@@ -5,11 +5,15 @@ use std::path::Path;
 
 use connector::contract::connection::IncomingConnection;
 use connector::store::Watched;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::stack::Stack;
+
+/// AWS answers a thousand `GetSchedule` a second; this many at once stay well below that.
+const SCHEDULES_AT_ONCE: usize = 20;
 
 /// An incoming connection as it is deployed, or as it stands in a file.
 #[derive(Debug, Clone)]
@@ -100,13 +104,19 @@ impl Stack {
     /// The connections of all schedules, by name.
     pub(crate) async fn connections(&self) -> Result<Vec<Source>, Error> {
         let scheduler = aws_sdk_scheduler::Client::new(&self.account.config);
-        let mut connections = Vec::new();
-        for (group, name) in self.schedules() {
+        let asked = self.schedules().map(|(group, name)| {
             let asked = scheduler.get_schedule().group_name(group).name(name);
-            let schedule = asked
-                .send()
-                .await
-                .map_err(|error| Error::aws(format!("schedule {name}"), &error))?;
+            async move {
+                let schedule = asked.send().await;
+                schedule.map_err(|error| Error::aws(format!("schedule {name}"), &error))
+            }
+        });
+        let schedules: Vec<_> = stream::iter(asked)
+            .buffered(SCHEDULES_AT_ONCE)
+            .try_collect()
+            .await?;
+        let mut connections = Vec::new();
+        for schedule in schedules {
             let input = schedule.target.and_then(|target| target.input);
             let Some(event) = input.filter(|input| !is_watch(input)) else {
                 continue;

@@ -3,6 +3,7 @@
 use crate::fetch::{Fetched, count};
 use crate::publish::Published;
 use crate::report::{Medians, Table};
+use crate::share;
 
 /// On-demand prices in USD of US East (N. Virginia), as published in November 2026; Europe's differ by a few percent.
 mod price {
@@ -16,21 +17,25 @@ mod price {
 }
 
 /// As in template.yaml.
-const MEMORY_MB: f64 = 256.0;
-/// Lambda gives a whole processor at this much memory, and less in proportion.
-const MEMORY_OF_A_PROCESSOR_MB: f64 = 1769.0;
+pub(crate) const MEMORY_MB: f64 = 256.0;
 /// How long Protime is assumed to take for a page, in seconds; it publishes no figure.
 const PAGE: f64 = 0.1;
 /// As long as a write takes in the benchmark.
 const WRITE: f64 = 0.02;
 const INVOCATION_SECONDS: f64 = 900.0;
 
-fn lambda(seconds: f64, invocations: f64) -> f64 {
-    seconds * MEMORY_MB / 1024.0 * price::GB_SECOND + invocations * price::INVOCATION
+/// What so many seconds and invocations of a function cost, in USD.
+pub(crate) fn lambda(megabytes: f64, seconds: f64, invocations: f64) -> f64 {
+    seconds * megabytes / 1024.0 * price::GB_SECOND + invocations * price::INVOCATION
+}
+
+/// How many times as much a million is.
+pub(crate) fn per_million(measured: u64) -> f64 {
+    1e6 / count(measured)
 }
 
 fn on_lambda(cpu: f64) -> f64 {
-    cpu * MEMORY_OF_A_PROCESSOR_MB / MEMORY_MB
+    cpu / share::of_memory(MEMORY_MB)
 }
 
 struct Cost {
@@ -40,22 +45,22 @@ struct Cost {
 }
 
 fn fetch(fetched: &Fetched, medians: Medians, state_writes: u64) -> Cost {
-    let per_million = 1e6 / count(fetched.records);
+    let per_million = per_million(fetched.records);
     let seconds = on_lambda(medians.cpu) + count(fetched.received.messages) * PAGE;
     let seconds = seconds * per_million;
     Cost {
-        lambda: lambda(seconds, (seconds / INVOCATION_SECONDS).ceil()),
+        lambda: lambda(MEMORY_MB, seconds, (seconds / INVOCATION_SECONDS).ceil()),
         sqs: count(fetched.received.billed) * per_million * price::SQS_REQUEST,
         state: count(state_writes) * per_million * price::STATE_WRITE,
     }
 }
 
 fn publish(published: &Published, medians: Medians, state_writes: u64) -> Cost {
-    let per_million = 1e6 / count(published.writes);
+    let per_million = per_million(published.writes);
     let batches = count(published.writes) / 10.0;
     let seconds = on_lambda(medians.cpu) + batches * WRITE;
     Cost {
-        lambda: lambda(seconds * per_million, batches * per_million),
+        lambda: lambda(MEMORY_MB, seconds * per_million, batches * per_million),
         // Lambda receives and deletes each batch; what producers send is theirs.
         sqs: 2.0 * batches * per_million * price::SQS_REQUEST,
         state: count(state_writes) * per_million * price::STATE_WRITE,

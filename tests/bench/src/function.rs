@@ -119,6 +119,16 @@ impl Function {
         self.running.started
     }
 
+    /// When it got the last event.
+    pub(crate) fn event_issued(&self) -> SystemTime {
+        self.api.issued()
+    }
+
+    /// Its process id.
+    pub(crate) fn process(&self) -> u32 {
+        self.running.id
+    }
+
     /// How long it took from its start to asking for an event.
     pub(crate) async fn first_poll(&self) -> anyhow::Result<Duration> {
         Ok(self

@@ -13,10 +13,12 @@ mod data;
 mod fetch;
 mod function;
 mod machine;
+mod memory;
 mod process;
 mod publish;
 mod report;
 mod runtime_api;
+mod share;
 mod size;
 mod start;
 
@@ -57,6 +59,7 @@ enum Section {
     Fields,
     Growth,
     Latency,
+    Memory,
     Publish,
     Size,
 }
@@ -122,6 +125,9 @@ async fn benchmark(arguments: &Arguments) -> anyhow::Result<()> {
     }
     if wanted(Section::Latency) {
         tables.push(fetch::latency(&scale, &mut targets).await?);
+    }
+    if wanted(Section::Memory) {
+        tables.push(memory::memory(&scale).await?);
     }
     if wanted(Section::Publish) {
         let (table, figures) = publish::publish(&scale).await?;

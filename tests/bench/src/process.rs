@@ -34,7 +34,7 @@ pub(crate) struct Usage {
     succeeded: bool,
 }
 
-/// Runs a command to its end, or kills it when standard input ends. Prints when it was started, then its usage.
+/// Runs a command to its end, or kills it when standard input ends. Prints when it was started and as which process, then its usage.
 pub(crate) fn measure(command: &[String]) -> anyhow::Result<()> {
     let (program, arguments) = command.split_first().context("measure: needs a command")?;
     let mut output = std::io::stdout();
@@ -46,7 +46,8 @@ pub(crate) fn measure(command: &[String]) -> anyhow::Result<()> {
         .stdout(std::io::stderr())
         .spawn()
         .with_context(|| format!("{program}: cannot be started"))?;
-    writeln!(output, "{}", started.duration_since(UNIX_EPOCH)?.as_nanos())?;
+    let since = started.duration_since(UNIX_EPOCH)?.as_nanos();
+    writeln!(output, "{since} {}", child.id())?;
     output.flush()?;
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     std::thread::spawn(move || {
@@ -75,6 +76,8 @@ pub(crate) struct Running {
     output: Lines<BufReader<ChildStdout>>,
     /// When it was started.
     pub(crate) started: SystemTime,
+    /// Its process id.
+    pub(crate) id: u32,
 }
 
 impl Running {
@@ -99,15 +102,16 @@ impl Running {
         let output = child.stdout.take().context("the output of a process")?;
         let mut output = BufReader::new(output).lines();
         let first = output.next_line().await?;
-        let nanos: u64 = first
-            .with_context(|| format!("{}: not started; see its log", command.join(" ")))?
-            .parse()?;
+        let first =
+            first.with_context(|| format!("{}: not started; see its log", command.join(" ")))?;
+        let (nanos, id) = first.split_once(' ').context("when and as which process")?;
         Ok(Self {
             child,
             log: log.to_owned(),
             input,
             output,
-            started: UNIX_EPOCH + Duration::from_nanos(nanos),
+            started: UNIX_EPOCH + Duration::from_nanos(nanos.parse()?),
+            id: id.parse()?,
         })
     }
 

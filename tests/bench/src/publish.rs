@@ -12,7 +12,7 @@ use crate::function::{Function, Program, ensure_all};
 use crate::progress;
 use crate::report::{Medians, Table, seconds};
 
-const BATCH: u64 = 10;
+pub(crate) const BATCH: u64 = 10;
 const LATENCY_MS: u64 = 20;
 
 /// What the costs are computed from.
@@ -45,6 +45,22 @@ fn batch(first: u64) -> String {
     json!({"Records": records}).to_string()
 }
 
+/// Has a publisher write a batch. Returns how long that took.
+pub(crate) async fn write(
+    function: &mut Function,
+    program: Program,
+    first: u64,
+) -> anyhow::Result<Duration> {
+    let (took, answer) = function.invoke(batch(first)).await?;
+    let answer: Value = serde_json::from_str(&answer)?;
+    anyhow::ensure!(
+        answer == json!({"batchItemFailures": []}),
+        "{} failed: {answer}",
+        program.name()
+    );
+    Ok(took)
+}
+
 pub(crate) async fn publish(scale: &Scale) -> anyhow::Result<(Table, Published)> {
     let data = Data::new(Options {
         people: 25,
@@ -67,14 +83,7 @@ pub(crate) async fn publish(scale: &Scale) -> anyhow::Result<(Table, Published)>
             let mut function = Function::start(program, &data.aws).await?;
             let mut batch_time = Duration::ZERO;
             for _ in 0..scale.published / BATCH {
-                let (took, answer) = function.invoke(batch(next)).await?;
-                let answer: Value = serde_json::from_str(&answer)?;
-                anyhow::ensure!(
-                    answer == json!({"batchItemFailures": []}),
-                    "{} failed: {answer}",
-                    program.name()
-                );
-                batch_time += took;
+                batch_time += write(&mut function, program, next).await?;
                 next += BATCH;
             }
             usages[index].push(function.stop().await?);

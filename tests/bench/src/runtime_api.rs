@@ -1,7 +1,7 @@
 //! The Lambda Runtime API, as far as a function needs it.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use axum::Router;
@@ -38,7 +38,7 @@ struct Shared {
     events: AsyncMutex<mpsc::UnboundedReceiver<String>>,
     answers: mpsc::UnboundedSender<Answer>,
     first_poll: OnceLock<SystemTime>,
-    issued: Mutex<Instant>,
+    issued: Mutex<SystemTime>,
 }
 
 impl RuntimeApi {
@@ -53,7 +53,7 @@ impl RuntimeApi {
             events: AsyncMutex::new(waiting),
             answers: answered,
             first_poll: OnceLock::new(),
-            issued: Mutex::new(Instant::now()),
+            issued: Mutex::new(SystemTime::now()),
         });
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
@@ -91,19 +91,20 @@ impl RuntimeApi {
             .context("the function did not ask for an event; see its log")
     }
 
-    /// Has the function handle an event. Returns its answer.
+    /// When the function got the last event.
+    pub(crate) fn issued(&self) -> SystemTime {
+        let issued = self.shared.issued.lock();
+        *issued.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has the function handle an event. Returns how long that took, and its answer.
     pub(crate) async fn invoke(&mut self, event: String) -> anyhow::Result<(Duration, String)> {
         self.events.send(event).context("the Runtime API ended")?;
         let answer = tokio::time::timeout(TIME_LIMIT, self.answers.recv())
             .await
             .context("the function did not answer in time")?
             .context("the Runtime API ended")?;
-        let took = self
-            .shared
-            .issued
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed();
+        let took = self.issued().elapsed()?;
         if !answer.succeeded {
             bail!("the function failed: {}", answer.body);
         }
@@ -124,7 +125,7 @@ async fn next(State(shared): State<Arc<Shared>>) -> impl IntoResponse {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         + TIME_LIMIT;
-    *shared.issued.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    *shared.issued.lock().unwrap_or_else(PoisonError::into_inner) = SystemTime::now();
     let headers = [
         ("content-type", "application/json".to_owned()),
         (

@@ -7,6 +7,7 @@ use connector::aws::queue::Queue;
 use connector::clock::Clock;
 use connector::metrics::Metrics;
 use connector::store::ConnectionState;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use subscriber::{Invocation, Judgement, Subscriber};
@@ -17,6 +18,9 @@ use crate::output::{BAD, FAINT, GOOD, HEADING, Report, WARNING, styled};
 use crate::source::{self, Source};
 use crate::stack::Stack;
 use crate::template;
+
+/// Each takes an environment of the function.
+const CHECKS_AT_ONCE: usize = 10;
 
 /// What an invocation gets here: as much as nobody waits for.
 const TIME: Duration = Duration::from_mins(1);
@@ -65,14 +69,18 @@ async fn check_connections(
     if names.is_empty() {
         sources = deployed.connections().await?;
     }
-    let mut checks = Vec::new();
-    for source in &sources {
-        checks.push(if arguments.here {
-            here(&deployed, source).await?
+    let deployed = &deployed;
+    let asked = sources.iter().map(|source| async move {
+        if arguments.here {
+            here(deployed, source).await
         } else {
-            inside(&deployed, source).await?
-        });
-    }
+            inside(deployed, source).await
+        }
+    });
+    let checks: Vec<_> = stream::iter(asked)
+        .buffered(CHECKS_AT_ONCE)
+        .try_collect()
+        .await?;
     Ok(told(&checks))
 }
 

@@ -14,8 +14,8 @@ use super::{StateError, StateTable};
 const MOST_INLINE: usize = 1_024;
 /// Fewer bytes than an item can have (400 KB), attribute names and keys included.
 const LONGEST_PART: usize = 300_000;
-/// Longer than any run is unfinished.
-const KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// Longer than any run is unfinished: a backfill of billions of records can take months, and a pause is added to that.
+const KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
 
 /// Texts in items of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

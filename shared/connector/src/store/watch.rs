@@ -1,6 +1,7 @@
 //! What the watch sees of all connections, and how it takes a stranded run up.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
@@ -16,6 +17,9 @@ pub const MOST_RESCUES: u64 = 8;
 /// A run is stranded after it was idle so long; the time doubles with every rescue, up to a day.
 const FIRST_REST: SignedDuration = SignedDuration::from_mins(10);
 const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
+/// Before what DynamoDB left is asked for again; twice as long each time that it gives nothing.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Two items a connection, of the hundred that one call reads.
 const CONNECTIONS_A_CALL: usize = 50;
 
@@ -187,6 +191,7 @@ impl StateTable {
         }
         let mut wanted = keys.build().ok();
         let mut found = HashMap::new();
+        let mut wait = FIRST_WAIT;
         while let Some(keys) = wanted.take() {
             let get = self
                 .dynamodb
@@ -194,6 +199,7 @@ impl StateTable {
                 .request_items(&self.table, keys);
             let answer = get.send().await.map_err(|error| self.unreachable(&error))?;
             let items = answer.responses.unwrap_or_default();
+            let before = found.len();
             for item in items.into_values().flatten() {
                 if let Some(id) = string_of(&item, "id").map(str::to_owned) {
                     found.insert(id, item);
@@ -204,6 +210,20 @@ impl StateTable {
                 .unwrap_or_default()
                 .into_values()
                 .next();
+            if wanted.is_none() {
+                break;
+            }
+            if found.len() > before {
+                wait = FIRST_WAIT;
+            } else if wait > LONGEST_WAIT {
+                return Err(StateError::Unreachable {
+                    table: self.table.clone(),
+                    reason: "BatchGetItem gave back all keys again and again: throttled".to_owned(),
+                });
+            }
+            // `BatchGetItem` says which keys it left; AWS asks for a wait before they are asked for again.
+            tokio::time::sleep(wait).await;
+            wait *= 2;
         }
         Ok(found)
     }

@@ -1,0 +1,93 @@
+//! What memory is best: more of it costs more a second, and brings more of a processor.
+
+use serde_json::json;
+use simulator::{Options, Settings};
+
+use crate::cost::{lambda, per_million};
+use crate::data::{Data, event};
+use crate::fetch::count;
+use crate::function::{Function, Program, ensure_all};
+use crate::report::{Table, grouped, median, seconds};
+use crate::share::{Share, of_memory, processor_time};
+use crate::{Scale, progress};
+
+const SIZES_MB: [f64; 4] = [128.0, 256.0, 512.0, 1024.0];
+/// How long Protime takes for a page; it publishes no figure.
+const LATENCY_MS: u64 = 100;
+const CONCURRENCY: u64 = 4;
+
+/// The subscriber with the processor that each size brings.
+pub(crate) async fn memory(scale: &Scale) -> anyhow::Result<Table> {
+    let data = Data::new(Options {
+        people: 125,
+        days: 320,
+        remember_requests: 0,
+        settings: Settings {
+            latency_ms: LATENCY_MS.min(scale.latencies[2]),
+            ..Settings::default()
+        },
+        ..Options::default()
+    })
+    .await?;
+    let event = event(&json!({
+        "concurrency": CONCURRENCY, "window": "P10D",
+        "query": {"filter": "date ge '2025-03-18' and date le '2026-01-31'"},
+    }));
+    let mut walls = SIZES_MB.map(|_| Vec::new());
+    let mut is_limited = true;
+    for number in 0..=scale.runs {
+        progress(&format!("memory: run {number} of {}", scale.runs));
+        for (megabytes, walls) in SIZES_MB.into_iter().zip(&mut walls) {
+            let mut function = Function::start(Program::Subscriber, &data.aws).await?;
+            function.first_poll().await?;
+            let process = function.process();
+            let share = Share::of_memory(megabytes);
+            if let Some(share) = &share {
+                share.limit(process)?;
+            }
+            let before = processor_time(process)?;
+            let (took, _) = function.invoke(event.clone()).await?;
+            let cpu = (processor_time(process)? - before).as_secs_f64();
+            function.stop().await?;
+            ensure_all("records", data.aws.take()?.records, data.records)?;
+            is_limited &= share.is_some();
+            let waits = match share {
+                Some(_) => 0.0,
+                None => cpu * (1.0 / of_memory(megabytes) - 1.0),
+            };
+            // The very first run makes the pages.
+            if number > 0 {
+                walls.push(took.as_secs_f64() + waits);
+            }
+        }
+    }
+    let how = if is_limited {
+        "in a cgroup with that share"
+    } else {
+        "computed, since this machine lets us limit no process"
+    };
+    let mut table = Table::new(
+        "Memory",
+        format!(
+            "{} clockings in 32 windows, four at a time, {LATENCY_MS} ms a page, by a subscriber with the processor that Lambda gives for its memory ({how}). Cost of Lambda alone, as below.",
+            grouped(count(data.records))
+        ),
+        &[
+            "memory",
+            "of a processor",
+            "wall",
+            "Lambda, a million records",
+        ],
+    );
+    for (megabytes, walls) in SIZES_MB.into_iter().zip(walls) {
+        let wall = median(walls);
+        let cost = lambda(megabytes, wall, 1.0) * per_million(data.records);
+        table.row([
+            format!("{megabytes} MB"),
+            format!("{:.3}", of_memory(megabytes)),
+            seconds(wall),
+            format!("${cost:.4}"),
+        ]);
+    }
+    Ok(table)
+}

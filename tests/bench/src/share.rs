@@ -1,0 +1,72 @@
+//! A share of a processor, as Lambda gives it to handlers: in proportion to their memory, while a start gets a whole one.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Lambda gives a whole processor at this much memory, and less in proportion
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
+const MEMORY_OF_A_PROCESSOR_MB: f64 = 1769.0;
+/// A process that has used its share waits for the rest of a period, here of 10 ms.
+const PERIOD_US: f64 = 10_000.0;
+
+/// The part of a processor that a function of this much memory has.
+pub(crate) fn of_memory(megabytes: f64) -> f64 {
+    megabytes / MEMORY_OF_A_PROCESSOR_MB
+}
+
+/// A cgroup whose processes have a share of a processor.
+pub(crate) struct Share {
+    group: PathBuf,
+}
+
+impl Share {
+    /// The share of a function of this much memory; none where the machine lets us make no such group.
+    pub(crate) fn of_memory(megabytes: f64) -> Option<Self> {
+        let quota = (PERIOD_US * of_memory(megabytes)).round();
+        // Where cgroup v1 and v2 have the groups that share processors.
+        ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup"]
+            .into_iter()
+            .find_map(|root| Self::within(Path::new(root), quota))
+    }
+
+    fn within(root: &Path, quota: f64) -> Option<Self> {
+        let group = root.join(format!("bench-{}-{quota}", std::process::id()));
+        std::fs::create_dir(&group).ok()?;
+        // Dropped, it removes the group.
+        let share = Self { group };
+        let write = |name: &str, text: String| {
+            let file = share.group.join(name);
+            file.exists() && std::fs::write(file, text).is_ok()
+        };
+        let is_limited = write("cpu.max", format!("{quota} {PERIOD_US}"))
+            || (write("cpu.cfs_period_us", PERIOD_US.to_string())
+                && write("cpu.cfs_quota_us", quota.to_string()));
+        is_limited.then_some(share)
+    }
+
+    /// From now on, a process has no more.
+    pub(crate) fn limit(&self, process: u32) -> std::io::Result<()> {
+        std::fs::write(self.group.join("cgroup.procs"), process.to_string())
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        // While a process is in it, it cannot be removed; an empty group costs nothing.
+        let _ = std::fs::remove_dir(&self.group);
+    }
+}
+
+/// The time that all threads of a process have had a processor.
+pub(crate) fn processor_time(process: u32) -> std::io::Result<Duration> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
+        // The first of three figures (Linux, `Documentation/scheduler/sched-stats.rst`).
+        let statistics = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        let on_processor = statistics.split_whitespace().next();
+        nanoseconds += on_processor
+            .and_then(|figure| figure.parse::<u64>().ok())
+            .unwrap_or_default();
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_config::environment::{
     EnvironmentVariableCredentialsProvider, EnvironmentVariableRegionProvider,
 };
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_sdk_sqs::config::{BehaviorVersion, HttpClient, RuntimeComponents};
 use aws_smithy_runtime_api::client::http::{
     HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
@@ -39,6 +40,8 @@ pub fn over(loader: aws_config::ConfigLoader, http: HttpPool) -> aws_config::Con
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT);
     loader
         .timeout_config(timeouts.build())
+        // The time that an attempt has ends a stalled one, too.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .http_client(Http(http))
 }
 

@@ -71,7 +71,7 @@ pub enum StateError {
     },
     /// Another attempt holds the lease now.
     #[error(
-        "the lease of connection `{0}` has ended, and another invocation has taken it; that one goes on"
+        "the lease of connection `{0}` has ended, and another invocation has taken it; that one goes on, or else the watch does"
     )]
     LeaseLost(String),
     /// A text that a checkpoint refers to is gone.

@@ -55,6 +55,21 @@ impl Sky {
         }
     }
 
+    /// How long after it was asked for, something may still take effect at a service.
+    pub(crate) fn latest_effect(&self, of: Service) -> Duration {
+        let faults = self.events.iter().filter_map(|event| match *event {
+            Event::Wire { service, fault, .. } | Event::Outage { service, fault, .. } => {
+                (service == of).then_some(fault)
+            }
+            _ => None,
+        });
+        let seconds = faults.map(|fault| match fault {
+            Fault::Late { breaks, effect } => u64::from(breaks) + u64::from(effect),
+            _ => 0,
+        });
+        Duration::from_secs(seconds.max().unwrap_or_default())
+    }
+
     /// The time outside of the functions.
     pub(crate) fn now(&self) -> Timestamp {
         self.at(Instant::now())

@@ -344,6 +344,7 @@ impl World {
         let mut log = self.log.borrow_mut();
         log[place].ended = Some(now);
         let own = &log[place];
+        let mut of_own_event = own.started;
         let since = match end {
             // The lease of an invocation that died lives on for as long as that could have lived.
             End::Skipped(reason) if reason.starts_with("this run is under way") => {
@@ -354,6 +355,8 @@ impl World {
                 if reason.starts_with("the lease of connection")
                     && now - own.started <= SUBSCRIBER_TIME =>
             {
+                // What another delivery of the event asked for may take effect after it has given up.
+                of_own_event -= self.sky.latest_effect(Service::DynamoDb);
                 own.started
             }
             _ => return,
@@ -361,7 +364,7 @@ impl World {
         let is_other = |(number, other): (usize, &Logged)| {
             // Lambda may deliver an event twice at once; its retries come after each other.
             let is_same = other.request_id == own.request_id;
-            let since = if is_same { own.started } else { since };
+            let since = if is_same { of_own_event } else { since };
             let was_at_work = other.ended.is_none_or(|ended| ended >= since);
             number != place && other.incoming == own.incoming && was_at_work
         };

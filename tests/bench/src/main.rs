@@ -130,7 +130,7 @@ async fn benchmark(arguments: &Arguments) -> anyhow::Result<()> {
         tables.push(memory::memory(&scale).await?);
     }
     if wanted(Section::Publish) {
-        let (table, figures) = publish::publish(&scale).await?;
+        let (table, figures) = publish::publish(&scale, &mut targets).await?;
         tables.push(table);
         published = Some(figures);
     }

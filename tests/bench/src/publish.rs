@@ -10,7 +10,7 @@ use crate::data::Data;
 use crate::fetch::{clocking, count};
 use crate::function::{Function, Program, ensure_all};
 use crate::progress;
-use crate::report::{Medians, Table, seconds};
+use crate::report::{Medians, Promise, Table, Target, seconds};
 
 pub(crate) const BATCH: u64 = 10;
 const LATENCY_MS: u64 = 20;
@@ -24,8 +24,8 @@ pub(crate) struct Published {
 }
 
 /// A batch of publish requests, as Lambda polls them from SQS.
-fn batch(first: u64) -> String {
-    let records: Vec<Value> = (first..first + BATCH)
+fn batch(first: u64, size: u64) -> String {
+    let records: Vec<Value> = (first..first + size)
         .map(|number| {
             let body = json!({
                 "client": "protime/bench", "method": "POST", "entity": "clockings", "payload": clocking(number),
@@ -50,8 +50,9 @@ pub(crate) async fn write(
     function: &mut Function,
     program: Program,
     first: u64,
+    size: u64,
 ) -> anyhow::Result<Duration> {
-    let (took, answer) = function.invoke(batch(first)).await?;
+    let (took, answer) = function.invoke(batch(first, size)).await?;
     let answer: Value = serde_json::from_str(&answer)?;
     anyhow::ensure!(
         answer == json!({"batchItemFailures": []}),
@@ -61,7 +62,10 @@ pub(crate) async fn write(
     Ok(took)
 }
 
-pub(crate) async fn publish(scale: &Scale) -> anyhow::Result<(Table, Published)> {
+pub(crate) async fn publish(
+    scale: &Scale,
+    targets: &mut Vec<Target>,
+) -> anyhow::Result<(Table, Published)> {
     let data = Data::new(Options {
         people: 25,
         remember_requests: 1_000_000,
@@ -75,6 +79,7 @@ pub(crate) async fn publish(scale: &Scale) -> anyhow::Result<(Table, Published)>
     let programs = [Program::Publisher, Program::PythonPublisher];
     let mut usages = programs.map(|_| Vec::new());
     let mut batches = programs.map(|_| Vec::new());
+    let mut alone = programs.map(|_| Vec::new());
     let mut state_writes = [0; 2];
     let mut next = 0;
     for number in 1..=scale.runs {
@@ -83,12 +88,22 @@ pub(crate) async fn publish(scale: &Scale) -> anyhow::Result<(Table, Published)>
             let mut function = Function::start(program, &data.aws).await?;
             let mut batch_time = Duration::ZERO;
             for _ in 0..scale.published / BATCH {
-                batch_time += write(&mut function, program, next).await?;
+                batch_time += write(&mut function, program, next, BATCH).await?;
                 next += BATCH;
             }
             usages[index].push(function.stop().await?);
-            batches[index].push(batch_time.as_secs_f64() * count(BATCH) / count(scale.published));
             state_writes[index] = data.aws.take()?.state_writes;
+            let mut function = Function::start(program, &data.aws).await?;
+            // The first one asks for secret and token.
+            for write_alone in 0..=BATCH {
+                let took = write(&mut function, program, next, 1).await?;
+                next += 1;
+                if write_alone > 0 {
+                    alone[index].push(took.as_secs_f64());
+                }
+            }
+            function.stop().await?;
+            batches[index].push(batch_time.as_secs_f64() * count(BATCH) / count(scale.published));
         }
     }
     let requests = data.protime.requests();
@@ -109,19 +124,35 @@ pub(crate) async fn publish(scale: &Scale) -> anyhow::Result<(Table, Published)>
             "CPU",
             "peak memory",
             "a batch",
+            "a write alone",
             "CPU per write",
         ],
     );
-    for ((program, medians), batch) in programs.iter().zip(&medians).zip(batches) {
+    let batches = batches.map(crate::report::median);
+    let alone = alone.map(crate::report::median);
+    for (index, (program, medians)) in programs.iter().zip(&medians).enumerate() {
         table.row([
             program.name().to_owned(),
             seconds(medians.wall),
             seconds(medians.cpu),
             format!("{:.1} MiB", medians.peak),
-            format!("{:.1} ms", crate::report::median(batch) * 1e3),
+            format!("{:.1} ms", batches[index] * 1e3),
+            format!("{:.1} ms", alone[index] * 1e3),
             format!("{:.0} µs", medians.cpu / count(scale.published) * 1e6),
         ]);
     }
+    targets.extend([
+        Target::new(
+            "CPU per write, Python / publisher",
+            Promise::AtLeastTimes(15.0),
+            medians[1].cpu / medians[0].cpu,
+        ),
+        Target::new(
+            "a batch of 10 / a write alone",
+            Promise::AtMostTimes(1.1),
+            batches[0] / alone[0],
+        ),
+    ]);
     let published = Published {
         writes: scale.published,
         ours: medians[0],

@@ -76,7 +76,7 @@ async fn measure(
             Some(until_page.min(took))
         }
         Program::Publisher | Program::PythonPublisher => {
-            Some(publish::write(&mut function, program, number).await?)
+            Some(publish::write(&mut function, program, number, publish::BATCH).await?)
         }
     };
     let first_event = match first_event {

@@ -73,7 +73,7 @@ def receive(stack: Stack, queue: str, enough, seconds: float = 60) -> list[dict]
             raise Failure(
                 f"{failed} failed, with the kind {failure.get('kind')}:\n"
                 f"  {failure.get('error') or failure.get('message')}\n"
-                f'README, "At 3 a.m.", has a row for each kind.'
+                f'infra/OPERATIONS.md, "At 3 a.m.", has a row for each kind.'
             )
         return False
 

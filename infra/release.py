@@ -26,8 +26,18 @@ from local_stack import ROOT, Failure, main, release_environment, say, step
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
 FUNCTIONS = ("subscriber", "publisher")
 TEMPLATES = ("template.yaml", "infra/outgoing.yaml")
-# What README has the reader use or look at.
-COPIED = ("README.md", "LICENSE", "samconfig.toml", "infra/connections.yaml", "infra/dashboard.svg", "infra/events/*.json")
+# What those read who deploy and use the connector.
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "functions/*/README.md",
+    "infra/OPERATIONS.md",
+    "infra/cli/README.md",
+    "shared/protime/README.md",
+)
+# What these documents have the reader use or look at.
+COPIED = (*DOCUMENTS, "samconfig.toml", "infra/connections.yaml", "infra/dashboard.svg", "infra/events/*.json")
 
 
 def zipped(files: dict[str, bytes], mode: int) -> bytes:

@@ -226,7 +226,7 @@ storm() {
   cargo test --quiet --workspace --test storm -- --nocapture
 }
 
-# README's picture of the dashboard.
+# The picture of the dashboard in infra/OPERATIONS.md.
 picture() {
   tools build local-aws
   python infra/run.py cargo run --quiet -p end_to_end --example dashboard

@@ -1,5 +1,6 @@
 """The templates as CloudFormation gets them, after the SAM transform: written to .tools/translated, for cfn-lint and for the
-tests of tests/template. One more is template.yaml with README's example of a further outgoing connection."""
+tests of tests/template. One more is template.yaml with the example of a further outgoing connection
+in functions/publisher/README.md."""
 
 import json
 import logging
@@ -39,7 +40,7 @@ def main() -> None:
     directory = ROOT / ".tools" / "translated"
     directory.mkdir(parents=True, exist_ok=True)
     template = (ROOT / "template.yaml").read_text()
-    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "functions" / "publisher" / "README.md").read_text(), re.DOTALL)
     nested = yaml_parse(template)
     nested["Resources"] |= yaml_parse(example)
     templates = {"template": yaml_parse(template), "nested": nested}

@@ -25,6 +25,18 @@ from deploy import Template  # noqa: E402
 MACHINES = {"arm64": 183, "x86_64": 62}
 # By cargo, where a panic tells its place: /cargo/registry/src/<registry>/serde_json-1.0.151/src/de.rs.
 PANIC_PLACE = re.compile(rb"/cargo/registry/src/[^/\0]+/([A-Za-z0-9_-]+)-(\d+\.\d+\.\d+[^/\0]*)/")
+# What an operator reads, and what these documents have the operator use.
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "functions/publisher/README.md",
+    "functions/subscriber/README.md",
+    "infra/OPERATIONS.md",
+    "infra/cli/README.md",
+    "shared/protime/README.md",
+)
+USED = ("samconfig.toml", "LICENSES-RUST.html", "infra/connections.yaml", "infra/dashboard.svg", "infra/events/clockings.json")
 # The last words of the Apache License, which every crate of AWS ships.
 APACHE = "END OF TERMS AND CONDITIONS"
 
@@ -72,7 +84,7 @@ def templates(files: dict[str, bytes]) -> set[str]:
                 check(path not in binary, f"{package} has paths of this machine in it: {path.decode()}")
             check(len(files[package]) < 5_000_000, f"{package} has {len(files[package])} bytes")
             crates(files, package, binary)
-    check(packages == {name for name in files if name.startswith("functions/")}, "a package is used by no template")
+    check(packages == {name for name in files if name.startswith("functions/")} - set(DOCUMENTS), "a package is used by no template")
     return packages
 
 
@@ -107,7 +119,7 @@ def main() -> None:
     sums(files)
     packages = templates(files)
     bill_of_materials(files)
-    for document in ("README.md", "LICENSE", "samconfig.toml", "LICENSES-RUST.html", "infra/connections.yaml", "infra/events/clockings.json"):
+    for document in (*DOCUMENTS, *USED):
         check(document in files, f"{document} is missing")
     repeated(archive)
     print(f"{archive.name}: {len(files)} files, {len(packages)} packages")

@@ -23,9 +23,12 @@ pub(crate) struct Deferral {
     after: Option<Duration>,
 }
 
-/// A stable word for each cause, for queries and README's table.
+/// A stable word for each cause, for queries and the table in infra/OPERATIONS.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
-#[expect(missing_docs, reason = "README's table says what each means")]
+#[expect(
+    missing_docs,
+    reason = "the table in infra/OPERATIONS.md says what each means"
+)]
 pub enum Kind {
     InvalidOutgoing,
     Transformer,

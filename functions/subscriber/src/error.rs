@@ -106,9 +106,12 @@ pub enum Error {
     SendingStopped,
 }
 
-/// A stable word for each kind of error, for alarms, queries and README's table.
+/// A stable word for each kind of error, for alarms, queries and the table in infra/OPERATIONS.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
-#[expect(missing_docs, reason = "README's table says what each means")]
+#[expect(
+    missing_docs,
+    reason = "the table in infra/OPERATIONS.md says what each means"
+)]
 pub enum Kind {
     InvalidConnection,
     InvalidParameters,

@@ -99,7 +99,7 @@ impl Subscriber {
     }
 }
 
-/// The one line of a failure, with the fields that README's table tells to look for.
+/// The one line of a failure, with the fields that infra/OPERATIONS.md tells to look for.
 fn log(identity: &Identity, error: &Error) {
     let Identity {
         incoming,

@@ -395,10 +395,13 @@ fn an_outgoing_connection_is_a_block_for_the_template() {
     }
 }
 
-/// README's example, which other tests deploy, is what the command prints.
+/// The documented example, which other tests deploy, is what the command prints.
 #[test]
 fn readme_has_the_block_of_an_outgoing_connection() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../functions/publisher/README.md"
+    );
     let readme = fs::read_to_string(readme).unwrap();
     let output = Folder::new("readme").run(
         &[

@@ -1,4 +1,4 @@
-//! README's table of entities is made of the catalogue.
+//! The table of entities in shared/protime/README.md is made of the catalogue.
 //!
 //! After a change of the catalogue, `UPDATE_README=1 cargo test -p template --test entities` writes it anew.
 
@@ -98,7 +98,7 @@ fn table() -> String {
 
 #[test]
 fn readme_shows_what_the_catalogue_knows() {
-    let path = root().join("README.md");
+    let path = root().join("shared/protime/README.md");
     let readme = std::fs::read_to_string(&path).unwrap();
     let (before, rest) = readme.split_once(BEGIN).unwrap();
     let (shown, after) = rest.split_once(END).unwrap();

@@ -1,5 +1,5 @@
-//! README's example of a further outgoing connection, in the stack, as `CloudFormation` gets it: the nested template gets
-//! all that it shares with the stack. That what it is given exists there, `make check` has cfn-lint say.
+//! The example of a further outgoing connection in functions/publisher/README.md, in the stack, as `CloudFormation` gets it:
+//! the nested template gets all that it shares with the stack. cfn-lint checks in `make check` that these values exist.
 
 use template::Template;
 
@@ -7,7 +7,7 @@ use template::Template;
 const OF_ITS_OWN: [&str; 3] = ["Outgoing", "Fifo", "ResultsQueue"];
 
 #[test]
-fn readmes_example_passes_every_parameter_that_the_stack_knows() {
+fn the_example_passes_every_parameter_that_the_stack_knows() {
     let stack = Template::translated("nested");
     let mut nested = stack.resources("AWS::CloudFormation::Stack");
     let (_, properties) = nested.find(|(name, _)| *name == "Badges").unwrap();
@@ -24,9 +24,10 @@ fn readmes_example_passes_every_parameter_that_the_stack_knows() {
 }
 
 #[test]
-fn the_output_that_readme_names_exists() {
+fn the_output_that_the_example_names_exists() {
     let outgoing = Template::load_from("infra/outgoing.yaml");
-    let readme = std::fs::read_to_string(template::root().join("README.md")).unwrap();
+    let readme = template::root().join("functions/publisher/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
     let output = readme.split("Badges.Outputs.").nth(1).unwrap();
     let output = output.split('`').next().unwrap();
     assert!(!outgoing.0["Outputs"][output].is_null(), "{output}");

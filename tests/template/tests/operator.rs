@@ -1,4 +1,4 @@
-//! What the operator reads in one place is what the other places say: code, template, dashboard and README.
+//! What the operator reads in one place is what the other places say: code, template, dashboard and infra/OPERATIONS.md.
 
 use std::collections::BTreeSet;
 
@@ -126,7 +126,6 @@ fn the_watch_runs_whatever_the_schedules_do_and_lambda_drops_no_line() {
     );
 }
 
-/// The words in backquotes in the first column of README's table.
 /// Messages are parked with a reason before SQS parks them without one.
 #[test]
 fn publishers_know_how_often_sqs_delivers_and_which_secrets_they_may_read() {
@@ -157,9 +156,10 @@ fn publishers_know_how_often_sqs_delivers_and_which_secrets_they_may_read() {
     }
 }
 
+/// The words in backquotes in the first columns of the tables under "At 3 a.m.".
 fn rows() -> Names {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let section = readme.split("## At 3 a.m.").nth(1).unwrap();
+    let operations = std::fs::read_to_string(root().join("infra/OPERATIONS.md")).unwrap();
+    let section = operations.split("## At 3 a.m.").nth(1).unwrap();
     let section = section.split("\n## ").next().unwrap();
     let mut rows = Names::new();
     for line in section.lines().filter(|line| line.starts_with("| ")) {
@@ -170,7 +170,7 @@ fn rows() -> Names {
 }
 
 #[test]
-fn readme_has_a_row_for_every_alarm_and_every_kind_of_error_and_no_other() {
+fn operations_has_a_row_for_every_alarm_and_every_kind_of_error_and_no_other() {
     let alarms = Template::load().alarms();
     let outgoing = Template::load_from("infra/outgoing.yaml").alarms();
     let alarms = alarms.into_iter().chain(outgoing).map(|alarm| alarm.name);

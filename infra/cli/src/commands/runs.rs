@@ -101,7 +101,7 @@ fn one(incoming: &str, run: &RunRecord) -> Report {
         line("error", format!("{}: {}", error.kind, error.message));
         line(
             "to do",
-            format!("README says under `{}` what to do", error.kind),
+            format!("see `{}` in infra/OPERATIONS.md", error.kind),
         );
     }
     Report::new(json!({"run": json_of(incoming, run)}), text)

@@ -196,7 +196,11 @@ fn what_is_written_in_this_repository_is_valid() {
     let body = publish["Records"][0]["body"].as_str().unwrap();
     assert_valid("publish-request", &serde_json::from_str(body).unwrap());
     let mut found = 0;
-    for block in read("README.md").split("```json\n").skip(1) {
+    let documents = ["README.md", "functions/subscriber/README.md"].map(read);
+    let blocks = documents
+        .iter()
+        .flat_map(|text| text.split("```json\n").skip(1));
+    for block in blocks {
         let block: Value = serde_json::from_str(block.split("```").next().unwrap()).unwrap();
         let name = match &block {
             block if block["type"] == "protime.page.v1" => "page",
@@ -206,7 +210,7 @@ fn what_is_written_in_this_repository_is_valid() {
         assert_valid(name, &block);
         found += 1;
     }
-    assert!(found >= 3, "README has {found} examples");
+    assert!(found >= 4, "the documents have {found} examples");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Draws README's picture of the dashboard: the widgets of `template.yaml`, with the figures of a day on local AWS.
+//! Draws the picture of the dashboard in infra/OPERATIONS.md: the widgets of `template.yaml`, with the figures of a day on local AWS.
 //!
 //! ```sh
 //! make picture

@@ -1,4 +1,4 @@
-//! Days pass on a moved clock, and each trouble ends in exactly the alarms that README's table names.
+//! Days pass on a moved clock, and each trouble ends in exactly the alarms that infra/OPERATIONS.md names.
 
 use connector::contract::outgoing::OutgoingConnection;
 use end_to_end::account::Account;

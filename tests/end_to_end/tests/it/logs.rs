@@ -116,7 +116,7 @@ async fn lines_of(stack: &Stack, field: &str, value: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn a_failed_run_is_one_line_with_the_fields_that_readme_names() {
+async fn a_failed_run_is_one_line_with_the_documented_fields() {
     let tenant = Tenant::new().await;
     let (client, incoming) = (tenant.client.as_str(), tenant.incoming());
     let connection =

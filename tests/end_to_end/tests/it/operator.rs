@@ -1,32 +1,32 @@
-//! The operator at 3 a.m., who has the logs and README: what goes wrong is found by README's command, and mended by
-//! README's advice on its kind.
+//! The operator at 3 a.m. has the logs and infra/OPERATIONS.md: its command finds what went wrong, and its advice on the
+//! kind of failure mends it.
 
 use end_to_end::inside::create_table;
 use end_to_end::{Stack, Tenant, eventually, variable};
 use serde_json::{Value, json};
 use simulator::{Action, Fault};
 
-fn readme() -> String {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
-    readme.split("## At 3 a.m.").nth(1).unwrap().to_owned()
+fn at_3_am() -> String {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/OPERATIONS.md");
+    let operations = std::fs::read_to_string(path).unwrap();
+    operations.split("## At 3 a.m.").nth(1).unwrap().to_owned()
 }
 
-/// What README says of a kind of failure: what it means, and what to do.
+/// What the document says of a kind of failure: what it means, and what to do.
 fn advice(kind: &str) -> String {
-    let readme = readme();
-    let row = readme
+    let section = at_3_am();
+    let row = section
         .lines()
         .find(|line| line.starts_with(&format!("| `{kind}` |")));
-    row.unwrap_or_else(|| panic!("README has no row for {kind}"))
+    row.unwrap_or_else(|| panic!("infra/OPERATIONS.md has no row for {kind}"))
         .to_owned()
 }
 
-/// What README's command shows of a function's failures.
+/// What the document's command shows of a function's failures.
 async fn shown(stack: &Stack, function: &str) -> Vec<Value> {
-    let readme = readme();
+    let section = at_3_am();
     let group = format!("/aws/lambda/<stack>-{function}");
-    let command = readme
+    let command = section
         .lines()
         .find(|line| line.starts_with(&format!("aws logs tail {group}")));
     let pattern = command.unwrap().split('\'').nth(1).unwrap();
@@ -46,7 +46,7 @@ async fn failed_run(tenant: &Tenant, kind: &str) -> String {
     let line = lines
         .iter()
         .rfind(|line| line["incoming"] == json!(tenant.incoming()));
-    let line = line.expect("README's command shows the failure");
+    let line = line.expect("the command of infra/OPERATIONS.md shows the failure");
     assert_eq!(
         (&line["kind"], &line["level"]),
         (&json!(kind), &json!("ERROR"))

@@ -1,5 +1,5 @@
 //! A newcomer's first hour: a wrong connection is found, mended, seen and run, a refused write is repaired and sent back, all
-//! with protimectl. README has what it prints; `UPDATE_README=1` writes that.
+//! with protimectl. infra/cli/README.md has what it prints; `UPDATE_README=1` writes that.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use simulator::Options;
 
 use crate::protimectl::{Folder, Protimectl, masked};
 
-const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+const README: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra/cli/README.md");
 const BEGIN: &str = "<!-- transcript -->\n```console\n";
 const END: &str = "```\n<!-- /transcript -->";
 /// Everything in Protime happens before this day, everything at AWS after.
@@ -102,9 +102,9 @@ fn without_columns(text: &str) -> Vec<String> {
     text.lines().map(words).collect()
 }
 
-fn hold_against_readme(transcript: &str) {
+fn compare_with_readme(transcript: &str) {
     let readme = std::fs::read_to_string(README).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("README has the transcript");
+    let (before, rest) = readme.split_once(BEGIN).expect("it has the transcript");
     let (told, after) = rest.split_once(END).expect("the transcript has an end");
     if std::env::var_os("UPDATE_README").is_some() {
         std::fs::write(README, format!("{before}{BEGIN}{transcript}{END}{after}")).unwrap();
@@ -113,7 +113,7 @@ fn hold_against_readme(transcript: &str) {
     let (told, printed) = (without_columns(told), without_columns(transcript));
     assert_eq!(
         told, printed,
-        "UPDATE_README=1 writes what is printed into README"
+        "UPDATE_README=1 writes what is printed into infra/cli/README.md"
     );
 }
 
@@ -205,5 +205,5 @@ async fn a_newcomer_needs_no_other_tool() {
     reads(&mut walk, &tenant).await;
     writes(&mut walk, &tenant).await;
     tenant.stack.purge(&variable("PAGES_QUEUE_URL")).await;
-    hold_against_readme(&walk.stable());
+    compare_with_readme(&walk.stable());
 }

@@ -435,7 +435,7 @@ async fn a_queue_of_ones_own_sets_the_size_of_its_messages() {
 }
 
 #[tokio::test]
-async fn a_month_is_reconciled_from_messages_alone_by_readmes_recipe() {
+async fn a_month_is_reconciled_from_messages_alone_by_the_documented_recipe() {
     let tenant = Tenant::new().await;
     tenant.protime.configure(|settings| settings.page_size = 7);
     let today = jiff::Timestamp::now().to_string()[..10].to_owned();
@@ -446,7 +446,10 @@ async fn a_month_is_reconciled_from_messages_alone_by_readmes_recipe() {
     let mut messages = tenant.events().await;
     // Delivery is at least once.
     messages.push(messages[0].clone());
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../functions/subscriber/README.md"
+    );
     let readme = std::fs::read_to_string(readme).unwrap();
     let recipe = readme.split("jq -sr '").nth(1).unwrap();
     let recipe = recipe.split("' messages.jsonl").next().unwrap();

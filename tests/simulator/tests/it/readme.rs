@@ -1,10 +1,10 @@
-//! What README says of the simulator is so.
+//! What the README says of the simulator is so.
 
 use simulator::{Options, Simulator};
 
-/// The requests of README's table, each with its body.
+/// The requests of the table, each with its body.
 fn rows() -> Vec<(String, String)> {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md");
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
     let readme = std::fs::read_to_string(readme).unwrap();
     let table = readme
         .split("| request | body | what it does |")

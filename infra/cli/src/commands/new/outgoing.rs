@@ -99,7 +99,7 @@ fn check_name(name: &str) -> Result<(), String> {
     ))
 }
 
-/// README, "A further outgoing connection".
+/// `functions/publisher/README.md`, "A further outgoing connection".
 fn block(name: &str, outgoing: &str, fifo: bool) -> String {
     let outgoing = outgoing.replace('\'', "''");
     format!(

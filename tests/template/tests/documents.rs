@@ -1,0 +1,118 @@
+//! The documents: their links lead somewhere, and README.md stays short.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use template::root;
+
+/// What a newcomer reads in ten minutes.
+const MOST_WORDS: usize = 1_200;
+
+/// Every `*.md` of the repository.
+fn documents() -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().canonicalize().unwrap()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy();
+            // Tools and what cargo builds bring documents of their own.
+            if name.starts_with('.') || name == "target" {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// The lines outside of blocks of code.
+fn prose(text: &str) -> Vec<&str> {
+    let mut is_code = false;
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        } else if !is_code {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// What stands between `](` and `)`, outside of backquotes.
+fn links(text: &str) -> Vec<String> {
+    let mut links = Vec::new();
+    for line in prose(text) {
+        let line: String = line.split('`').step_by(2).collect();
+        let after = line.split("](").skip(1);
+        links.extend(after.filter_map(|rest| Some(rest.split_once(')')?.0.to_owned())));
+    }
+    links
+}
+
+/// The anchors that GitHub gives to the headings.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut anchors = BTreeSet::new();
+    for line in prose(text) {
+        let heading = line.trim_start_matches('#');
+        if heading.len() == line.len() || !heading.starts_with(' ') {
+            continue;
+        }
+        let heading = heading.trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|character| character.is_alphanumeric() || " -_".contains(*character));
+        let anchor: String = kept.collect::<String>().replace(' ', "-");
+        assert!(
+            anchors.insert(anchor),
+            "the heading `{heading}` comes twice"
+        );
+    }
+    anchors
+}
+
+/// What is wrong with a link.
+fn problem(document: &Path, link: &str) -> Option<String> {
+    if link.contains("://") {
+        return None;
+    }
+    let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+    let target = match path {
+        "" => document.to_owned(),
+        path => document.parent().unwrap().join(path),
+    };
+    if !target.exists() {
+        return Some("there is no such file".to_owned());
+    }
+    if anchor.is_empty() {
+        return None;
+    }
+    let anchors = anchors(&fs::read_to_string(target).unwrap());
+    (!anchors.contains(anchor)).then(|| format!("there is no such heading; there are {anchors:?}"))
+}
+
+#[test]
+fn every_relative_link_leads_to_a_file_and_every_anchor_to_a_heading() {
+    let mut seen = 0;
+    for document in documents() {
+        for link in links(&fs::read_to_string(&document).unwrap()) {
+            seen += 1;
+            let problem = problem(&document, &link);
+            assert_eq!(problem, None, "{}: {link}", document.display());
+        }
+    }
+    assert!(seen > 50, "{seen} links");
+}
+
+#[test]
+fn readme_is_read_in_ten_minutes() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let words = readme.split_whitespace().count();
+    assert!(words < MOST_WORDS, "README.md has {words} words");
+}

@@ -1,9 +1,10 @@
-//! The documents: their links lead somewhere, and README.md stays short.
+//! The documents: their links lead somewhere, README.md stays short, and every field has a row.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use template::root;
 
 /// What a newcomer reads in ten minutes.
@@ -115,4 +116,21 @@ fn readme_is_read_in_ten_minutes() {
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
     let words = readme.split_whitespace().count();
     assert!(words < MOST_WORDS, "README.md has {words} words");
+}
+
+/// Rows of a table begin with the field.
+#[test]
+fn every_field_has_a_row_in_its_document() {
+    for (schema, document) in [
+        ("incoming-connection", "functions/subscriber/README.md"),
+        ("publish-request", "functions/publisher/README.md"),
+    ] {
+        let schema = root().join(format!("infra/schemas/{schema}.schema.json"));
+        let schema: Value = serde_json::from_str(&fs::read_to_string(schema).unwrap()).unwrap();
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for field in schema["properties"].as_object().unwrap().keys() {
+            let row = format!("\n| `{field}` | ");
+            assert!(text.contains(&row), "{document} has no row for `{field}`");
+        }
+    }
 }

@@ -180,3 +180,19 @@ fn operations_has_a_row_for_every_alarm_and_every_kind_of_error_and_no_other() {
     let expected: Names = alarms.chain(kinds).collect();
     assert_eq!(rows(), expected);
 }
+
+#[test]
+fn the_costs_count_every_metric_and_every_alarm() {
+    let operations = std::fs::read_to_string(root().join("infra/OPERATIONS.md")).unwrap();
+    let further = Template::load_from("infra/outgoing.yaml").alarms().len();
+    assert_eq!(further, 3, "as many as \"three more\"");
+    for told in [
+        format!("| metrics | {} names, ", Metric::VARIANTS.len()),
+        format!(
+            "| alarms | {}, $0.10 each; three more per",
+            Template::load().alarms().len()
+        ),
+    ] {
+        assert!(operations.contains(&told), "{told}");
+    }
+}

@@ -104,14 +104,20 @@ impl Stack {
     /// The connections of all schedules, by name.
     pub(crate) async fn connections(&self) -> Result<Vec<Source>, Error> {
         let scheduler = aws_sdk_scheduler::Client::new(&self.account.config);
-        let asked = self.schedules().map(|(group, name)| {
-            let asked = scheduler.get_schedule().group_name(group).name(name);
-            async move {
+        let asked: Vec<_> = self
+            .schedules()
+            .map(|(group, name)| {
+                (
+                    scheduler.get_schedule().group_name(group).name(name),
+                    name.to_owned(),
+                )
+            })
+            .collect();
+        let schedules: Vec<_> = stream::iter(asked)
+            .map(|(asked, name)| async move {
                 let schedule = asked.send().await;
                 schedule.map_err(|error| Error::aws(format!("schedule {name}"), &error))
-            }
-        });
-        let schedules: Vec<_> = stream::iter(asked)
+            })
             .buffered(SCHEDULES_AT_ONCE)
             .try_collect()
             .await?;

@@ -47,7 +47,9 @@ pub(crate) async fn memory(scale: &Scale) -> anyhow::Result<Table> {
             }
             let before = processor_time(process)?;
             let (took, _) = function.invoke(event.clone()).await?;
-            let cpu = (processor_time(process)? - before).as_secs_f64();
+            let cpu = processor_time(process)?
+                .saturating_sub(before)
+                .as_secs_f64();
             function.stop().await?;
             ensure_all("records", data.aws.take()?.records, data.records)?;
             is_limited &= share.is_some();

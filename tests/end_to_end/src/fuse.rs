@@ -184,9 +184,8 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     };
     let is_it = at > 0 && number == at;
     let is_lost = match fault {
-        Fault::StopBefore | Fault::Refuse(_) => false,
         Fault::StopAfter if is_it => stop(&blown).await,
-        Fault::StopAfter => false,
+        Fault::StopBefore | Fault::Refuse(_) | Fault::StopAfter => false,
         Fault::LoseAnswer => is_it,
         Fault::LoseAnswersTo(name) => is_meant(name),
     };

@@ -17,7 +17,7 @@ pub const MOST_RESCUES: u64 = 8;
 /// A run is stranded after it was idle so long; the time doubles with every rescue, up to a day.
 const FIRST_REST: SignedDuration = SignedDuration::from_mins(10);
 const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
-/// Before what DynamoDB left is asked for again; twice as long each time that it gives nothing.
+/// Before what `DynamoDB` left is asked for again; twice as long each time that it gives nothing.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Two items a connection, of the hundred that one call reads.

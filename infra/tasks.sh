@@ -223,7 +223,7 @@ advisories() {
 
 # SEEDS=n: so many storms; SEED=n: that one, with its weather.
 storm() {
-  cargo test --quiet --workspace --test storm -- --nocapture
+  cargo test --quiet --profile storm -p end_to_end --test storm -- --nocapture
 }
 
 # The picture of the dashboard in infra/OPERATIONS.md.

@@ -113,7 +113,7 @@ impl Stack {
                 )
             })
             .collect();
-        let schedules: Vec<_> = stream::iter(asked)
+        let answers: Vec<_> = stream::iter(asked)
             .map(|(asked, name)| async move {
                 let schedule = asked.send().await;
                 schedule.map_err(|error| Error::aws(format!("schedule {name}"), &error))
@@ -122,7 +122,7 @@ impl Stack {
             .try_collect()
             .await?;
         let mut connections = Vec::new();
-        for schedule in schedules {
+        for schedule in answers {
             let input = schedule.target.and_then(|target| target.input);
             let Some(event) = input.filter(|input| !is_watch(input)) else {
                 continue;

@@ -109,7 +109,7 @@ OTHERS = {
 
 def storms(seeds: int, count: bool) -> str:
     """What is told of those that fail; nothing where none does."""
-    command = ["cargo", "test", "--quiet", "--workspace", "--test", "storm", "whatever"]
+    command = ["cargo", "test", "--quiet", "--profile", "storm", "-p", "end_to_end", "--test", "storm", "whatever"]
     environment = {**os.environ, "SEEDS": str(seeds), "COUNT": "all" if count else "first", "RUST_BACKTRACE": "0"}
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     printed = ended.stdout + ended.stderr

@@ -117,11 +117,19 @@ impl Handling<'_> {
             }
         );
         let now = self.invocation.clock.now();
+        // Only the result is left to do, whatever becomes of Protime or the transformer meanwhile. That is remembered where
+        // the result cannot be sent, and before it is sent where attempts died: the next one would count as one more.
+        let keep = || async {
+            let ended = self.ended(&subject, Outcome::Written(write.clone()), Stage::Done);
+            self.keep(&ended, self.seen()).await
+        };
+        let is_kept = self.is_counted.get();
+        if is_kept {
+            keep().await?;
+        }
         let told = self.tell(|| subject.published(&write, repeated, now)).await;
-        if told.is_err() {
-            // Whatever becomes of Protime or the transformer meanwhile, only the result is left to do.
-            let ended = self.ended(&subject, Outcome::Written(write), Stage::Done);
-            self.keep(&ended, self.seen()).await?;
+        if told.is_err() && !is_kept {
+            keep().await?;
         }
         told
     }
@@ -217,7 +225,11 @@ impl Handling<'_> {
         let id = self.delivery.id;
         let keep = || store.keep_ended(id, ended, seen, clock.now());
         match self.invocation.retry(keep).await {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                // With the end, the count of attempts is gone.
+                self.is_counted.set(false);
+                Ok(())
+            }
             Ok(false) => {
                 let because = "another invocation ends this message";
                 Err(Deferral::new(Kind::Elsewhere, because))

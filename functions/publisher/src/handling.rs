@@ -61,7 +61,7 @@ impl Handling<'_> {
         let found = self.find_verdict(&mut subject).await;
         let verdict = found.unwrap_or_else(|verdict| verdict);
         let ended = self.end(subject, verdict).await;
-        // What its neighbours die of from here on is not its own doing.
+        // It ended by itself: what its neighbours die of from here on is not its own doing.
         if self.is_counted.get() {
             let store = &self.publisher.store;
             let uncounted = store.uncount_attempts(self.delivery.id, &self.token).await;

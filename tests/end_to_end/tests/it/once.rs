@@ -28,6 +28,18 @@ pub(crate) fn clocking(minutes: u32) -> Value {
         "payload": {"person": {"id": 1}, "date": today(), "timeOfDayInMinutes": minutes, "kind": "InOut"}})
 }
 
+/// Delivers a batch to an invocation that dies before its request of that number, until the batch can be seen again.
+pub(crate) async fn die_at(queue: &mut FakeQueue, request: u32) {
+    let event = queue.delivery();
+    queue.fuse.arm(request, false);
+    tokio::select! {
+        failed = queue.publish(&event) => panic!("{failed:?}"),
+        () = queue.fuse.blown() => {}
+    }
+    queue.fuse.arm(0, false);
+    queue.pass(SignedDuration::from_mins(7));
+}
+
 /// Only requests to write, so that look-ups pass.
 fn post_fault(times: u32, action: Action) -> Fault {
     Fault {
@@ -290,16 +302,9 @@ async fn a_message_that_kills_the_function_is_parked_after_three_attempts() {
     let mut queue = queue().await;
     queue.send(&clocking(640));
     for attempt in 0..3 {
-        let event = queue.delivery();
         // The pause, the secret and the record, then the token; later what is known of the message, from the third on its
         // count, the record twice, since it is there, then the look-up.
-        queue.fuse.arm([4, 5, 6][attempt], false);
-        tokio::select! {
-            failed = queue.publish(&event) => panic!("{failed:?}"),
-            () = queue.fuse.blown() => {}
-        }
-        queue.fuse.arm(0, false);
-        queue.pass(SignedDuration::from_mins(7));
+        die_at(&mut queue, [4, 5, 6][attempt]).await;
     }
     queue.drain().await;
     assert_eq!(queue.parked(), ["crashed"]);

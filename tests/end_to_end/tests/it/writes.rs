@@ -10,7 +10,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 use simulator::{Action, Fault};
 
-use crate::once::{clocking, queue, today};
+use crate::once::{clocking, die_at, queue, today};
 
 const GUID: &str = "abcdef00-0000-4000-8000-000000000001";
 
@@ -563,15 +563,9 @@ async fn attempts_that_die_before_anything_is_written_are_counted() {
     let mut queue = queue().await;
     queue.send(&clocking(600));
     for delivery in 0..5 {
-        let event = queue.delivery();
         queue.publisher.clients.forget(&queue.tenant.client);
         // The pause, what is known of the message, the secret, from the third on its count, the record.
-        queue.fuse.arm([3, 4, 5, 5, 5][delivery], false);
-        tokio::select! {
-            failed = queue.publish(&event) => panic!("{failed:?}"),
-            () = queue.fuse.blown() => queue.pass(SignedDuration::from_mins(7)),
-        }
-        queue.fuse.arm(0, false);
+        die_at(&mut queue, [3, 4, 5, 5, 5][delivery]).await;
     }
     // What it died of is over; it is parked all the same.
     queue.turn().await;
@@ -581,7 +575,14 @@ async fn attempts_that_die_before_anything_is_written_are_counted() {
 
 #[tokio::test]
 async fn a_message_is_not_parked_for_what_its_neighbours_die_of() {
-    let mut queue = queue().await;
+    for outgoing in ["{}", r#"{"transform": "."}"#] {
+        let mut queue = queue().await;
+        queue.publisher.outgoing = Ok(OutgoingConnection::from_json(outgoing).unwrap().into());
+        is_not_parked_for_its_neighbours(queue).await;
+    }
+}
+
+async fn is_not_parked_for_its_neighbours(mut queue: FakeQueue) {
     queue.send(&clocking(600));
     for _ in 0..8 {
         // It is done each time, and its neighbours end the invocation before Lambda hears of it.
@@ -625,16 +626,10 @@ async fn what_comes_under_the_key_of_a_crashed_message_is_a_new_write() {
     };
     queue.send(&under_the_key(600));
     for delivery in 0..5 {
-        let event = queue.delivery();
         queue.publisher.clients.forget(&queue.tenant.client);
         // The first attempt dies when it may have written, behind the pause, the secret, its record; those after it before
         // their record, from the third delivery on behind what is counted.
-        queue.fuse.arm([4, 4, 5, 5, 5][delivery], false);
-        tokio::select! {
-            failed = queue.publish(&event) => panic!("{failed:?}"),
-            () = queue.fuse.blown() => queue.pass(SignedDuration::from_mins(7)),
-        }
-        queue.fuse.arm(0, false);
+        die_at(&mut queue, [4, 4, 5, 5, 5][delivery]).await;
     }
     queue.turn().await;
     assert_eq!(queue.parked(), ["crashed"]);

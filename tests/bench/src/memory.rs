@@ -8,7 +8,7 @@ use crate::data::{Data, event};
 use crate::fetch::count;
 use crate::function::{Function, Program, ensure_all};
 use crate::report::{Table, grouped, median, seconds};
-use crate::share::{Share, of_memory, processor_time};
+use crate::share::{Share, how, of_memory, processor_time, waits};
 use crate::{Scale, progress};
 
 const SIZES_MB: [f64; 4] = [128.0, 256.0, 512.0, 1024.0];
@@ -47,27 +47,18 @@ pub(crate) async fn memory(scale: &Scale) -> anyhow::Result<Table> {
             }
             let before = processor_time(process)?;
             let (took, _) = function.invoke(event.clone()).await?;
-            let cpu = processor_time(process)?
-                .saturating_sub(before)
-                .as_secs_f64();
+            let cpu = processor_time(process)?.saturating_sub(before);
             function.stop().await?;
             ensure_all("records", data.aws.take()?.records, data.records)?;
             is_limited &= share.is_some();
-            let waits = match share {
-                Some(_) => 0.0,
-                None => cpu * (1.0 / of_memory(megabytes) - 1.0),
-            };
+            let wall = took + waits(share.as_ref(), megabytes, cpu);
             // The very first run makes the pages.
             if number > 0 {
-                walls.push(took.as_secs_f64() + waits);
+                walls.push(wall.as_secs_f64());
             }
         }
     }
-    let how = if is_limited {
-        "in a cgroup with that share"
-    } else {
-        "computed, since this machine lets us limit no process"
-    };
+    let how = how(is_limited);
     let mut table = Table::new(
         "Memory",
         format!(

@@ -50,6 +50,24 @@ impl Share {
     }
 }
 
+/// How long a process would wait for its share beside its work. Where a share is given it has waited already; else that is
+/// computed.
+pub(crate) fn waits(share: Option<&Share>, megabytes: f64, cpu: Duration) -> Duration {
+    match share {
+        Some(_) => Duration::ZERO,
+        None => cpu.mul_f64(1.0 / of_memory(megabytes) - 1.0),
+    }
+}
+
+/// How the share comes about, for the notes of tables.
+pub(crate) fn how(is_given: bool) -> &'static str {
+    if is_given {
+        "in a cgroup with that share"
+    } else {
+        "computed, since this machine lets us limit no process"
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         // While a process is in it, it cannot be removed; an empty group costs nothing.
@@ -62,7 +80,10 @@ pub(crate) fn processor_time(process: u32) -> std::io::Result<Duration> {
     let mut nanoseconds = 0;
     for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {
         // The first of three figures (Linux, `Documentation/scheduler/sched-stats.rst`).
-        let statistics = std::fs::read_to_string(thread?.path().join("schedstat"))?;
+        // A thread may end meanwhile.
+        let Ok(statistics) = std::fs::read_to_string(thread?.path().join("schedstat")) else {
+            continue;
+        };
         let on_processor = statistics.split_whitespace().next();
         nanoseconds += on_processor
             .and_then(|figure| figure.parse::<u64>().ok())

@@ -11,7 +11,7 @@ use crate::cost::MEMORY_MB;
 use crate::data::{Data, event};
 use crate::function::{Function, Program};
 use crate::report::{Promise, Table, Target, median, milliseconds};
-use crate::share::{Share, of_memory, processor_time};
+use crate::share::{Share, how, of_memory, processor_time, waits};
 use crate::{Scale, progress, publish};
 
 /// Starts are short, so that more of them are measured.
@@ -83,11 +83,7 @@ async fn measure(
         None => None,
         Some(took) => {
             let cpu = processor_time(process)?.saturating_sub(poll_cpu);
-            // Without a share, what Lambda would add is computed: the rest of the processor is waited for.
-            let waits = match share {
-                Some(_) => Duration::ZERO,
-                None => cpu.mul_f64(1.0 / of_memory(MEMORY_MB) - 1.0),
-            };
+            let waits = waits(share, MEMORY_MB, cpu);
             Some((cpu, poll + took + waits))
         }
     };
@@ -119,10 +115,7 @@ pub(crate) async fn start(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::R
             }
         }
     }
-    let how = match share {
-        Some(_) => "the handler in a cgroup with that share of a processor",
-        None => "computed, since this machine lets us limit no process",
-    };
+    let how = how(share.is_some());
     let mut table = Table::new(
         "Start",
         format!(

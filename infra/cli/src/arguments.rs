@@ -395,6 +395,9 @@ pub(crate) struct Chosen {
     /// Parked since then
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<Timestamp>,
+    /// Only this one, which the console asks for
+    #[arg(skip)]
+    pub(crate) id: Option<String>,
 }
 
 #[derive(Debug, Args)]

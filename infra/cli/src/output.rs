@@ -19,6 +19,37 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const HEADING: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
+/// How something stands, which a colour shows beside its word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Good,
+    Warning,
+    Bad,
+    Faint,
+}
+
+impl Tone {
+    /// On a terminal.
+    pub(crate) fn style(self) -> Style {
+        match self {
+            Self::Good => GOOD,
+            Self::Warning => WARNING,
+            Self::Bad => BAD,
+            Self::Faint => FAINT,
+        }
+    }
+
+    /// In the console's style sheet.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Warning => "warning",
+            Self::Bad => "bad",
+            Self::Faint => "faint",
+        }
+    }
+}
+
 /// What a command found out.
 #[derive(Debug)]
 pub(crate) struct Report {

@@ -10,11 +10,11 @@ use connector::store::ConnectionState;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use subscriber::{Invocation, Judgement, Subscriber};
+use subscriber::{Invocation, Judgement, Subscriber, Verdict};
 
 use crate::arguments::{Check, StackArguments};
 use crate::error::{Code, Error};
-use crate::output::{BAD, FAINT, GOOD, HEADING, Report, WARNING, styled};
+use crate::output::{GOOD, HEADING, Report, Tone, WARNING, styled};
 use crate::source::{self, Source};
 use crate::stack::Stack;
 use crate::template;
@@ -114,7 +114,7 @@ fn offline(files: &[&str]) -> Result<Report, Error> {
 }
 
 /// By the function itself: its role, its network, its credentials.
-async fn inside(stack: &Stack, source: &Source) -> Result<subscriber::Check, Error> {
+pub(crate) async fn inside(stack: &Stack, source: &Source) -> Result<subscriber::Check, Error> {
     let event: Value = serde_json::from_str(&source.event)
         .map_err(|error| Error::Connection(format!("connection: not JSON: {error}")))?;
     let payload = json!({"check": event}).to_string();
@@ -147,20 +147,30 @@ fn told(checks: &[subscriber::Check]) -> Report {
         let name = check.incoming.as_deref().unwrap_or("?");
         let _ = writeln!(text, "{}", styled(HEADING, name));
         for verdict in &check.verdicts {
-            let (style, word) = match verdict.result {
-                Judgement::Passed => (GOOD, "ok"),
-                Judgement::Warned => (WARNING, "warning"),
-                Judgement::Failed => (BAD, "failed"),
-                Judgement::Skipped => (FAINT, "skipped"),
-            };
-            let part = serde_json::to_value(verdict.part).unwrap_or_default();
-            let part = part.as_str().unwrap_or_default().to_owned();
+            let (word, tone) = word(verdict.result);
+            let part = part(verdict);
             // Padded before it is styled: escape sequences have no width.
-            let word = styled(style, format!("{word:<8}"));
+            let word = styled(tone.style(), format!("{word:<8}"));
             let _ = writeln!(text, "  {part:<11} {word} {}", verdict.message);
         }
     }
     let fault = checks.iter().find_map(subscriber::Check::fault);
     let code = fault.map_or(Code::Ok, Code::from);
     Report::new(json!({"checks": checks}), text).with_code(code)
+}
+
+/// How a part stands.
+pub(crate) fn word(judgement: Judgement) -> (&'static str, Tone) {
+    match judgement {
+        Judgement::Passed => ("ok", Tone::Good),
+        Judgement::Warned => ("warning", Tone::Warning),
+        Judgement::Failed => ("failed", Tone::Bad),
+        Judgement::Skipped => ("skipped", Tone::Faint),
+    }
+}
+
+/// What was looked at.
+pub(crate) fn part(verdict: &Verdict) -> String {
+    let part = serde_json::to_value(verdict.part).unwrap_or_default();
+    part.as_str().unwrap_or_default().to_owned()
 }

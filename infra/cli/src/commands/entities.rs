@@ -9,7 +9,7 @@ use crate::arguments::Entities;
 use crate::error::Error;
 use crate::output::{FAINT, HEADING, Report, WARNING, styled, table};
 
-const DOCUMENTATION: &str = "https://documentation.myprotime.eu/protimeapi/";
+pub(crate) const DOCUMENTATION: &str = "https://documentation.myprotime.eu/protimeapi/";
 
 pub(crate) fn list(Entities { entity }: &Entities) -> Result<Report, Error> {
     let Some(name) = entity else {
@@ -69,7 +69,8 @@ fn described(operation: &Operation) -> Value {
     })
 }
 
-fn spelled(field: &FilterField) -> Vec<String> {
+/// Its operators, as a filter writes them.
+pub(crate) fn spelled(field: &FilterField) -> Vec<String> {
     field.operators.iter().map(ToString::to_string).collect()
 }
 

@@ -28,13 +28,10 @@ pub(crate) async fn start(
     event: &str,
     follow: bool,
 ) -> Result<Report, Error> {
-    // Nobody would hear of what Lambda is not asked to wait for.
-    IncomingConnection::from_event(event, "run", Timestamp::now())
-        .map_err(subscriber::Error::from)?;
     if follow {
         return until_ended(stack, name, event).await;
     }
-    let answer = stack.start(event.to_owned()).await?;
+    let answer = begin(stack, event).await?;
     let text = format!("`{name}` was started; `protimectl runs {name}` shows how it goes\n");
     Ok(Report::new(
         json!({"incoming": name, "request": answer}),
@@ -42,11 +39,19 @@ pub(crate) async fn start(
     ))
 }
 
+/// Starts a run that nobody waits for. Returns the request id.
+pub(crate) async fn begin(stack: &Stack, event: &str) -> Result<String, Error> {
+    // Nobody would hear of what Lambda is not asked to wait for.
+    IncomingConnection::from_event(event, "run", Timestamp::now())
+        .map_err(subscriber::Error::from)?;
+    stack.start(event.to_owned()).await
+}
+
 /// Waits for a run until it has ended.
 async fn until_ended(stack: &Stack, name: &str, event: &str) -> Result<Report, Error> {
     let state = stack.state()?;
     let before = Timestamp::now();
-    stack.start(event.to_owned()).await?;
+    begin(stack, event).await?;
     let bar = ProgressBar::new_spinner();
     bar.set_message(format!("`{name}` is starting"));
     loop {

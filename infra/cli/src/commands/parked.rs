@@ -3,20 +3,21 @@
 mod letter;
 mod moving;
 mod outgoing;
+mod shelf;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use self::letter::Letter;
-use self::outgoing::Outgoing;
+pub(crate) use self::letter::Letter;
+pub(crate) use self::moving::{Moved, NewFile, Plan, send_back, set_aside};
+pub(crate) use self::outgoing::{Outgoing, find};
+pub(crate) use self::shelf::{Found, Group, Shelf, find as find_message, groups, look};
 use crate::arguments::{Chosen, Parked, ParkedAction, StackArguments};
 use crate::error::Error;
 use crate::excerpt::excerpt;
 use crate::output::{FAINT, HEADING, Report, hint, styled, table};
-use crate::pass;
 use crate::stack::Stack;
 use crate::wording::{counted, relative};
 
@@ -25,7 +26,7 @@ const LONGEST_MESSAGE: usize = 80;
 
 pub(crate) async fn parked(arguments: &Parked, stack: &StackArguments) -> Result<Report, Error> {
     let stack = Stack::open(stack).await?;
-    let outgoing = outgoing::find(&stack)?;
+    let outgoing = find(&stack)?;
     match &arguments.action {
         None => list(&outgoing, &Chosen::default()).await,
         Some(ParkedAction::List(chosen)) => list(&outgoing, chosen).await,
@@ -39,47 +40,18 @@ pub(crate) async fn parked(arguments: &Parked, stack: &StackArguments) -> Result
     }
 }
 
-/// What lies in one dead-letter queue.
-struct Shelf<'a> {
-    outgoing: &'a Outgoing,
-    /// Those that were asked for, the oldest first.
-    letters: Vec<Letter>,
-    others: usize,
-    unseen: usize,
-}
-
 async fn list(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Report, Error> {
-    let mut shelves = Vec::new();
-    for outgoing in outgoing {
-        let (mut letters, mut others) = (Vec::new(), 0);
-        let unseen = pass::look(&outgoing.parked, |message| {
-            let letter = Letter::of(message);
-            if chosen.fits(&letter) {
-                letters.push(letter);
-            } else {
-                others += 1;
-            }
-        })
-        .await?;
-        letters.sort_by_key(|letter| letter.parked);
-        shelves.push(Shelf {
-            outgoing,
-            letters,
-            others,
-            unseen,
-        });
-    }
-    Ok(listed(&shelves))
+    Ok(listed(&shelf::look(outgoing, chosen).await?))
 }
 
-fn listed(shelves: &[Shelf<'_>]) -> Report {
+fn listed(shelves: &[Shelf]) -> Report {
     let now = Timestamp::now();
     let (mut text, mut json) = (String::new(), Vec::new());
     for shelf in shelves {
         if shelves.len() > 1 {
-            let _ = writeln!(text, "{}", styled(HEADING, &shelf.outgoing.name));
+            let _ = writeln!(text, "{}", styled(HEADING, &shelf.name));
         }
-        let groups = groups(&shelf.letters);
+        let groups = shelf::groups(&shelf.letters);
         if shelf.letters.is_empty() {
             text += if shelf.others > 0 {
                 "Nothing of what is parked fits.\n"
@@ -103,7 +75,7 @@ fn listed(shelves: &[Shelf<'_>]) -> Report {
             );
         }
         json.push(json!({
-            "outgoing": shelf.outgoing.name, "queue": shelf.outgoing.parked.name(),
+            "outgoing": shelf.name, "queue": shelf.queue,
             "groups": groups.iter().map(Group::json).collect::<Value>(), "messages": shelf.letters,
             "others": shelf.others, "unseen": shelf.unseen,
         }));
@@ -112,15 +84,6 @@ fn listed(shelves: &[Shelf<'_>]) -> Report {
         hint("protimectl parked show ID shows one whole.");
     }
     Report::new(json!({"parked": json}), text)
-}
-
-/// Those with one reason and one code.
-struct Group<'a> {
-    reason: Option<&'a str>,
-    code: Option<&'a str>,
-    count: u64,
-    oldest: Timestamp,
-    entities: BTreeSet<&'a str>,
 }
 
 impl Group<'_> {
@@ -132,35 +95,14 @@ impl Group<'_> {
     }
 }
 
-fn groups(letters: &[Letter]) -> Vec<Group<'_>> {
-    let mut groups = BTreeMap::new();
-    for letter in letters {
-        let (reason, code) = (letter.reason.as_deref(), letter.code.as_deref());
-        let group = groups.entry((reason, code)).or_insert_with(|| Group {
-            reason,
-            code,
-            count: 0,
-            oldest: letter.parked,
-            entities: BTreeSet::new(),
-        });
-        group.count += 1;
-        group.oldest = group.oldest.min(letter.parked);
-        group.entities.insert(&letter.entity);
-    }
-    let mut groups: Vec<_> = groups.into_values().collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.count));
-    groups
-}
-
 fn grouped(groups: &[Group<'_>], now: Timestamp) -> String {
     let rows = groups.iter().map(|group| {
-        let entities: Vec<&str> = group.entities.iter().copied().collect();
         [
             counted(group.count, "message"),
             reason(group.reason),
             or_dash(group.code),
             relative(group.oldest, now),
-            entities.join(", "),
+            group.entities(),
         ]
     });
     table(["parked", "reason", "code", "oldest", "entities"], rows)
@@ -195,29 +137,8 @@ fn or_dash(text: Option<&str>) -> String {
 }
 
 async fn show(outgoing: &[Outgoing], id: &str) -> Result<Report, Error> {
-    let mut unseen = 0;
-    for outgoing in outgoing {
-        let (mut found, mut json) = (None, Value::Null);
-        unseen += pass::look(&outgoing.parked, |message| {
-            if message.id == id {
-                found = Some((Letter::of(message), message.body.clone()));
-                json = message.json();
-            }
-        })
-        .await?;
-        if let Some((letter, body)) = found {
-            json["queue"] = outgoing.parked.name().into();
-            return Ok(shown(&letter, &body, &json));
-        }
-    }
-    let hidden = if unseen > 0 {
-        format!("; about {unseen} more cannot be seen behind the first ten of their groups")
-    } else {
-        String::new()
-    };
-    Err(Error::Other(format!(
-        "message {id} is not parked{hidden}; `protimectl parked` lists what is"
-    )))
+    let Found { letter, body, json } = shelf::find(outgoing, id).await?;
+    Ok(shown(&letter, &body, &json))
 }
 
 fn shown(letter: &Letter, body: &str, json: &Value) -> Report {

@@ -1,30 +1,24 @@
 //! What a connection reads, and what a publish request writes. Nothing is sent on, nothing stored, no delta touched.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::time::Duration;
+mod reading;
 
-use connector::aws::queue::MESSAGE_LIMIT;
+use std::fmt::Write as _;
+
 use connector::contract::outgoing::OutgoingConnection;
-use connector::contract::page_message::RunHeader;
 use connector::contract::publish_request::PublishRequest;
-use connector::store::{ConnectionState, LoadKind};
+use connector::store::ConnectionState;
 use jiff::Timestamp;
 use protime::catalogue::{AfterUncertain, Operation};
-use protime::{Page, Request, Settings};
+use protime::{Request, Settings};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
+pub(crate) use self::reading::{FirstPage, Reading};
 use crate::arguments::{Preview, StackArguments};
 use crate::error::Error;
 use crate::output::{FAINT, HEADING, Report, hint, styled};
 use crate::source::{self, Source};
 use crate::stack::{Account, Stack};
 use crate::wording::counted;
-
-/// What Protime gets for an answer.
-const ANSWER: Duration = Duration::from_secs(30);
 
 pub(crate) async fn preview(arguments: &Preview, stack: &StackArguments) -> Result<Report, Error> {
     match (&arguments.publish, &arguments.connection) {
@@ -36,136 +30,33 @@ pub(crate) async fn preview(arguments: &Preview, stack: &StackArguments) -> Resu
 
 async fn read(arguments: &Preview, name: &str, stack: &StackArguments) -> Result<Report, Error> {
     let now = arguments.now.unwrap_or_else(Timestamp::now);
-    let (account, source, state) = if source::is_file(name) {
+    let reading = if source::is_file(name) {
         let account = Account::open(stack).await?;
-        (account, Source::read(name)?, ConnectionState::default())
+        let state = ConnectionState::default();
+        Reading::new(&account, &Source::read(name)?, state, now).await?
     } else {
         let stack = Stack::open(stack).await?;
-        let source = stack.connection(name).await?;
-        let known = stack
-            .state()?
-            .connection(name)
-            .await
-            .map_err(subscriber::Error::from)?;
-        let state = known.map(|known| known.state).unwrap_or_default();
-        (stack.account, source, state)
+        Reading::deployed(&stack, name, now).await?
     };
-    let connection = source.connection(now)?;
-    let clients = account.clients("protimectl");
-    let client = clients
-        .get(&connection.client)
-        .await
-        .map_err(subscriber::Error::from)?;
-    let requests = subscriber::reads(&connection, &state, &client.settings())?;
-    let Some(first) = requests.first() else {
+    for warning in &reading.warnings {
+        hint(format!("warning: {warning}"));
+    }
+    let Some(seen) = reading.first_page(arguments.records, now).await? else {
         let text = "There is nothing to read this time: no record can match the filter.\n";
         return Ok(Report::new(json!({"requests": 0}), text));
     };
-    let mut warnings = connection.warnings();
-    warnings.extend(first.warnings.clone());
-    for warning in &warnings {
-        hint(format!("warning: {warning}"));
-    }
-    let url = first.url(&client.settings().base_uri);
-    let mut pages = client.pages(first, Instant::now() + ANSWER);
-    let page = pages.next().await.map_err(subscriber::Error::from)?;
-    let mut source = url.clone();
-    source.set_query(None);
-    let header = RunHeader {
-        incoming: connection.incoming.clone(),
-        entity: connection.entity.clone(),
-        source: source.into(),
-        run: "preview".to_owned(),
-        load: LoadKind::Full,
-        fields: connection.fields.clone(),
-        largest_message: MESSAGE_LIMIT,
-    };
-    let seen = match &page {
-        Some(page) => first_page(&header, page, arguments.records, now)?,
-        None => json!({"records": 0, "messages": 0, "bytes": 0, "first": [], "leftOut": []}),
-    };
-    Ok(shown(
-        first,
-        &warnings,
-        url.as_str(),
-        requests.len(),
-        &seen,
-        pages.position().is_some(),
-    ))
+    Ok(shown(&reading, &seen))
 }
 
-fn first_page(
-    header: &RunHeader,
-    page: &Page,
-    most: usize,
-    now: Timestamp,
-) -> Result<Value, Error> {
-    let (mut messages, mut bytes) = (0_u64, 0_usize);
-    for message in header.page_messages(page, 0, 0, now) {
-        let message = message.map_err(subscriber::Error::from)?;
-        messages += 1;
-        bytes += message.size();
-    }
-    // As consumers get them.
-    let sent = match &header.fields {
-        Some(fields) => Cow::Owned(page.select(fields, false)),
-        None => Cow::Borrowed(page),
-    };
-    let first: Vec<Value> = parsed(&sent).take(most).collect();
-    let left_out: Vec<String> = match &header.fields {
-        Some(_) => all_paths(page)
-            .difference(&all_paths(&sent))
-            .cloned()
-            .collect(),
-        None => Vec::new(),
-    };
-    Ok(json!({
-        "records": page.records().len(), "messages": messages, "bytes": bytes, "first": first, "leftOut": left_out,
-    }))
-}
-
-fn parsed(page: &Page) -> impl Iterator<Item = Value> {
-    page.records()
-        .map(|record| serde_json::from_str(record).unwrap_or_default())
-}
-
-fn all_paths(page: &Page) -> BTreeSet<String> {
-    parsed(page).flat_map(|record| paths(&record)).collect()
-}
-
-/// Of what a value holds, as `fields` names it.
-fn paths(value: &Value) -> Vec<String> {
-    let below = |name: &str, inner: &Value| -> Vec<String> {
-        let inner = paths(inner);
-        if inner.is_empty() {
-            return vec![name.to_owned()];
-        }
-        let joined = inner.into_iter().map(|path| match path.strip_prefix("[]") {
-            Some(item) => format!("{name}[]{item}"),
-            None => format!("{name}.{path}"),
-        });
-        joined.collect()
-    };
-    match value {
-        Value::Object(members) => members
-            .iter()
-            .flat_map(|(name, inner)| below(name, inner))
-            .collect(),
-        Value::Array(items) => items.iter().flat_map(|item| below("[]", item)).collect(),
-        _ => Vec::new(),
-    }
-}
-
-fn shown(
-    first: &Request,
-    warnings: &[String],
-    url: &str,
-    requests: usize,
-    page: &Value,
-    has_more: bool,
-) -> Report {
-    let mut text = format!("{} {url}\n", first.method);
-    if requests > 1 {
+fn shown(reading: &Reading, page: &FirstPage) -> Report {
+    let FirstPage {
+        method,
+        url,
+        requests,
+        ..
+    } = page;
+    let mut text = format!("{method} {url}\n");
+    if *requests > 1 {
         let _ = writeln!(
             text,
             "{}",
@@ -175,11 +66,14 @@ fn shown(
             )
         );
     }
-    let more = if has_more { ", more pages follow" } else { "" };
-    let count = |what: &str| page[what].as_u64().unwrap_or_default();
-    let records = counted(count("records"), "record");
-    let messages = counted(count("messages"), "message");
-    let bytes = count("bytes");
+    let more = if page.has_more {
+        ", more pages follow"
+    } else {
+        ""
+    };
+    let records = counted(page.records, "record");
+    let messages = counted(page.messages, "message");
+    let bytes = page.bytes;
     let _ = writeln!(
         text,
         "\n{}",
@@ -188,20 +82,18 @@ fn shown(
             format!("The first page: {records} in {messages}, {bytes} bytes{more}")
         )
     );
-    for record in page["first"].as_array().into_iter().flatten() {
+    for record in &page.first {
         let _ = writeln!(text, "{record:#}");
     }
-    let left_out = page["leftOut"].as_array().into_iter().flatten();
-    let left_out: Vec<&str> = left_out.filter_map(Value::as_str).collect();
-    if !left_out.is_empty() {
+    if !page.left_out.is_empty() {
         let _ = writeln!(
             text,
             "\nNot sent, since `fields` does not name it: {}",
-            left_out.join(", ")
+            page.left_out.join(", ")
         );
     }
     let json = json!({
-        "method": first.method.as_str(), "url": url, "requests": requests, "page": page, "more": has_more, "warnings": warnings,
+        "method": method, "url": url, "requests": requests, "page": page, "more": page.has_more, "warnings": reading.warnings,
     });
     Report::new(json, text)
 }

@@ -2,21 +2,31 @@
 
 use serde_json::json;
 
+pub(crate) use super::follow::begin;
 use super::follow::start;
 use crate::arguments::{Run, StackArguments};
 use crate::confirm::confirm;
 use crate::error::Error;
 use crate::output::Report;
+use crate::source::Source;
 use crate::stack::Stack;
 
 pub(crate) async fn run(arguments: &Run, stack: &StackArguments) -> Result<Report, Error> {
     let stack = Stack::open(stack).await?;
     let source = stack.source(&arguments.connection).await?;
-    let what = format!("run connection `{}` now", source.incoming);
-    if !confirm(&arguments.change, &what)? {
+    if !confirm(&arguments.change, &what(&source.incoming))? {
         return Ok(Report::undone());
     }
-    let fields = json!({"run": null, "scheduled": null, "takeover": null});
-    let event = source.with(fields)?;
+    let event = event(&source)?;
     start(&stack, &source.incoming, &event, arguments.follow).await
+}
+
+/// What is asked before it is done.
+pub(crate) fn what(incoming: &str) -> String {
+    format!("run connection `{incoming}` now")
+}
+
+/// The event of a run by hand.
+pub(crate) fn event(source: &Source) -> Result<String, Error> {
+    source.with(json!({"run": null, "scheduled": null, "takeover": null}))
 }

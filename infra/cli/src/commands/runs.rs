@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 
 use connector::store::{RunRecord, RunStatus, Watched};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::arguments::{Runs, StackArguments};
 use crate::error::Error;
-use crate::output::{BAD, GOOD, HEADING, Report, WARNING, styled, table};
+use crate::output::{HEADING, Report, Tone, styled, table};
 use crate::stack::Stack;
 use crate::wording::{duration, relative};
 
@@ -35,9 +35,7 @@ pub(crate) async fn runs(arguments: &Runs, stack: &StackArguments) -> Result<Rep
     };
     match known.history.run(run) {
         Some(record) => Ok(one(name, record)),
-        None => Err(Error::Connection(format!(
-            "run `{run}`: not among the last runs of `{name}`; `protimectl runs {name}` lists them"
-        ))),
+        None => Err(unknown(name, run)),
     }
 }
 
@@ -49,9 +47,7 @@ fn listed(known: &[Watched], now: Timestamp) -> Report {
     }
     runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.started));
     let rows = runs.iter().map(|(_, run)| {
-        let took = run
-            .ended
-            .map(|ended| duration(ended.duration_since(run.started)));
+        let took = took(run).map(duration);
         let error = run.error.as_ref().map(|error| error.kind.clone());
         [
             run.run.clone(),
@@ -68,11 +64,29 @@ fn listed(known: &[Watched], now: Timestamp) -> Report {
 }
 
 fn stands(run: &RunRecord) -> String {
-    match run.status {
-        RunStatus::Completed => styled(GOOD, "completed"),
-        RunStatus::Started => styled(WARNING, "begun"),
-        RunStatus::Failed => styled(BAD, "failed"),
+    let (word, tone) = word(run.status);
+    styled(tone.style(), word)
+}
+
+/// How a run stands.
+pub(crate) fn word(status: RunStatus) -> (&'static str, Tone) {
+    match status {
+        RunStatus::Completed => ("completed", Tone::Good),
+        RunStatus::Started => ("begun", Tone::Warning),
+        RunStatus::Failed => ("failed", Tone::Bad),
     }
+}
+
+/// How long it took, once it has ended.
+pub(crate) fn took(run: &RunRecord) -> Option<SignedDuration> {
+    run.ended.map(|ended| ended.duration_since(run.started))
+}
+
+/// What to tell of a run that its connection's history lacks.
+pub(crate) fn unknown(incoming: &str, run: &str) -> Error {
+    Error::Connection(format!(
+        "run `{run}`: not among the last runs of `{incoming}`; `protimectl runs {incoming}` lists them"
+    ))
 }
 
 fn json_of(incoming: &str, run: &RunRecord) -> Value {

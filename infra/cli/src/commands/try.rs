@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use connector::transformer::{Schedule, Transformer};
+use connector::transformer::{CompileError, RunError, Schedule, Transformer};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
@@ -12,6 +12,62 @@ use crate::error::Error;
 use crate::output::Report;
 use crate::source;
 
+/// A program, what it is run on, and as of when.
+pub(crate) struct Trial<'a> {
+    pub(crate) program: &'a str,
+    pub(crate) input: &'a str,
+    pub(crate) side: Side<'a>,
+}
+
+/// Which transformers it is one of.
+pub(crate) enum Side<'a> {
+    /// Of request parameters.
+    Incoming {
+        now: Timestamp,
+        last: Option<Timestamp>,
+        /// The zone of the dates.
+        time_zone: &'a str,
+    },
+    /// Of messages.
+    Outgoing,
+}
+
+/// Why there is no output.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TrialError {
+    #[error("time zone `{0}`: unknown; give one such as Europe/Brussels")]
+    TimeZone(String),
+    #[error("transform: {0}")]
+    Compile(#[from] CompileError),
+    #[error("transform: {0}")]
+    Run(#[from] RunError),
+}
+
+impl From<TrialError> for Error {
+    fn from(error: TrialError) -> Self {
+        match error {
+            TrialError::TimeZone(_) => Self::Usage(error.to_string()),
+            TrialError::Compile(_) | TrialError::Run(_) => Self::Connection(error.to_string()),
+        }
+    }
+}
+
+impl TrialError {
+    /// Where in the program, from 1: the line, and the column in characters.
+    pub(crate) fn place(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Compile(error) => Some((error.line, error.column)),
+            Self::Run(RunError::Program {
+                place: Some(place), ..
+            }) => Some((place.line, place.column)),
+            Self::TimeZone(_) | Self::Run(_) => None,
+        }
+    }
+}
+
+/// Parameters of a request that has none.
+pub(crate) const NO_PARAMETERS: &str = r#"{"path": {}, "query": {}}"#;
+
 pub(crate) fn run(arguments: &Try) -> Result<Report, Error> {
     let program = match (&arguments.program, &arguments.file) {
         (Some(program), _) => program.clone(),
@@ -20,45 +76,51 @@ pub(crate) fn run(arguments: &Try) -> Result<Report, Error> {
     };
     let input = match &arguments.input {
         Some(file) => source::text(file)?,
-        None if arguments.incoming => r#"{"path": {}, "query": {}}"#.to_owned(),
+        None if arguments.incoming => NO_PARAMETERS.to_owned(),
         None => "null".to_owned(),
     };
-    let outputs = if arguments.incoming {
-        incoming(arguments, &program, &input)?
+    let side = if arguments.incoming {
+        Side::Incoming {
+            now: arguments.now.unwrap_or_else(Timestamp::now),
+            last: arguments.last,
+            time_zone: &arguments.time_zone,
+        }
     } else {
-        let transformer = Transformer::outgoing(&program).map_err(|error| wrong(&error))?;
-        transformer.run_outgoing(&input)
+        Side::Outgoing
     };
-    let outputs = outputs.map_err(|error| wrong(&error))?;
+    let values = outputs(&Trial {
+        program: &program,
+        input: &input,
+        side,
+    })?;
     let mut text = String::new();
-    let mut values = Vec::new();
-    for output in outputs {
-        let value: Value = serde_json::from_str(&output).unwrap_or_default();
+    for value in &values {
         let _ = writeln!(text, "{value:#}");
-        values.push(value);
     }
     Ok(Report::new(json!({"outputs": values}), text))
 }
 
-type Outputs = Result<Vec<String>, connector::transformer::RunError>;
-
-fn incoming(arguments: &Try, program: &str, input: &str) -> Result<Outputs, Error> {
-    let zone = &arguments.time_zone;
-    let time_zone = TimeZone::get(zone).map_err(|_| {
-        Error::Usage(format!(
-            "time zone `{zone}`: unknown; give one such as Europe/Brussels"
-        ))
-    })?;
-    let schedule = Schedule {
-        now: arguments.now.unwrap_or_else(Timestamp::now),
-        last: arguments.last,
-        incoming: "try",
-        time_zone,
+/// Runs the program as the functions do.
+pub(crate) fn outputs(trial: &Trial<'_>) -> Result<Vec<Value>, TrialError> {
+    let outputs = match &trial.side {
+        Side::Incoming {
+            now,
+            last,
+            time_zone,
+        } => {
+            let zone = TimeZone::get(time_zone)
+                .map_err(|_| TrialError::TimeZone((*time_zone).to_owned()))?;
+            let schedule = Schedule {
+                now: *now,
+                last: *last,
+                incoming: "try",
+                time_zone: zone,
+            };
+            let transformer = Transformer::incoming(trial.program)?;
+            transformer.run_incoming(trial.input, &schedule)?
+        }
+        Side::Outgoing => Transformer::outgoing(trial.program)?.run_outgoing(trial.input)?,
     };
-    let transformer = Transformer::incoming(program).map_err(|error| wrong(&error))?;
-    Ok(transformer.run_incoming(input, &schedule))
-}
-
-fn wrong(error: &impl std::fmt::Display) -> Error {
-    Error::Connection(format!("transform: {error}"))
+    let parsed = outputs.iter().map(|output| serde_json::from_str(output));
+    Ok(parsed.map(Result::unwrap_or_default).collect())
 }

@@ -17,15 +17,15 @@ const MOST_ATTRIBUTES: usize = 10;
 /// A parked message without its payload.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Letter {
-    pub(super) id: String,
-    pub(super) parked: Timestamp,
+pub(crate) struct Letter {
+    pub(crate) id: String,
+    pub(crate) parked: Timestamp,
     /// None if SQS parked it by itself.
-    pub(super) reason: Option<String>,
-    pub(super) status: Option<String>,
-    pub(super) code: Option<String>,
-    pub(super) entity: String,
-    pub(super) idempotency_key: String,
+    pub(crate) reason: Option<String>,
+    pub(crate) status: Option<String>,
+    pub(crate) code: Option<String>,
+    pub(crate) entity: String,
+    pub(crate) idempotency_key: String,
     pub(super) message: Option<String>,
     #[serde(flatten)]
     pub(super) details: Details,
@@ -34,7 +34,7 @@ pub(super) struct Letter {
 /// What Protime says besides its message.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Details {
+pub(crate) struct Details {
     #[serde(default)]
     reasons: Vec<String>,
     #[serde(default)]
@@ -65,7 +65,7 @@ impl Letter {
     }
 
     /// Protime's message says little where there are reasons.
-    pub(super) fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         let reasons = self.details.reasons.iter();
         let reasons: Vec<&str> = reasons
             .chain(&self.details.validation_errors)
@@ -83,7 +83,8 @@ impl Chosen {
     pub(super) fn fits(&self, letter: &Letter) -> bool {
         let is =
             |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
-        is(&self.reason, letter.reason.as_deref())
+        is(&self.id, Some(&letter.id))
+            && is(&self.reason, letter.reason.as_deref())
             && is(&self.code, letter.code.as_deref())
             && is(&self.entity, Some(&letter.entity))
             && self.since.is_none_or(|since| letter.parked >= since)

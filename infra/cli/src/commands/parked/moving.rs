@@ -23,14 +23,14 @@ use crate::wording::counted;
 
 /// What would be done, as far as it can be seen.
 #[derive(Debug, Default)]
-struct Plan {
+pub(crate) struct Plan {
     fitting: usize,
     others: usize,
     unseen: usize,
 }
 
 impl Plan {
-    async fn of(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Self, Error> {
+    pub(crate) async fn of(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Self, Error> {
         let mut plan = Self::default();
         for outgoing in outgoing {
             plan.unseen += pass::look(&outgoing.parked, |message| {
@@ -45,11 +45,21 @@ impl Plan {
         Ok(plan)
     }
 
-    fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         self.fitting == 0 && self.unseen == 0
     }
 
-    /// Such as `send 13 parked messages back`.
+    /// Such as `send 13 parked messages back to the publish queue`.
+    pub(crate) fn to_send_back(&self) -> String {
+        self.phrase("send", "back to the publish queue")
+    }
+
+    /// Such as `write 1 parked message to gone.jsonl and delete them from their queue`.
+    pub(crate) fn to_set_aside(&self, to: &Path) -> String {
+        let rest = format!("to {} and delete them from their queue", to.display());
+        self.phrase("write", &rest)
+    }
+
     fn phrase(&self, verb: &str, rest: &str) -> String {
         let fitting = counted(self.fitting as u64, "parked message");
         let mut phrase = format!("{verb} {fitting} {rest}");
@@ -119,22 +129,12 @@ pub(super) async fn redrive(
 ) -> Result<Report, Error> {
     let start = Timestamp::now();
     let plan = Plan::of(outgoing, chosen).await?;
-    if plan.is_nothing() || !confirm(change, &plan.phrase("send", "back to the publish queue"))? {
+    if plan.is_nothing() || !confirm(change, &plan.to_send_back())? {
         return Ok(plan.undone());
     }
     let bar = plan.bar();
-    let mut total = Tally::default();
-    for outgoing in outgoing {
-        let taker = Redrive {
-            chosen,
-            publish: &outgoing.publish,
-            keys: HashSet::new(),
-            bar: &bar,
-        };
-        let (tally, result) = pass::take(&outgoing.parked, start, taker).await;
-        total += tally;
-        result.inspect_err(|_| before_failure(total, "sent back"))?;
-    }
+    let moved = send_back(outgoing, chosen, start, &bar).await;
+    let total = moved.or_tell("sent back")?;
     bar.finish_and_clear();
     let text = format!(
         "{} sent back to the publish queue, {} left.\n",
@@ -142,6 +142,47 @@ pub(super) async fn redrive(
     );
     let json = json!({"done": true, "sent": total.taken});
     Ok(done(total, json, text))
+}
+
+/// What became of what was to be moved: so many before it ended, and whether it ended well.
+pub(crate) struct Moved {
+    pub(crate) total: Tally,
+    pub(crate) result: Result<(), Error>,
+}
+
+impl Moved {
+    fn or_tell(self, what: &str) -> Result<Tally, Error> {
+        self.result
+            .inspect_err(|_| before_failure(self.total, what))?;
+        Ok(self.total)
+    }
+}
+
+/// Sends what fits and was parked before `start` back to the publish queue.
+pub(crate) async fn send_back(
+    outgoing: &[Outgoing],
+    chosen: &Chosen,
+    start: Timestamp,
+    bar: &ProgressBar,
+) -> Moved {
+    let mut total = Tally::default();
+    for outgoing in outgoing {
+        let taker = Redrive {
+            chosen,
+            publish: &outgoing.publish,
+            keys: HashSet::new(),
+            bar,
+        };
+        let (tally, result) = pass::take(&outgoing.parked, start, taker).await;
+        total += tally;
+        if result.is_err() {
+            return Moved { total, result };
+        }
+    }
+    Moved {
+        total,
+        result: Ok(()),
+    }
 }
 
 /// Writes what fits to a file.
@@ -152,8 +193,8 @@ struct Skip<'a> {
     bar: &'a ProgressBar,
 }
 
-/// It is made with its first line.
-struct NewFile {
+/// A file that is not there yet: it is made with its first line.
+pub(crate) struct NewFile {
     path: PathBuf,
     file: Option<File>,
 }
@@ -177,6 +218,17 @@ impl Taker for Skip<'_> {
 }
 
 impl NewFile {
+    pub(crate) fn new(path: &Path) -> Result<Self, Error> {
+        if path.exists() {
+            let message = format!("{} exists; name a new file", path.display());
+            return Err(Error::Usage(message));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            file: None,
+        })
+    }
+
     /// The line is on the disk when this returns.
     fn add(&mut self, line: &Value) -> std::io::Result<()> {
         let file = match &mut self.file {
@@ -207,38 +259,48 @@ pub(super) async fn skip(
     to: &Path,
     change: &Change,
 ) -> Result<Report, Error> {
-    if to.exists() {
-        let message = format!("{} exists; name a new file", to.display());
-        return Err(Error::Usage(message));
-    }
+    let file = NewFile::new(to)?;
     let start = Timestamp::now();
     let plan = Plan::of(outgoing, chosen).await?;
-    let rest = format!("to {} and delete them from their queue", to.display());
-    if plan.is_nothing() || !confirm(change, &plan.phrase("write", &rest))? {
+    if plan.is_nothing() || !confirm(change, &plan.to_set_aside(to))? {
         return Ok(plan.undone());
     }
     let bar = plan.bar();
-    let mut file = NewFile {
-        path: to.to_owned(),
-        file: None,
-    };
+    let moved = set_aside(outgoing, chosen, file, start, &bar).await;
+    let total = moved.or_tell("written and deleted")?;
+    bar.finish_and_clear();
+    let to = to.display().to_string();
+    let text = format!("{} written to {to}, {} left.\n", total.taken, total.left);
+    let json = json!({"done": true, "skipped": total.taken, "file": to});
+    Ok(done(total, json, text))
+}
+
+/// Writes what fits and was parked before `start` to the file, and deletes it.
+pub(crate) async fn set_aside(
+    outgoing: &[Outgoing],
+    chosen: &Chosen,
+    mut file: NewFile,
+    start: Timestamp,
+    bar: &ProgressBar,
+) -> Moved {
     let mut total = Tally::default();
     for outgoing in outgoing {
         let taker = Skip {
             chosen,
             queue: outgoing.parked.name(),
             file: &mut file,
-            bar: &bar,
+            bar,
         };
         let (tally, result) = pass::take(&outgoing.parked, start, taker).await;
         total += tally;
-        result.inspect_err(|_| before_failure(total, "written and deleted"))?;
+        if result.is_err() {
+            return Moved { total, result };
+        }
     }
-    bar.finish_and_clear();
-    let to = to.display().to_string();
-    let text = format!("{} written to {to}, {} left.\n", total.taken, total.left);
-    let json = json!({"done": true, "skipped": total.taken, "file": to});
-    Ok(done(total, json, text))
+    Moved {
+        total,
+        result: Ok(()),
+    }
 }
 
 fn before_failure(tally: Tally, what: &str) {

@@ -11,15 +11,15 @@ const QUEUES: [(&str, &str); 2] = [
 ];
 
 #[derive(Debug)]
-pub(super) struct Outgoing {
+pub(crate) struct Outgoing {
     /// The stack's name, or that of the resource which is its stack.
-    pub(super) name: String,
+    pub(crate) name: String,
     pub(super) publish: Queue,
-    pub(super) parked: Queue,
+    pub(crate) parked: Queue,
 }
 
 /// All outgoing connections of a stack. That of a nested stack alone is found by that stack's own name.
-pub(super) fn find(stack: &Stack) -> Result<Vec<Outgoing>, Error> {
+pub(crate) fn find(stack: &Stack) -> Result<Vec<Outgoing>, Error> {
     let queues = stack.queues();
     let mut outgoing = Vec::new();
     for (logical, url) in &queues {

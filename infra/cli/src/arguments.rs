@@ -7,9 +7,11 @@ use clap_complete::Shell;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 
+mod console;
 mod new;
 mod probe;
 
+pub(crate) use console::Console;
 pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, Sync};
 pub(crate) use probe::Probe;
 
@@ -126,6 +128,11 @@ pub(crate) enum Command {
   protimectl probe protime/acme
   protimectl probe protime/acme --yes > report.txt")]
     Probe(Probe),
+    /// Show the same as pages in a browser, on this machine alone; nothing can be changed without --allow-changes
+    #[command(after_help = "Examples:
+  protimectl console
+  protimectl console --port 8080 --allow-changes")]
+    Console(Console),
     /// Forget a connection that is gone
     #[command(after_help = "Examples:
   protimectl forget clockings-old
@@ -156,6 +163,7 @@ impl Command {
             Self::Failed(_) => "failed",
             Self::New(_) => "new",
             Self::Probe(_) => "probe",
+            Self::Console(_) => "console",
             Self::Forget(_) => "forget",
             Self::Completions(_) => "completions",
         }

@@ -2,9 +2,11 @@
 //!
 //! It uses the functions' own libraries, so what it shows is what they do. Data goes to stdout, all else to stderr.
 
+mod advice;
 mod arguments;
 mod commands;
 mod confirm;
+mod console;
 mod error;
 mod excerpt;
 mod local_time;

@@ -1,23 +1,23 @@
 //! The commands, one file each.
 
 mod backfill;
-mod check;
+pub(crate) mod check;
 mod completions;
 mod count;
-mod entities;
+pub(crate) mod entities;
 mod failed;
 mod follow;
 mod forget;
 mod new;
-mod parked;
+pub(crate) mod parked;
 mod pause;
-mod preview;
+pub(crate) mod preview;
 mod probe;
 mod resume;
-mod run;
-mod runs;
-mod status;
-mod r#try;
+pub(crate) mod run;
+pub(crate) mod runs;
+pub(crate) mod status;
+pub(crate) mod r#try;
 
 use crate::arguments::{Arguments, Command};
 use crate::error::Error;
@@ -41,6 +41,7 @@ pub(crate) async fn execute(arguments: &Arguments) -> Result<Report, Error> {
         Command::Failed(failed) => failed::failed(failed, stack).await,
         Command::New(new) => new::new(new, stack).await,
         Command::Probe(probe) => probe::probe(probe, stack).await,
+        Command::Console(console) => crate::console::console(console, stack, arguments.json).await,
         Command::Forget(forget) => forget::forget(forget, stack).await,
         Command::Completions(completions) => Ok(completions::print(completions)),
     }

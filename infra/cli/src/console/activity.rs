@@ -1,0 +1,32 @@
+//! When somebody last asked for something.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::held;
+
+/// The time of the last request that a person made.
+pub(super) struct Activity(Mutex<Instant>);
+
+impl Activity {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+
+    pub(super) fn seen(&self) {
+        *held(&self.0) = Instant::now();
+    }
+
+    /// Returns once nothing was asked for during so long.
+    pub(super) async fn ends_after(&self, idle: Duration) {
+        loop {
+            let end = *held(&self.0) + idle;
+            if end <= Instant::now() {
+                return;
+            }
+            sleep_until(end).await;
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Changes: each is asked for, told of, and made once it is confirmed.
+//!
+//! What is to be done is kept here from the question to the yes, so a browser cannot change it on the way; and a yes is
+//! good for once, so sent twice it changes nothing more.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+
+use super::pages::percent_encoded;
+use super::security::{Fields, secret};
+use super::site::{Place, Site};
+use super::{Console, held};
+use crate::arguments::Chosen;
+use crate::commands::parked::{self, Moved, NewFile, Plan};
+use crate::commands::run;
+use crate::error::Error;
+use crate::wording::counted;
+
+/// Of more questions than these, the oldest are forgotten.
+const MOST_ASKED: usize = 20;
+
+/// What can be changed.
+enum Change {
+    Run {
+        incoming: String,
+    },
+    /// What was parked before the question.
+    SendBack {
+        chosen: Chosen,
+        before: Timestamp,
+    },
+    SetAside {
+        chosen: Chosen,
+        before: Timestamp,
+        to: PathBuf,
+    },
+}
+
+/// Changes that wait for a yes, by what confirms them.
+#[derive(Default)]
+pub(super) struct Asked(Vec<(String, Change)>);
+
+impl Asked {
+    fn keep(&mut self, change: Change) -> Result<String, Error> {
+        let id = secret::<16>()?;
+        self.0.push((id.clone(), change));
+        let surplus = self.0.len().saturating_sub(MOST_ASKED);
+        self.0.drain(..surplus);
+        Ok(id)
+    }
+
+    fn take(&mut self, id: &str) -> Option<Change> {
+        let place = self.0.iter().position(|(known, _)| known == id)?;
+        Some(self.0.remove(place).1)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "ask.html")]
+struct Ask {
+    site: Site,
+    /// Such as `run connection x now`.
+    what: String,
+    id: String,
+    back: String,
+}
+
+/// A change, and what it is in words.
+struct Planned {
+    change: Change,
+    what: String,
+}
+
+impl Change {
+    /// Where its outcome is seen.
+    fn page(&self, base: &str) -> String {
+        match self {
+            Self::Run { incoming } => {
+                format!("{base}/connection?name={}", percent_encoded(incoming))
+            }
+            Self::SendBack { .. } | Self::SetAside { .. } => format!("{base}/parked"),
+        }
+    }
+}
+
+/// Says what a change would do.
+pub(super) async fn ask(
+    State(console): State<Arc<Console>>,
+    Extension(fields): Extension<Fields>,
+) -> Response {
+    console.page(asked(&console, &fields).await)
+}
+
+async fn asked(console: &Console, fields: &Fields) -> Result<Ask, Error> {
+    let Planned { change, what } = plan(console, fields).await?;
+    let back = change.page(console.door.base());
+    let id = held(&console.asked).keep(change)?;
+    Ok(Ask {
+        site: console.site(Place::None),
+        what,
+        id,
+        back,
+    })
+}
+
+async fn plan(console: &Console, fields: &Fields) -> Result<Planned, Error> {
+    let what = fields.get("what").unwrap_or_default();
+    if what == "run" {
+        let name = fields.get("name").unwrap_or_default();
+        let incoming = console.stack.connection(name).await?.incoming;
+        let what = run::what(&incoming);
+        let change = Change::Run { incoming };
+        return Ok(Planned { change, what });
+    }
+    let before = Timestamp::now();
+    let chosen = chosen(fields)?;
+    let plan = Plan::of(&parked::find(&console.stack)?, &chosen).await?;
+    if plan.is_nothing() {
+        return Err(Error::Other("nothing of what is parked fits".to_owned()));
+    }
+    match what {
+        "redrive" => {
+            let what = plan.to_send_back();
+            let change = Change::SendBack { chosen, before };
+            Ok(Planned { change, what })
+        }
+        "skip" => {
+            let to = new_file(before)?;
+            let what = plan.to_set_aside(&to);
+            let change = Change::SetAside { chosen, before, to };
+            Ok(Planned { change, what })
+        }
+        _ => Err(Error::Usage("there is no such change".to_owned())),
+    }
+}
+
+/// In the folder where the console was started; a browser has no say in it.
+fn new_file(now: Timestamp) -> Result<PathBuf, Error> {
+    let folder = std::env::current_dir().map_err(|error| Error::Other(error.to_string()))?;
+    let milliseconds = now.as_millisecond();
+    Ok(folder.join(format!("skipped-{milliseconds}.jsonl")))
+}
+
+/// Which of the parked messages a page asks for.
+pub(super) fn chosen(fields: &Fields) -> Result<Chosen, Error> {
+    let text = |name| fields.filled(name).map(str::to_owned);
+    let since = fields.filled("since").map(str::parse).transpose();
+    let since = since.map_err(|error| Error::Usage(format!("parked since: {error}")))?;
+    Ok(Chosen {
+        reason: text("reason"),
+        code: text("code"),
+        entity: text("entity"),
+        since,
+        id: text("id"),
+    })
+}
+
+/// Makes the change that was agreed to.
+pub(super) async fn make(
+    State(console): State<Arc<Console>>,
+    Extension(fields): Extension<Fields>,
+) -> Response {
+    let change = held(&console.asked).take(fields.get("id").unwrap_or_default());
+    let Some(change) = change else {
+        let problem = "this was done already, or not asked for; ask again to do it once more";
+        return console.problem(&Error::Usage(problem.to_owned()));
+    };
+    let page = change.page(console.door.base());
+    match made(&console, change).await {
+        Ok(notice) => {
+            *held(&console.notice) = Some(notice);
+            Redirect::to(&page).into_response()
+        }
+        Err(error) => console.problem(&error),
+    }
+}
+
+async fn made(console: &Console, change: Change) -> Result<String, Error> {
+    let stack = &console.stack;
+    let bar = ProgressBar::hidden();
+    match change {
+        Change::Run { incoming } => {
+            let source = stack.connection(&incoming).await?;
+            let event = run::event(&source)?;
+            run::begin(stack, &event).await?;
+            Ok(format!("{incoming} was started."))
+        }
+        Change::SendBack { chosen, before } => {
+            let outgoing = parked::find(stack)?;
+            let moved = parked::send_back(&outgoing, &chosen, before, &bar).await;
+            told(moved, "sent back to the publish queue")
+        }
+        Change::SetAside { chosen, before, to } => {
+            let outgoing = parked::find(stack)?;
+            let file = NewFile::new(&to)?;
+            let moved = parked::set_aside(&outgoing, &chosen, file, before, &bar).await;
+            told(moved, &format!("written to {} and deleted", to.display()))
+        }
+    }
+}
+
+fn told(Moved { total, result }: Moved, done: &str) -> Result<String, Error> {
+    let taken = counted(total.taken as u64, "message");
+    match result {
+        Ok(()) => {
+            let mut told = format!("{taken} {done}, {} left.", total.left);
+            if total.is_incomplete {
+                told += " There are more than one pass could see in time; do the same again.";
+            }
+            if total.put_behind > 0 {
+                told += " To see past others, some of these went to the end of their groups, in their order.";
+            }
+            Ok(told)
+        }
+        Err(error) if total.taken > 0 => {
+            Err(Error::Other(format!("{taken} {done} before this: {error}")))
+        }
+        Err(error) => Err(error),
+    }
+}

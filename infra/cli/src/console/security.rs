@@ -1,0 +1,249 @@
+//! What is let in. Each of these holds for every request, also those for files and for pages that are not there:
+//!
+//! - `Host` is the address that is bound, so that no other name leads here (DNS rebinding).
+//! - The methods are GET, HEAD and POST. Only POST changes anything or asks anything of Protime.
+//! - The URL that is printed has a token, which works once and becomes a cookie (`HttpOnly`, `SameSite=Strict`). All else
+//!   needs the cookie.
+//! - Cookies know no ports: a browser would send ours to every server on 127.0.0.1. So the cookie is for a path that
+//!   cannot be guessed, below which all pages are.
+//! - Where a browser says that another site or port makes it ask (`Sec-Fetch-Site`), it is refused.
+//! - A POST has our `Origin`, is a form of at most [`LARGEST_BODY`], and has the token that our own pages put into theirs.
+//!
+//! Answers are never stored, framed, or guessed to be something else, and run no script but `console.js`. They have the
+//! policy `same-origin` for `Referer`, since browsers would make `no-referrer` the `Origin` `null` of our own forms.
+
+mod refusal;
+mod request;
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, SET_COOKIE,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use self::refusal::Refusal;
+pub(super) use self::request::Fields;
+use super::Console;
+use crate::error::Error;
+
+/// Programs and their inputs are the longest that is sent.
+const LARGEST_BODY: usize = 262_144;
+const COOKIE: &str = "protimectl";
+/// The field of a form that shows where it comes from.
+const FORM: &str = "form";
+/// What the script sends that refreshes a page, which is no sign of anybody there.
+const REFRESH: &str = "x-refresh";
+
+/// What has to be known or shown to get in.
+pub(super) struct Door {
+    /// What `Host` has to be.
+    authority: String,
+    /// What the paths of all pages begin with.
+    base: String,
+    token: String,
+    is_token_used: AtomicBool,
+    cookie: String,
+    form: String,
+}
+
+impl Door {
+    pub(super) fn new(port: u16) -> Result<Self, Error> {
+        // Browsers leave the port of the scheme out.
+        let authority = match port {
+            80 => "127.0.0.1".to_owned(),
+            port => format!("127.0.0.1:{port}"),
+        };
+        Ok(Self {
+            authority,
+            base: format!("/{}", secret::<16>()?),
+            token: secret::<32>()?,
+            is_token_used: AtomicBool::new(false),
+            cookie: secret::<32>()?,
+            form: secret::<32>()?,
+        })
+    }
+
+    /// What is printed.
+    pub(super) fn url(&self) -> String {
+        format!("http://{}/?token={}", self.authority, self.token)
+    }
+
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What our forms hold in [`FORM`].
+    pub(super) fn form(&self) -> &str {
+        &self.form
+    }
+
+    /// Everything but the body. Returns whether it asks to be let in by the token.
+    fn check(&self, parts: &Parts) -> Result<bool, Refusal> {
+        self.check_host(parts)?;
+        if ![Method::GET, Method::HEAD, Method::POST].contains(&parts.method) {
+            return Err(Refusal::Method);
+        }
+        if parts.uri.path() == "/" && parts.method == Method::GET {
+            return Ok(true);
+        }
+        let site = request::only(&parts.headers, "sec-fetch-site");
+        if !matches!(site, Ok(None | Some("same-origin" | "none"))) {
+            return Err(Refusal::Site);
+        }
+        if !request::cookies(&parts.headers, COOKIE).any(|cookie| equal(cookie, &self.cookie)) {
+            return Err(Refusal::Cookie);
+        }
+        if parts.method == Method::POST {
+            self.check_post(&parts.headers)?;
+        }
+        Ok(false)
+    }
+
+    fn check_host(&self, parts: &Parts) -> Result<(), Refusal> {
+        let host = request::only(&parts.headers, "host");
+        let is_named = host == Ok(Some(self.authority.as_str()));
+        let mut target = parts.uri.authority().into_iter();
+        if is_named && target.all(|authority| authority.as_str() == self.authority) {
+            Ok(())
+        } else {
+            Err(Refusal::Host)
+        }
+    }
+
+    fn check_post(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let origin = format!("http://{}", self.authority);
+        if request::only(headers, "origin") != Ok(Some(origin.as_str())) {
+            return Err(Refusal::Origin);
+        }
+        if request::only(headers, "content-type") != Ok(Some("application/x-www-form-urlencoded")) {
+            return Err(Refusal::Content);
+        }
+        Ok(())
+    }
+
+    /// The token becomes the cookie, once.
+    fn open(&self, parts: &Parts) -> Result<Response, Refusal> {
+        let fields = Fields::of(parts.uri.query().unwrap_or_default().as_bytes());
+        let is_known = fields
+            .get("token")
+            .is_some_and(|token| equal(token, &self.token));
+        if !is_known || self.is_token_used.swap(true, Ordering::SeqCst) {
+            return Err(Refusal::Token);
+        }
+        let Self { base, cookie, .. } = self;
+        let cookie = format!("{COOKIE}={cookie}; Path={base}; HttpOnly; SameSite=Strict");
+        // A redirection would be part of whatever led here: a link on a page of another site, to which the cookie is not
+        // shown. This page asks by itself.
+        let page = format!(
+            "<!doctype html><html lang=\"en\"><title>protimectl</title>\
+             <meta http-equiv=\"refresh\" content=\"0; url={base}/\"><p><a href=\"{base}/\">Go on to the console</a></p></html>"
+        );
+        let headers = [
+            (SET_COOKIE, cookie),
+            (CONTENT_TYPE, "text/html; charset=utf-8".to_owned()),
+        ];
+        Ok((headers, page).into_response())
+    }
+
+    /// The fields of a form that comes from our own pages.
+    async fn posted(&self, body: Body) -> Result<Fields, Refusal> {
+        let body = to_bytes(body, LARGEST_BODY).await;
+        let fields = Fields::of(&body.map_err(|_| Refusal::TooLarge)?);
+        let is_ours = fields.get(FORM).is_some_and(|form| equal(form, &self.form));
+        if is_ours {
+            Ok(fields)
+        } else {
+            Err(Refusal::Form)
+        }
+    }
+}
+
+/// Stands before all pages.
+pub(super) async fn guard(
+    State(console): State<Arc<Console>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let mut response = match admitted(&console, request).await {
+        Ok(Admitted::Opened(response)) => response,
+        Ok(Admitted::Request(request)) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    for (name, value) in headers() {
+        let value = HeaderValue::from_static(value);
+        response.headers_mut().entry(name).or_insert(value);
+    }
+    response
+}
+
+/// What every answer has.
+fn headers() -> [(HeaderName, &'static str); 6] {
+    let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
+                  form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
+    let same_origin = "same-origin";
+    [
+        (CONTENT_SECURITY_POLICY, policy),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, same_origin),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            same_origin,
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            same_origin,
+        ),
+    ]
+}
+
+enum Admitted {
+    Opened(Response),
+    Request(Request),
+}
+
+async fn admitted(console: &Console, request: Request) -> Result<Admitted, Refusal> {
+    let (mut parts, body) = request.into_parts();
+    if console.door.check(&parts)? {
+        let opened = console.door.open(&parts)?;
+        console.activity.seen();
+        return Ok(Admitted::Opened(opened));
+    }
+    let fields = if parts.method == Method::POST {
+        console.door.posted(body).await?
+    } else {
+        Fields::of(parts.uri.query().unwrap_or_default().as_bytes())
+    };
+    if !parts.headers.contains_key(REFRESH) {
+        console.activity.seen();
+    }
+    parts.extensions.insert(fields);
+    Ok(Admitted::Request(Request::from_parts(parts, Body::empty())))
+}
+
+/// So many random bytes, in hexadecimal digits.
+pub(super) fn secret<const N: usize>() -> Result<String, Error> {
+    let mut bytes = [0_u8; N];
+    aws_lc_rs::rand::fill(&mut bytes)
+        .map_err(|_| Error::Other("the system gives no random numbers".to_owned()))?;
+    let mut digits = String::new();
+    for byte in bytes {
+        let _ = write!(digits, "{byte:02x}");
+    }
+    Ok(digits)
+}
+
+/// How long it takes does not tell how much of it is right.
+fn equal(one: &str, other: &str) -> bool {
+    verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
+}

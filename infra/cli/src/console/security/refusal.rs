@@ -1,0 +1,43 @@
+//! What is answered to what is not let in: nothing about the stack, or about what would have been right.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    Host,
+    Method,
+    Site,
+    Token,
+    Cookie,
+    Origin,
+    Content,
+    TooLarge,
+    Form,
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, message) = match self {
+            Self::Host => (StatusCode::MISDIRECTED_REQUEST, "This is not that host.\n"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "No such method.\n"),
+            Self::Site => (StatusCode::FORBIDDEN, "Asked for by another site.\n"),
+            Self::Token => (
+                StatusCode::FORBIDDEN,
+                "The address that protimectl prints works once. For another, end the console and start it again.\n",
+            ),
+            Self::Cookie => (
+                StatusCode::FORBIDDEN,
+                "Open the address that protimectl has printed, in a browser that keeps cookies.\n",
+            ),
+            Self::Origin | Self::Form => (
+                StatusCode::FORBIDDEN,
+                "Only the console's own pages send forms here.\n",
+            ),
+            Self::Content => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a form.\n"),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Too much for a form.\n"),
+        };
+        (status, message).into_response()
+    }
+}

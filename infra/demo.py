@@ -141,6 +141,25 @@ def protimectl(stack: Stack, *arguments: str) -> str:
     return "".join(f"  {line}\n" for line in shown.stdout.splitlines())
 
 
+def show_console(stack: Stack) -> None:
+    """The same in a browser, if somebody is there to look; the stack stays for as long."""
+    say("5. The same as pages in a browser: protimectl console.")
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        say("  It needs the stack, which ends with this demo; from a terminal, the demo offers to open it.")
+        return
+    if input("  Open it? [y/N] ").strip().lower() not in ("y", "yes"):
+        return
+    program = target_folder() / "debug" / "protimectl"
+    variables = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
+    environment = " ".join(f"{name}={stack.environment()[name]}" for name in variables)
+    say(f"\n  Of the same stack, in another terminal:\n\n  {environment} {program} --stack {stack.name} status\n")
+    say("  Ctrl-C ends the console and the demo. The address works once:\n")
+    try:
+        subprocess.run([str(program), "--stack", stack.name, "console", "--allow-changes"], env=stack.environment())
+    except KeyboardInterrupt:
+        say()
+
+
 def demo() -> int:
     started = time.monotonic()
     archive = Path(sys.argv[1]) if len(sys.argv) > 1 else None
@@ -175,6 +194,10 @@ def demo() -> int:
         else:
             say("\n  protimectl parked:\n" + protimectl(stack, "parked"))
             say("4. How everything stands: protimectl status.\n\n" + protimectl(stack, "status"))
+            # As long as somebody looks at it, it is not the demo's own time.
+            took = time.monotonic() - started
+            show_console(stack)
+            started = time.monotonic() - took
 
     say(f"\nDone in {time.monotonic() - started:.0f} s; nothing is left running.")
     say("Next: README.md, \"Connect your own Protime\". To try changes: make watch.")

@@ -183,6 +183,7 @@ check() {
 # share nothing but local AWS, and run side by side.
 end_to_end() {
   tools build local-aws
+  axe
   echo '== End to end'
   cargo build --quiet --workspace --bins
   local it='cargo test --workspace --features end_to_end/stack --test it'
@@ -195,6 +196,23 @@ end_to_end() {
     $it -- --test-threads=1 --skip ${in_process// / --skip } --skip ${released// / --skip } &&
     python tests/end_to_end/roles.py"
   python infra/run.py --released $it -- --test-threads=1 $released
+}
+
+# What finds pages of the console that some people cannot use; only where there is a browser to show them.
+axe() {
+  if [ ! -x "${CHROMIUM:-/usr/bin/chromium}" ] || ! command -v npm >/dev/null; then
+    return
+  fi
+  if [ .tools/axe/installed -nt infra/tools/axe/package-lock.json ]; then
+    return
+  fi
+  mkdir -p .tools/axe
+  cp infra/tools/axe/package.json infra/tools/axe/package-lock.json .tools/axe
+  if npm ci --ignore-scripts --no-audit --no-fund --prefix .tools/axe >.tools/axe.log 2>&1; then
+    touch .tools/axe/installed
+  else
+    echo 'axe-core cannot be installed from here (see .tools/axe.log).'
+  fi
 }
 
 # The archive of a release, for this machine's processor.

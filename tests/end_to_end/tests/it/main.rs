@@ -2,6 +2,7 @@
 
 mod alarms;
 mod answers;
+mod console;
 mod consumer;
 mod crash;
 mod delta;

@@ -142,7 +142,7 @@ impl Stack {
     }
 
     /// The numbers of the messages in a queue, in their order, which takes them off it.
-    async fn taken(&self, logical: &str) -> Vec<u64> {
+    pub(crate) async fn taken(&self, logical: &str) -> Vec<u64> {
         let queue = self.queue(logical).await;
         let mut numbers = Vec::new();
         loop {

@@ -1,0 +1,192 @@
+//! A console, and what a browser does with it, down to what no browser does.
+
+use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use regex_lite::Regex;
+
+use crate::protimectl::{Folder, program};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// A program that serves, and what lets in.
+pub(crate) struct Console {
+    program: Child,
+    /// `127.0.0.1:40123`
+    pub(crate) authority: String,
+    pub(crate) token: String,
+    /// What the paths of its pages begin with; empty until it is opened.
+    pub(crate) base: String,
+    pub(crate) cookie: String,
+    pub(crate) form: String,
+}
+
+/// What it answered; the status is 0 if it did not.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// A header's value.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let mut of_name = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
+        of_name.next().map(|(_, value)| value)
+    }
+
+    /// What a pattern captures in the body.
+    pub(crate) fn found(&self, pattern: &str) -> String {
+        let found = Regex::new(pattern).unwrap().captures(&self.body);
+        let found = found.unwrap_or_else(|| panic!("no {pattern} in {}", self.body));
+        found[1].to_owned()
+    }
+}
+
+impl Console {
+    /// Starts one that nobody has opened yet.
+    pub(crate) fn start(stack: &str, folder: &Folder, arguments: &[&str]) -> Self {
+        let mut command = Command::new(program());
+        command.arg("console").args(arguments);
+        command
+            .env("PROTIME_STACK", stack)
+            .current_dir(folder.path());
+        let mut program = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let stdout = program.stdout.take().unwrap();
+        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("http://");
+        let (authority, token) = url.and_then(|url| url.split_once("/?token=")).unwrap();
+        Self {
+            program,
+            authority: authority.to_owned(),
+            token: token.to_owned(),
+            base: String::new(),
+            cookie: String::new(),
+            form: String::new(),
+        }
+    }
+
+    /// Starts one, and opens it.
+    pub(crate) fn open(stack: &str, folder: &Folder, arguments: &[&str]) -> Self {
+        let mut console = Self::start(stack, folder, arguments);
+        let answer = console.send(&format!("GET /?token={}", console.token), &[], "");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let cookie = answer.header("set-cookie").unwrap();
+        for attribute in ["HttpOnly", "SameSite=Strict"] {
+            assert!(cookie.contains(attribute), "{cookie}");
+        }
+        console.cookie = cookie.split(';').next().unwrap().to_owned();
+        console.base = answer.found("url=(/[0-9a-f]+)/");
+        assert!(cookie.contains(&format!("Path={};", console.base)));
+        console.form = console.get("/try").found(r#"name="form" value="([^"]+)""#);
+        console
+    }
+
+    /// What a browser gets of a page.
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        let request = format!("GET {}{path}", self.base);
+        self.send(&request, &[("Cookie", &self.cookie)], "")
+    }
+
+    /// What a browser gets that sends a form of ours.
+    pub(crate) fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let mut all = vec![("form", self.form.as_str())];
+        all.extend(fields);
+        let body = encoded(&all);
+        let origin = format!("http://{}", self.authority);
+        let headers = [
+            ("Cookie", self.cookie.as_str()),
+            ("Origin", &origin),
+            ("Content-Type", "application/x-www-form-urlencoded"),
+        ];
+        self.send(&format!("POST {}{path}", self.base), &headers, &body)
+    }
+
+    /// With the right `Host`.
+    pub(crate) fn send(&self, request: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let host = [("Host", self.authority.as_str())];
+        self.raw(request, &[&host, headers].concat(), body)
+    }
+
+    /// Exactly these headers, and the length of the body.
+    pub(crate) fn raw(&self, request: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let Ok(mut stream) = TcpStream::connect(&self.authority) else {
+            return Answer::default();
+        };
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut text = format!("{request} HTTP/1.1\r\nConnection: close\r\n");
+        for (name, value) in headers {
+            let _ = write!(text, "{name}: {value}\r\n");
+        }
+        let _ = write!(text, "Content-Length: {}\r\n\r\n{body}", body.len());
+        // What is too long is refused before all of it was read.
+        let _ = stream.write_all(text.as_bytes());
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
+        Answer {
+            status: status.unwrap_or(0),
+            head: head.to_owned(),
+            body: body.to_owned(),
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        self.program.try_wait().unwrap()
+    }
+
+    /// Asks for a page until it has what is waited for.
+    pub(crate) fn eventually(&self, path: &str, what: &str) -> Answer {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let answer = self.get(path);
+            if answer.body.contains(what) {
+                return answer;
+            }
+            assert!(Instant::now() < end, "no {what} in {answer:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = self.program.kill();
+        let _ = self.program.wait();
+    }
+}
+
+/// As a form is sent.
+pub(crate) fn encoded(fields: &[(&str, &str)]) -> String {
+    let mut encoded = String::new();
+    for (name, value) in fields {
+        let between = if encoded.is_empty() { "" } else { "&" };
+        let _ = write!(encoded, "{between}{}={}", escaped(name), escaped(value));
+    }
+    encoded
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            escaped.push(char::from(byte));
+        } else {
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
+}

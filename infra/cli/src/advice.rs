@@ -12,7 +12,7 @@ pub(crate) struct Advice {
 /// On failures of that kind, such as `ClientRejected`.
 pub(crate) fn on(kind: &str) -> Option<Advice> {
     let beginning = format!("| `{kind}` | ");
-    let row = README
+    let row = OPERATIONS
         .lines()
         .find_map(|line| line.strip_prefix(&beginning));
     let (meaning, remedy) = row?.strip_suffix(" |")?.split_once(" | ")?;

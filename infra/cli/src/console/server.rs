@@ -12,7 +12,7 @@ use super::security::guard;
 use super::{Console, changes, pages};
 
 pub(super) fn router(console: &Arc<Console>) -> Router {
-    let mut routes: Vec<(&str, MethodRouter<Arc<Console>>)> = vec![
+    let mut pages_of_paths: Vec<(&str, MethodRouter<Arc<Console>>)> = vec![
         ("/", get(pages::overview::show)),
         ("/connection", get(pages::connection::show)),
         // They change nothing, but ask something of the function or of Protime.
@@ -29,11 +29,11 @@ pub(super) fn router(console: &Arc<Console>) -> Router {
         ("/icon.svg", get(icon)),
     ];
     if console.allows_changes {
-        routes.push(("/ask", get(changes::ask)));
-        routes.push(("/do", post(changes::make)));
+        pages_of_paths.push(("/ask", get(changes::ask)));
+        pages_of_paths.push(("/do", post(changes::make)));
     }
     let mut router = Router::new();
-    for (path, route) in routes {
+    for (path, route) in pages_of_paths {
         router = router.route(&format!("{}{path}", console.door.base()), route);
     }
     router

@@ -6,7 +6,7 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
-use connector::store::{Chains, Watched};
+use connector::store::Chains;
 use jiff::Timestamp;
 
 use super::super::Console;

@@ -82,7 +82,11 @@ impl Console {
         for attribute in ["HttpOnly", "SameSite=Strict"] {
             assert!(cookie.contains(attribute), "{cookie}");
         }
-        console.cookie = cookie.split(';').next().unwrap().to_owned();
+        cookie
+            .split(';')
+            .next()
+            .unwrap()
+            .clone_into(&mut console.cookie);
         console.base = answer.found("url=(/[0-9a-f]+)/");
         assert!(cookie.contains(&format!("Path={};", console.base)));
         console.form = console.get("/try").found(r#"name="form" value="([^"]+)""#);

@@ -1,4 +1,4 @@
-//! Debian's Chromium, driven by its DevTools protocol over a pipe.
+//! Debian's Chromium, driven by its `DevTools` protocol over a pipe.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;

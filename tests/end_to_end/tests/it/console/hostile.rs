@@ -50,7 +50,7 @@ impl<'a> Form<'a> {
 /// What is sent, the status that refuses it, and the request.
 type Hostile<'a> = (&'static str, u16, Form<'a>);
 
-impl<'a> Form<'a> {
+impl Form<'_> {
     fn with(self, change: impl FnOnce(&mut Self)) -> Self {
         let mut form = self;
         change(&mut form);
@@ -136,7 +136,7 @@ fn changes<'a>(console: &'a Console, yes: &str) -> Vec<Hostile<'a>> {
         (
             "rebinding",
             421,
-            form().with(|form| form.host = "evil.example".to_owned()),
+            form().with(|form| "evil.example".clone_into(&mut form.host)),
         ),
         (
             "a form without a cookie",

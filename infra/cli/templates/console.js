@@ -48,6 +48,6 @@
     tell();
   });
   tell();
-  document.querySelector("main").append(button);
+  document.querySelector(".stack").append(button);
   setInterval(refresh, EVERY);
 })();

@@ -11,7 +11,7 @@ use crate::idempotency_store::StoreError;
 use crate::invocation::Invocation;
 use crate::look_up::{self, LookUpError, LookedUp, Search};
 use crate::message_record::GivenUp;
-use crate::write_record::{Begun, Claimant, DoneWrite, Waiting};
+use crate::write_record::{BeginOutcome, Claimant, CompletedWrite, Waiting};
 use crate::{Deferral, Kind, Publisher, Verdict};
 use connector::contract::publish_request::PublishRequest;
 
@@ -29,8 +29,8 @@ pub(crate) struct Attempt<'a> {
 }
 
 impl Attempt<'_> {
-    /// Makes the attempt, and remembers what came of it before telling.
-    pub(crate) async fn make(&self) -> Result<Verdict, StoreError> {
+    /// Runs the attempt, and remembers what came of it before telling.
+    pub(crate) async fn run(&self) -> Result<Verdict, StoreError> {
         let store = &self.publisher.store;
         let begun = store
             .begin(self.id, &self.claimant, self.now(), self.invocation.ends)
@@ -65,28 +65,28 @@ impl Attempt<'_> {
     }
 
     /// What is known for an attempt that may go on; else how the message ends.
-    fn may_go_on(&self, begun: Begun) -> Result<Waiting, Verdict> {
+    fn may_go_on(&self, begun: BeginOutcome) -> Result<Waiting, Verdict> {
         Err(match begun {
-            Begun::Attempt(waiting) => return Ok(waiting),
-            Begun::Done(write) => Verdict::WrittenBefore(write),
-            Begun::Elsewhere(until) => {
+            BeginOutcome::Attempt(waiting) => return Ok(waiting),
+            BeginOutcome::Completed(write) => Verdict::WrittenBefore(write),
+            BeginOutcome::Elsewhere(until) => {
                 let wait = until.duration_since(self.now()).try_into().ok();
                 let because = "another invocation is at this write";
                 Deferral::new(Kind::Elsewhere, because).after(wait).into()
             }
-            Begun::OtherPayload => {
+            BeginOutcome::OtherPayload => {
                 let message = "the idempotency key was used with another payload; every write needs a key of its own";
                 DeadLetter::new(Reason::Invalid, message).into()
             }
-            Begun::ChangedPayload(owner) => {
+            BeginOutcome::ChangedPayload(owner) => {
                 self.park_record_of(owner, unknown(&Unknown::ChangedPayload))
             }
-            Begun::Crashed(owner) => self.park_record_of(owner, DeadLetter::crashed()),
-            Begun::ParkedItself => {
+            BeginOutcome::Crashed(owner) => self.park_record_of(owner, DeadLetter::crashed()),
+            BeginOutcome::ParkedItself => {
                 let because = "another invocation ends this message";
                 Deferral::new(Kind::Elsewhere, because).into()
             }
-            Begun::ParkedTwin => unknown(&Unknown::ParkedTwin).into(),
+            BeginOutcome::ParkedTwin => unknown(&Unknown::ParkedTwin).into(),
         })
     }
 
@@ -174,7 +174,7 @@ impl Attempt<'_> {
         }
         let path = &self.resolved.path;
         // The lost answer was that of a creation.
-        let write = DoneWrite {
+        let write = CompletedWrite {
             status: 201,
             location: Some(format!("{}{path}/{id}", protime::API_PATH)),
         };
@@ -192,7 +192,7 @@ impl Attempt<'_> {
         match self.client.write(self.resolved, payload, deadline).await {
             Ok(written) => {
                 self.answered();
-                let write = DoneWrite {
+                let write = CompletedWrite {
                     status: written.status,
                     location: written.location,
                 };
@@ -245,7 +245,7 @@ impl Attempt<'_> {
     }
 
     async fn was_deleted(&self, error: &Error) -> Verdict {
-        let write = DoneWrite {
+        let write = CompletedWrite {
             status: error.status().unwrap_or_default(),
             location: None,
         };
@@ -254,7 +254,7 @@ impl Attempt<'_> {
     }
 
     /// What can be looked up is claimed first, so that it never settles another message.
-    async fn done(&self, write: &DoneWrite) {
+    async fn done(&self, write: &CompletedWrite) {
         let store = &self.publisher.store;
         let operation = self.resolved.operation;
         let has_look_up = operation.is_some_and(|operation| {
@@ -282,7 +282,7 @@ impl Attempt<'_> {
         self.remember(write).await;
     }
 
-    async fn remember(&self, write: &DoneWrite) {
+    async fn remember(&self, write: &CompletedWrite) {
         let store = &self.publisher.store;
         let done = || store.done(self.id, &self.claimant, write, self.now());
         if let Err(error) = self.invocation.retry(done).await {

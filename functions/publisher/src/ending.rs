@@ -11,18 +11,18 @@ use crate::delivery::Delivery;
 use crate::invocation::Invocation;
 use crate::message_record::{Ended, GivenUp, Outcome, Stage};
 use crate::report::{Counted, Tally};
-use crate::results::Subject;
-use crate::write_record::DoneWrite;
+use crate::results::ResultContext;
+use crate::write_record::CompletedWrite;
 use crate::{Deferral, Kind, Publisher};
 
 /// How a message ended.
 #[derive(Debug)]
 pub(crate) enum Verdict {
-    Written(DoneWrite),
+    Written(CompletedWrite),
     /// An earlier attempt whose answer was lost has written, as a look-up or a repetition shows.
-    Settled(DoneWrite),
+    Settled(CompletedWrite),
     /// It was written before; SQS or its producer has sent it again.
-    WrittenBefore(DoneWrite),
+    WrittenBefore(CompletedWrite),
     /// The transformer wants nothing written.
     Acknowledged,
     /// To be parked; what is remembered of the write is given up, if it is this message's.
@@ -67,7 +67,11 @@ pub(crate) struct Handling<'a> {
 
 impl Handling<'_> {
     /// Ends the message, or tells why it has to come again.
-    pub(crate) async fn end(&self, subject: Subject, verdict: Verdict) -> Result<(), Deferral> {
+    pub(crate) async fn end(
+        &self,
+        context: ResultContext,
+        verdict: Verdict,
+    ) -> Result<(), Deferral> {
         let (write, repeated) = match verdict {
             Verdict::Acknowledged => {
                 let because = "the transformer wants nothing written";
@@ -87,11 +91,11 @@ impl Handling<'_> {
                     letter: Box::new(DeadLetter::new(Reason::Expired, message)),
                     given_up: None,
                 };
-                return self.decide(subject, outcome).await;
+                return self.decide(context, outcome).await;
             }
             Verdict::Parked { letter, given_up } => {
                 let outcome = Outcome::Parked { letter, given_up };
-                return self.decide(subject, outcome).await;
+                return self.decide(context, outcome).await;
             }
             Verdict::Written(write) => {
                 self.tally.ended(Counted::Written, self.age());
@@ -105,8 +109,8 @@ impl Handling<'_> {
         };
         tracing::info!(
             messageId = self.delivery.id,
-            method = subject.method,
-            entity = subject.entity,
+            method = context.method,
+            entity = context.entity,
             status = write.status,
             location = write.location,
             "{}",
@@ -120,14 +124,14 @@ impl Handling<'_> {
         // Only the result is left to do, whatever becomes of Protime or the transformer meanwhile. That is remembered where
         // the result cannot be sent, and before it is sent where attempts died: the next one would count as one more.
         let keep = || async {
-            let ended = self.ended(&subject, Outcome::Written(write.clone()), Stage::Done);
+            let ended = self.ended(&context, Outcome::Written(write.clone()), Stage::Done);
             self.keep(&ended, self.seen()).await
         };
         let is_kept = self.is_counted.get();
         if is_kept {
             keep().await?;
         }
-        let told = self.tell(|| subject.published(&write, repeated, now)).await;
+        let told = self.tell(|| context.published(&write, repeated, now)).await;
         if told.is_err() && !is_kept {
             keep().await?;
         }
@@ -135,8 +139,8 @@ impl Handling<'_> {
     }
 
     /// Remembers the verdict, and does what is left to do.
-    async fn decide(&self, subject: Subject, outcome: Outcome) -> Result<(), Deferral> {
-        let ended = self.ended(&subject, outcome, Stage::Decided);
+    async fn decide(&self, context: ResultContext, outcome: Outcome) -> Result<(), Deferral> {
+        let ended = self.ended(&context, outcome, Stage::Decided);
         match self.keep(&ended, self.seen()).await {
             // SQS would lose what is parked neither now nor remembered.
             Err(deferral) if deferral.kind == Kind::State && self.is_last() => {
@@ -148,13 +152,13 @@ impl Handling<'_> {
             }
             kept => kept?,
         }
-        self.finish(ended, Some(subject)).await
+        self.finish(ended, Some(context)).await
     }
 
-    fn ended(&self, subject: &Subject, outcome: Outcome, stage: Stage) -> Ended {
+    fn ended(&self, context: &ResultContext, outcome: Outcome, stage: Stage) -> Ended {
         Ended {
             token: self.token.clone(),
-            subject: subject.kept(),
+            context: context.kept(),
             outcome,
             stage,
             at: self.invocation.clock.now(),
@@ -171,7 +175,7 @@ impl Handling<'_> {
         self.finish(ended, None).await
     }
 
-    async fn finish(&self, mut ended: Ended, whole: Option<Subject>) -> Result<(), Deferral> {
+    async fn finish(&self, mut ended: Ended, whole: Option<ResultContext>) -> Result<(), Deferral> {
         if ended.stage == Stage::Decided {
             self.park(&ended).await?;
             ended.stage = Stage::Done;
@@ -179,11 +183,11 @@ impl Handling<'_> {
                 self.keep_if_possible(&ended).await;
             }
         }
-        let subject = whole.as_ref().unwrap_or(&ended.subject);
+        let context = whole.as_ref().unwrap_or(&ended.context);
         let now = self.invocation.clock.now();
         let result = || match &ended.outcome {
-            Outcome::Written(write) => subject.published(write, false, now),
-            Outcome::Parked { letter, .. } => subject.rejected(letter, now),
+            Outcome::Written(write) => context.published(write, false, now),
+            Outcome::Parked { letter, .. } => context.rejected(letter, now),
         };
         self.tell(result).await?;
         ended.stage = Stage::Told;
@@ -201,7 +205,7 @@ impl Handling<'_> {
             let done = store.give_up(self.delivery.id, given_up, now).await;
             done.map_err(|error| Deferral::new(Kind::State, error.to_string()))?;
         }
-        let parked = letter.to_message(self.delivery, &ended.subject.idempotency_key);
+        let parked = letter.to_message(self.delivery, &ended.context.idempotency_key);
         let deadline = self.invocation.deadline;
         let sent = self.publisher.dead_letters.send(parked, deadline).await;
         sent.map_err(|error| {

@@ -14,7 +14,7 @@ use crate::ending::{Handling, Verdict};
 use crate::idempotency_store::{LONGEST_ID, StoreError};
 use crate::message_record::MessageRecord;
 use crate::payload::PayloadHash;
-use crate::results::Subject;
+use crate::results::ResultContext;
 use crate::write_record::{Claimant, MOST_CRASHES};
 use crate::{Deferral, Kind, deferral};
 use connector::contract::outgoing::OutgoingConnection;
@@ -33,17 +33,17 @@ impl Handling<'_> {
         // So long a key is of no use to anybody, and would fit nowhere.
         let key = Some(key).filter(|key| key.len() <= LONGEST_ID);
         let key = key.unwrap_or_else(|| self.delivery.id.to_owned());
-        let mut subject = Subject {
+        let mut context = ResultContext {
             id: key.clone(),
             idempotency_key: key,
-            ..Subject::default()
+            ..ResultContext::default()
         };
         if !self.invocation.has_time() {
-            return self.end(subject, Deferral::no_time().into()).await;
+            return self.end(context, Deferral::no_time().into()).await;
         }
         if let Some(pause) = self.pause {
             let deferral = Deferral::paused(pause, self.invocation.clock.now());
-            return self.end(subject, deferral.into()).await;
+            return self.end(context, deferral.into()).await;
         }
         match self.known().await {
             Ok(MessageRecord {
@@ -56,11 +56,11 @@ impl Handling<'_> {
                 let _ = self.ended_before.set(ended.token);
             }
             Ok(_) => {}
-            Err(error) => return self.end(subject, without_state(&error)).await,
+            Err(error) => return self.end(context, without_state(&error)).await,
         }
-        let found = self.find_verdict(&mut subject).await;
+        let found = self.find_verdict(&mut context).await;
         let verdict = found.unwrap_or_else(|verdict| verdict);
-        let ended = self.end(subject, verdict).await;
+        let ended = self.end(context, verdict).await;
         // It ended by itself: what its neighbours die of from here on is not its own doing.
         if self.is_counted.get() {
             let store = &self.publisher.store;
@@ -102,7 +102,7 @@ impl Handling<'_> {
     }
 
     /// Finds out how the message ends; an error does so early.
-    async fn find_verdict(&self, subject: &mut Subject) -> Result<Verdict, Verdict> {
+    async fn find_verdict(&self, context: &mut ResultContext) -> Result<Verdict, Verdict> {
         let outgoing = self
             .publisher
             .outgoing
@@ -115,7 +115,7 @@ impl Handling<'_> {
         let Some(request) = request(self.delivery.body, outgoing).await? else {
             return Ok(Verdict::Acknowledged);
         };
-        let id = self.identify(&request, subject)?;
+        let id = self.identify(&request, context)?;
         if !self.invocation.has_time() {
             return Err(Deferral::no_time().into());
         }
@@ -151,28 +151,32 @@ impl Handling<'_> {
         let made = if has_crashed {
             attempt.give_up().await
         } else {
-            attempt.make().await
+            attempt.run().await
         };
         // Without state nothing more is written; what was written is settled by a look-up.
         made.map_err(|error| without_state(&error))
     }
 
     /// The id of the write's record, which is what results and dead letters are about from here on.
-    fn identify(&self, request: &PublishRequest, subject: &mut Subject) -> Result<String, Verdict> {
+    fn identify(
+        &self,
+        request: &PublishRequest,
+        context: &mut ResultContext,
+    ) -> Result<String, Verdict> {
         let key = request.idempotency_key.clone();
         let key = key.unwrap_or_else(|| self.delivery.idempotency_key());
         let id = request.record_id(&key);
-        subject.method = Some(request.method.as_str().to_owned());
+        context.method = Some(request.method.as_str().to_owned());
         // What no entity is called is explained in a few words.
-        subject.entity = Some(request.entity.chars().take(LONGEST_ENTITY).collect());
-        subject.correlation.clone_from(&request.correlation);
+        context.entity = Some(request.entity.chars().take(LONGEST_ENTITY).collect());
+        context.correlation.clone_from(&request.correlation);
         if id.len() > LONGEST_ID {
             let longest = LONGEST_ID - (id.len() - key.len());
             let message = format!("field `idempotencyKey`: longer than {longest} bytes");
             return Err(DeadLetter::new(Reason::Invalid, message).into());
         }
-        subject.idempotency_key = key;
-        subject.id.clone_from(&id);
+        context.idempotency_key = key;
+        context.id.clone_from(&id);
         Ok(id)
     }
 

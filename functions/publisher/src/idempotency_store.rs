@@ -13,7 +13,9 @@ use connector::store::{PUBLISHING, Pause};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::message_record::{Ended, GivenUp, MessageRecord};
-use crate::write_record::{Begun, Claimant, DoneWrite, ParkedWrite, Waiting, WriteRecord};
+use crate::write_record::{
+    BeginOutcome, Claimant, CompletedWrite, ParkedWrite, Waiting, WriteRecord,
+};
 
 /// A write that is done is remembered for 30 days.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -53,15 +55,15 @@ impl IdempotencyStore {
         claimant: &Claimant<'_>,
         now: Timestamp,
         until: Timestamp,
-    ) -> Result<Begun, StoreError> {
+    ) -> Result<BeginOutcome, StoreError> {
         let mut known = WriteRecord::default();
         for _ in 0..ATTEMPTS {
             let waiting = match known.begin(claimant, now) {
-                Begun::Attempt(waiting) => waiting,
+                BeginOutcome::Attempt(waiting) => waiting,
                 other => return Ok(other),
             };
             if known.owner.as_deref() == Some(claimant.token) {
-                return Ok(Begun::Attempt(waiting));
+                return Ok(BeginOutcome::Attempt(waiting));
             }
             let record = known.begun(claimant, waiting.clone(), until);
             let mut update = self.put(id, &record, now);
@@ -77,7 +79,7 @@ impl IdempotencyStore {
                 (None, false) => update.condition_expression("attribute_not_exists(id)"),
             };
             match update.send().await {
-                Ok(_) => return Ok(Begun::Attempt(waiting)),
+                Ok(_) => return Ok(BeginOutcome::Attempt(waiting)),
                 Err(error) => {
                     let item = refused_item(&error).ok_or_else(|| self.unusable(&error))?;
                     known = WriteRecord::of(&item);
@@ -86,7 +88,7 @@ impl IdempotencyStore {
             }
         }
         // Others came and went all the time.
-        Ok(Begun::Elsewhere(now))
+        Ok(BeginOutcome::Elsewhere(now))
     }
 
     /// What is remembered of a write.
@@ -114,7 +116,7 @@ impl IdempotencyStore {
         &self,
         id: &str,
         claimant: &Claimant<'_>,
-        write: &DoneWrite,
+        write: &CompletedWrite,
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let record = WriteRecord {

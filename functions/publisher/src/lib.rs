@@ -51,7 +51,7 @@ pub use dead_letter::{Answer, DeadLetter, Reason};
 pub use deferral::Kind;
 pub use idempotency_store::{IdempotencyStore, StoreError};
 pub use invocation::Invocation;
-pub use write_record::DoneWrite;
+pub use write_record::CompletedWrite;
 
 /// As many messages as an event of the publish queue holds.
 const CONCURRENCY: usize = 10;
@@ -188,7 +188,7 @@ impl Publisher {
             tally.deferred(&deferral, delivery.age(now));
             let waiting = &group[index..];
             for delivery in waiting {
-                self.hide(delivery, delay).await;
+                self.change_visibility(delivery, delay).await;
             }
             return waiting.iter().map(|delivery| delivery.id).collect();
         }
@@ -196,7 +196,7 @@ impl Publisher {
     }
 
     /// Makes a message visible again after a while.
-    async fn hide(&self, delivery: &Delivery<'_>, delay: Duration) {
+    async fn change_visibility(&self, delivery: &Delivery<'_>, delay: Duration) {
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(i32::MAX);
         let change = self
             .sqs

@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::dead_letter::{DeadLetter, Reason};
-use crate::results::Subject;
-use crate::write_record::{DoneWrite, ParkedWrite};
+use crate::results::ResultContext;
+use crate::write_record::{CompletedWrite, ParkedWrite};
 
 /// A message, as far as it is remembered. The ordinary one is not.
 #[derive(Debug, Default)]
@@ -22,7 +22,9 @@ pub(crate) struct MessageRecord {
 pub(crate) struct Ended {
     /// Of the attempt that has it.
     pub(crate) token: String,
-    pub(crate) subject: Subject,
+    /// Stored as `subject` since the first release.
+    #[serde(rename = "subject")]
+    pub(crate) context: ResultContext,
     pub(crate) outcome: Outcome,
     pub(crate) stage: Stage,
     pub(crate) at: Timestamp,
@@ -32,7 +34,7 @@ pub(crate) struct Ended {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Outcome {
-    Written(DoneWrite),
+    Written(CompletedWrite),
     Parked {
         letter: Box<DeadLetter>,
         /// None if its record stays as it is.

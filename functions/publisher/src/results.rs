@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::dead_letter::DeadLetter;
-use crate::write_record::DoneWrite;
+use crate::write_record::CompletedWrite;
 
 /// A longer correlation is not kept in the record of a message that is parked.
 const LONGEST_KEPT: usize = 100_000;
 
 /// What a result says besides its outcome.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub(crate) struct Subject {
+pub(crate) struct ResultContext {
     /// Stable over redeliveries.
     pub(crate) id: String,
     pub(crate) method: Option<String>,
@@ -57,7 +57,7 @@ struct Data<'a> {
     correlation: Option<&'a RawValue>,
 }
 
-impl Subject {
+impl ResultContext {
     /// The same, as far as a record has room for it.
     pub(crate) fn kept(&self) -> Self {
         let correlation = self.correlation.clone();
@@ -68,7 +68,12 @@ impl Subject {
     }
 
     /// The write happened.
-    pub(crate) fn published(&self, write: &DoneWrite, repeated: bool, now: Timestamp) -> Message {
+    pub(crate) fn published(
+        &self,
+        write: &CompletedWrite,
+        repeated: bool,
+        now: Timestamp,
+    ) -> Message {
         let id = write
             .location
             .as_deref()
@@ -167,21 +172,21 @@ mod tests {
     #[test]
     fn a_result_fits_and_is_legal_whatever_the_producer_wrote() {
         let correlation = |json: String| Some(RawValue::from_string(json).unwrap());
-        let mut subject = Subject {
+        let mut context = ResultContext {
             id: "write/1".to_owned(),
             idempotency_key: "k\u{FFFF}".to_owned(),
             correlation: correlation(json!("x".repeat(2 << 20)).to_string()),
-            ..Subject::default()
+            ..ResultContext::default()
         };
-        let message = subject.published(&DoneWrite::default(), false, Timestamp::UNIX_EPOCH);
+        let message = context.published(&CompletedWrite::default(), false, Timestamp::UNIX_EPOCH);
         assert!(message.size() <= MESSAGE_LIMIT);
         let body = message.body.to_string();
         assert!(!body.contains('\u{FFFF}'));
         let event: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(event["data"]["idempotencyKey"], "k\u{FFFF}");
         assert_eq!(event["data"]["correlation"], Value::Null);
-        subject.correlation = correlation("[1.10]".to_owned());
-        let message = subject.published(&DoneWrite::default(), false, Timestamp::UNIX_EPOCH);
+        context.correlation = correlation("[1.10]".to_owned());
+        let message = context.published(&CompletedWrite::default(), false, Timestamp::UNIX_EPOCH);
         assert!(message.body.to_string().contains(r#""correlation":[1.10]"#));
     }
 }

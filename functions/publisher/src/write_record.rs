@@ -21,7 +21,7 @@ pub(crate) struct WriteRecord {
     /// Until when an attempt is under way; it ends with its invocation.
     pub(crate) lease_until: Option<Timestamp>,
     /// How it was done.
-    pub(crate) done: Option<DoneWrite>,
+    pub(crate) done: Option<CompletedWrite>,
     /// The hash of the payload that was, or may have been, written.
     pub(crate) payload: Option<String>,
     /// The message whose attempt was the last; unknown of earlier releases.
@@ -62,7 +62,7 @@ impl Waiting {
 
 /// How a write was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DoneWrite {
+pub struct CompletedWrite {
     /// Protime's status.
     pub status: u16,
     /// The `Location` of what was created.
@@ -83,11 +83,11 @@ pub(crate) struct Claimant<'a> {
 
 /// What an attempt may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Begun {
+pub(crate) enum BeginOutcome {
     /// Go on, knowing this.
     Attempt(Waiting),
     /// It is done already.
-    Done(DoneWrite),
+    Done(CompletedWrite),
     /// Another attempt may be at it until then.
     Elsewhere(Timestamp),
     /// The key is another message's, with another payload.
@@ -105,7 +105,7 @@ pub(crate) enum Begun {
 impl WriteRecord {
     /// Reads an item, also one of an earlier release.
     pub(crate) fn of(item: &Item) -> Self {
-        let done = number_of(item, "done").map(|status| DoneWrite {
+        let done = number_of(item, "done").map(|status| CompletedWrite {
             status: u16::try_from(status).unwrap_or_default(),
             location: string_of(item, "location").map(str::to_owned),
         });
@@ -139,10 +139,10 @@ impl WriteRecord {
     }
 
     /// What an attempt may do, by what is stored.
-    pub(crate) fn begin(&self, claimant: &Claimant<'_>, now: Timestamp) -> Begun {
+    pub(crate) fn begin(&self, claimant: &Claimant<'_>, now: Timestamp) -> BeginOutcome {
         if self.owner.as_deref() == Some(claimant.token) && self.lease_until.is_some() {
             // This attempt has begun; the answer that said so was lost.
-            return Begun::Attempt(self.waiting.clone());
+            return BeginOutcome::Attempt(self.waiting.clone());
         }
         let is_same_payload = self
             .payload
@@ -151,24 +151,24 @@ impl WriteRecord {
         let is_same_message = self.message.as_deref() == Some(claimant.message_id);
         if let Some(done) = &self.done {
             return if is_same_payload || is_same_message {
-                Begun::Done(done.clone())
+                BeginOutcome::Completed(done.clone())
             } else {
-                Begun::OtherPayload
+                BeginOutcome::OtherPayload
             };
         }
         if let Some(until) = self.lease_until.filter(|until| *until >= now) {
-            return Begun::Elsewhere(until);
+            return BeginOutcome::Elsewhere(until);
         }
         if let Some(parked) = &self.parked {
             // What is sent back, or sent anew, is a new write; what was in the queue all the time is not.
             return if claimant.sent >= parked.at {
-                Begun::Attempt(Waiting::default())
+                BeginOutcome::Attempt(Waiting::default())
             } else if is_same_message {
-                Begun::ParkedItself
+                BeginOutcome::ParkedItself
             } else if parked.is_refused {
-                Begun::Attempt(Waiting::default())
+                BeginOutcome::Attempt(Waiting::default())
             } else {
-                Begun::ParkedTwin
+                BeginOutcome::ParkedTwin
             };
         }
         let waiting = Waiting {
@@ -179,15 +179,15 @@ impl WriteRecord {
         // What was never written blocks nothing.
         if waiting.uncertain.is_some() && !is_same_payload {
             return if is_same_message {
-                Begun::ChangedPayload(self.owner.clone())
+                BeginOutcome::ChangedPayload(self.owner.clone())
             } else {
-                Begun::OtherPayload
+                BeginOutcome::OtherPayload
             };
         }
         if self.attempts >= MOST_CRASHES {
-            return Begun::Crashed(self.owner.clone());
+            return BeginOutcome::Crashed(self.owner.clone());
         }
-        Begun::Attempt(waiting)
+        BeginOutcome::Attempt(waiting)
     }
 
     /// The record while an attempt is under way.
@@ -302,7 +302,7 @@ mod tests {
     fn the_first_attempt_knows_nothing() {
         let payload = payload("1");
         let begun = WriteRecord::default().begin(&claimant("m", &payload), NOW);
-        assert_eq!(begun, Begun::Attempt(Waiting::default()));
+        assert_eq!(begun, BeginOutcome::Attempt(Waiting::default()));
     }
 
     #[test]
@@ -311,8 +311,8 @@ mod tests {
         let record = underway(&payload);
         let ends = NOW + 1.minute();
         let claimant = claimant("m", &payload);
-        assert_eq!(record.begin(&claimant, NOW), Begun::Elsewhere(ends));
-        let Begun::Attempt(waiting) = record.begin(&claimant, ends + 1.second()) else {
+        assert_eq!(record.begin(&claimant, NOW), BeginOutcome::Elsewhere(ends));
+        let BeginOutcome::Attempt(waiting) = record.begin(&claimant, ends + 1.second()) else {
             panic!("it may go on")
         };
         assert_eq!(waiting.uncertain, Some(ends));
@@ -327,7 +327,7 @@ mod tests {
             ..Waiting::default()
         };
         let record = WriteRecord::default().begun(&claimant, waiting.clone(), NOW + 1.minute());
-        assert_eq!(record.begin(&claimant, NOW), Begun::Attempt(waiting));
+        assert_eq!(record.begin(&claimant, NOW), BeginOutcome::Attempt(waiting));
     }
 
     #[test]
@@ -340,22 +340,31 @@ mod tests {
         let same_message = claimant("m", &other);
         let other_message = claimant("n", &other);
         for claimant in [&same_message, &other_message] {
-            assert!(matches!(record.begin(claimant, NOW), Begun::Attempt(_)));
+            assert!(matches!(
+                record.begin(claimant, NOW),
+                BeginOutcome::Attempt(_)
+            ));
         }
         record.waiting.uncertain = Some(NOW);
         let owner = Some("other".to_owned());
         assert_eq!(
             record.begin(&same_message, NOW),
-            Begun::ChangedPayload(owner)
+            BeginOutcome::ChangedPayload(owner)
         );
-        assert_eq!(record.begin(&other_message, NOW), Begun::OtherPayload);
-        record.done = Some(DoneWrite::default());
+        assert_eq!(
+            record.begin(&other_message, NOW),
+            BeginOutcome::OtherPayload
+        );
+        record.done = Some(CompletedWrite::default());
         assert_eq!(
             record.begin(&same_message, NOW),
-            Begun::Done(DoneWrite::default()),
+            BeginOutcome::Completed(CompletedWrite::default()),
             "a transformer was edited after the write"
         );
-        assert_eq!(record.begin(&other_message, NOW), Begun::OtherPayload);
+        assert_eq!(
+            record.begin(&other_message, NOW),
+            BeginOutcome::OtherPayload
+        );
     }
 
     #[test]
@@ -376,13 +385,13 @@ mod tests {
             };
             record.begin(&claimant, NOW + 1.minute())
         };
-        assert_eq!(begin(&record, "m", NOW), Begun::ParkedItself);
-        assert_eq!(begin(&record, "n", NOW), Begun::ParkedTwin);
-        let anew = Begun::Attempt(Waiting::default());
+        assert_eq!(begin(&record, "m", NOW), BeginOutcome::ParkedItself);
+        assert_eq!(begin(&record, "n", NOW), BeginOutcome::ParkedTwin);
+        let anew = BeginOutcome::Attempt(Waiting::default());
         assert_eq!(begin(&record, "n", NOW + 1.second()), anew);
         record.parked.as_mut().unwrap().is_refused = true;
         assert_eq!(begin(&record, "n", NOW), anew);
-        assert_eq!(begin(&record, "m", NOW), Begun::ParkedItself);
+        assert_eq!(begin(&record, "m", NOW), BeginOutcome::ParkedItself);
     }
 
     #[test]
@@ -392,9 +401,12 @@ mod tests {
         let later = NOW + 1.hour();
         record.attempts = MOST_CRASHES - 1;
         let claimant = claimant("m", &payload);
-        assert!(matches!(record.begin(&claimant, later), Begun::Attempt(_)));
+        assert!(matches!(
+            record.begin(&claimant, later),
+            BeginOutcome::Attempt(_)
+        ));
         record.attempts = MOST_CRASHES;
         let owner = Some("other".to_owned());
-        assert_eq!(record.begin(&claimant, later), Begun::Crashed(owner));
+        assert_eq!(record.begin(&claimant, later), BeginOutcome::Crashed(owner));
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::aws::queue::Queue;
-use connector::contract::connection::{IncomingConnection, Sync};
+use connector::contract::connection::{IncomingConnection, SyncMode};
 use connector::store::ConnectionState;
 use protime::{Client, Request};
 use tokio::time::Instant;
@@ -52,7 +52,7 @@ impl Subscriber {
             }
             Err(error) => check.failed(Part::State, &error.into()),
         }
-        let is_delta = connection.sync == Sync::Delta;
+        let is_delta = connection.sync == SyncMode::Delta;
         if let Some(client) = client.filter(|_| is_delta) {
             self.check_delta(&connection, &client, &mut check, now)
                 .await;

@@ -1,6 +1,6 @@
 //! What a new run asks Protime for.
 
-use connector::contract::connection::{IncomingConnection, Sync};
+use connector::contract::connection::{IncomingConnection, SyncMode};
 use connector::contract::parameters::Parameters;
 use connector::store::{
     Chains, Checkpoint, ConnectionState, DELTA_LIFE, Delta, DeltaClaim, LoadKind, StateTable,
@@ -29,8 +29,8 @@ pub(crate) async fn plan(
         tracing::warn!("{warning}");
     }
     match connection.sync {
-        Sync::Full => full(connection, settings, state, table).await,
-        Sync::Delta => delta(connection, settings, state, table, now).await,
+        SyncMode::Full => full(connection, settings, state, table).await,
+        SyncMode::Delta => delta(connection, settings, state, table, now).await,
     }
 }
 
@@ -88,7 +88,7 @@ pub fn reads(
     settings: &Settings,
 ) -> Result<Vec<Request>, Error> {
     let parameters = parameters(connection, state)?;
-    if connection.sync == Sync::Delta {
+    if connection.sync == SyncMode::Delta {
         start(connection, &parameters, settings)?;
     }
     match read(connection, &parameters, settings) {

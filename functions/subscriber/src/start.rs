@@ -1,6 +1,6 @@
 //! From an event to a run under a lease.
 
-use connector::contract::connection::{IncomingConnection, Sync};
+use connector::contract::connection::{IncomingConnection, SyncMode};
 use connector::store::{Acquired, Attempt, Due, Leased, Remembered, StateError};
 use jiff::Timestamp;
 
@@ -184,7 +184,7 @@ impl Subscriber {
             scheduled: connection.scheduled,
             event,
         };
-        let only_newest = connection.sync == Sync::Delta;
+        let only_newest = connection.sync == SyncMode::Delta;
         let now = invocation.clock.now();
         self.state
             .remember_due(&connection.incoming, &due, only_newest, now)

@@ -12,7 +12,7 @@ mod new;
 mod probe;
 
 pub(crate) use console::Console;
-pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, Sync};
+pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, SyncMode};
 pub(crate) use probe::Probe;
 
 /// Checks Protime connections, shows what they read and what is written, how things stand, and repairs what broke.

@@ -24,7 +24,7 @@ use crate::request::Request;
 use crate::retry;
 use crate::settings::Settings;
 use crate::token::{self, Token};
-use crate::transport::{Answer, Broken, HttpPool, Memory, exchange};
+use crate::transport::{ExchangeError, HttpPool, HttpResponse, Memory, send_request};
 
 pub use raw::{RawAnswer, RawRead};
 
@@ -76,12 +76,12 @@ pub struct Client {
     memory: Memory,
     /// Those in use, which can be read while somebody logs in.
     settings: std::sync::Mutex<Arc<Settings>>,
-    login: Mutex<Login>,
+    auth: Mutex<AuthState>,
     hold: std::sync::Mutex<Option<Hold>>,
 }
 
 #[derive(Default)]
-struct Login {
+struct AuthState {
     token: Option<Arc<Token>>,
     /// When a token was refused that was fetched since another was refused.
     refused_anew: Option<Instant>,
@@ -97,7 +97,7 @@ struct Hold {
 
 /// What a request is sent with.
 #[derive(Clone)]
-struct Grant {
+struct AuthorizedSession {
     settings: Arc<Settings>,
     token: Arc<Token>,
 }
@@ -124,7 +124,7 @@ impl Client {
             base_uri,
             memory: Memory::new(LARGEST_ANSWER),
             settings: std::sync::Mutex::new(Arc::new(settings)),
-            login: Mutex::default(),
+            auth: Mutex::default(),
             hold: std::sync::Mutex::default(),
         }
     }
@@ -192,8 +192,8 @@ impl Client {
 
     /// The scopes that Protime grants the client; none where its token endpoint does not say.
     pub async fn granted(&self, deadline: Instant) -> Result<Option<Vec<String>>, Error> {
-        let grant = self.grant(None, deadline).await?;
-        Ok(grant.token.granted.clone())
+        let session = self.authorize(None, deadline).await?;
+        Ok(session.token.granted.clone())
     }
 
     /// Sends a write once; only an expired token makes a second attempt.
@@ -209,7 +209,7 @@ impl Client {
         deadline: Instant,
     ) -> Result<Written, Error> {
         let url = request.url(&self.base_uri);
-        let (answer, grant) = self
+        let (answer, session) = self
             .authorised(request.method, &url, payload.as_ref(), deadline)
             .await?;
         match answer.status {
@@ -229,7 +229,7 @@ impl Client {
                 status: answer.status,
                 location: answer.location,
             }),
-            _ => Err(grant.refusal(request.method, &url, &answer)),
+            _ => Err(session.refusal(request.method, &url, &answer)),
         }
     }
 
@@ -329,7 +329,7 @@ impl Client {
     }
 
     async fn read_once(&self, url: &Url, shape: Shape, deadline: Instant) -> Result<Page, Error> {
-        let (answer, grant) = self.authorised(Method::Get, url, None, deadline).await?;
+        let (answer, session) = self.authorised(Method::Get, url, None, deadline).await?;
         let content = |problem, truncated| Error::Content {
             request: describe(Method::Get, url),
             status: answer.status,
@@ -347,7 +347,7 @@ impl Client {
                     false,
                 ));
             }
-            _ => return Err(grant.refusal(Method::Get, url, &answer)),
+            _ => return Err(session.refusal(Method::Get, url, &answer)),
         }
         Page::parse(answer.body.clone(), shape).map_err(
             |NoPage {
@@ -371,30 +371,30 @@ impl Client {
         url: &Url,
         payload: Option<&Bytes>,
         deadline: Instant,
-    ) -> Result<(Answer, Grant), Error> {
-        let grant = self.grant(None, deadline).await?;
-        let answer = self.send(&grant, method, url, payload, deadline).await?;
+    ) -> Result<(HttpResponse, AuthorizedSession), Error> {
+        let session = self.authorize(None, deadline).await?;
+        let answer = self.send(&session, method, url, payload, deadline).await?;
         if answer.status != 401 {
-            return Ok((answer, grant));
+            return Ok((answer, session));
         }
-        if self.is_refused_anew(&grant.token).await {
-            return Ok((answer, grant));
+        if self.is_refused_anew(&session.token).await {
+            return Ok((answer, session));
         }
-        let newer = self.grant(Some(&grant.token), deadline).await?;
+        let newer = self.authorize(Some(&session.token), deadline).await?;
         let answer = self.send(&newer, method, url, payload, deadline).await?;
         let refused_anew = (answer.status == 401).then(Instant::now);
-        self.login.lock().await.refused_anew = refused_anew;
+        self.auth.lock().await.refused_anew = refused_anew;
         Ok((answer, newer))
     }
 
     /// Whether this token is the newest and others were refused a short time ago, so that another one would be as well.
     async fn is_refused_anew(&self, refused: &Arc<Token>) -> bool {
-        let login = self.login.lock().await;
-        let is_newest = login
+        let auth = self.auth.lock().await;
+        let is_newest = auth
             .token
             .as_ref()
             .is_some_and(|token| Arc::ptr_eq(token, refused));
-        let is_remembered = login
+        let is_remembered = auth
             .refused_anew
             .is_some_and(|refused| refused.elapsed() < REFUSAL_REMEMBERED);
         is_newest && is_remembered
@@ -402,32 +402,32 @@ impl Client {
 
     async fn send(
         &self,
-        grant: &Grant,
+        session: &AuthorizedSession,
         method: Method,
         url: &Url,
         payload: Option<&Bytes>,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
+    ) -> Result<HttpResponse, Error> {
         let mut request = reqwest::Request::new(method.into(), url.clone());
         let headers = request.headers_mut();
-        headers.insert(AUTHORIZATION, grant.token.authorization.clone());
-        headers.insert(USER_AGENT, grant.settings.user_agent.clone());
+        headers.insert(AUTHORIZATION, session.token.authorization.clone());
+        headers.insert(USER_AGENT, session.settings.user_agent.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         if let Some(payload) = payload {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             *request.body_mut() = Some(payload.clone().into());
         }
-        self.deliver(grant, method, request, deadline).await
+        self.deliver(session, method, request, deadline).await
     }
 
     /// Sends a request that is complete.
     async fn deliver(
         &self,
-        grant: &Grant,
+        session: &AuthorizedSession,
         method: Method,
         request: reqwest::Request,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
+    ) -> Result<HttpResponse, Error> {
         let url = request.url().clone();
         let transport = |reason, sent| Error::Transport {
             request: describe(method, &url),
@@ -437,10 +437,10 @@ impl Client {
         let started = Instant::now();
         let result = timeout_at(
             deadline,
-            exchange(
+            send_request(
                 &self.http.at((self.clock)()),
                 request,
-                grant.settings.log_requests,
+                session.settings.log_requests,
                 &self.memory,
             ),
         )
@@ -449,34 +449,38 @@ impl Client {
         self.observe(started, status.map(|answer| answer.status));
         match result {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(Broken::TooLarge)) => Err(Error::TooLarge {
+            Ok(Err(ExchangeError::TooLarge)) => Err(Error::TooLarge {
                 request: describe(method, &url),
                 limit: self.memory.limit,
             }),
-            Ok(Err(Broken::Host(problem))) => Err(Error::WrongHost {
+            Ok(Err(ExchangeError::Host(problem))) => Err(Error::WrongHost {
                 settings: self.name.clone(),
                 field: "base_uri",
                 problem,
             }),
-            Ok(Err(Broken::Off { reason, sent })) => Err(transport(reason, sent)),
+            Ok(Err(ExchangeError::Off { reason, sent })) => Err(transport(reason, sent)),
             Err(_) => Err(transport("no answer before the deadline".to_owned(), true)),
         }
     }
 
     /// A token that is fresh and is not `refused`. The lock is held while one is fetched, so that requests at
     /// the same time share one renewal.
-    async fn grant(&self, refused: Option<&Arc<Token>>, deadline: Instant) -> Result<Grant, Error> {
-        let mut login = self.login.lock().await;
-        if let Some(token) = &login.token
+    async fn authorize(
+        &self,
+        refused: Option<&Arc<Token>>,
+        deadline: Instant,
+    ) -> Result<AuthorizedSession, Error> {
+        let mut auth = self.auth.lock().await;
+        if let Some(token) = &auth.token
             && token.is_fresh()
             && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token))
         {
-            return Ok(Grant {
+            return Ok(AuthorizedSession {
                 settings: self.settings(),
                 token: token.clone(),
             });
         }
-        login.token = None;
+        auth.token = None;
         let present = self.settings();
         let token = match self.token(&present, deadline).await {
             // Whatever is wrong with them, somebody may have corrected it by now.
@@ -506,8 +510,8 @@ impl Client {
             other => other?,
         };
         let token = Arc::new(token);
-        login.token = Some(token.clone());
-        Ok(Grant {
+        auth.token = Some(token.clone());
+        Ok(AuthorizedSession {
             settings: self.settings(),
             token,
         })
@@ -552,9 +556,9 @@ fn is_empty_or_json(body: &[u8]) -> bool {
     content.is_empty() || serde_json::from_slice::<IgnoredAny>(content).is_ok()
 }
 
-impl Grant {
+impl AuthorizedSession {
     /// What Protime answered to a request that was sent with it.
-    fn refusal(&self, method: Method, url: &Url, answer: &Answer) -> Error {
+    fn refusal(&self, method: Method, url: &Url, answer: &HttpResponse) -> Error {
         let refusal = Refusal::new(
             method,
             url,

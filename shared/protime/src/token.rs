@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::page::json;
 use crate::settings::Settings;
-use crate::transport::{Broken, Memory, exchange};
+use crate::transport::{ExchangeError, Memory, send_request};
 
 /// A token is renewed this long before it expires, or a fifth of its life before if that is less.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -108,7 +108,7 @@ async fn send(
     request
         .headers_mut()
         .insert(USER_AGENT, settings.user_agent.clone());
-    let answer = exchange(
+    let answer = send_request(
         http,
         request,
         settings.log_requests,
@@ -116,7 +116,7 @@ async fn send(
     )
     .await
     .map_err(|broken| match broken {
-        Broken::Host(problem) => Problem::Host(problem),
+        ExchangeError::Host(problem) => Problem::Host(problem),
         broken => Problem::Unavailable {
             reason: broken.to_string(),
             status: None,

@@ -174,14 +174,14 @@ struct Body {
 }
 
 impl Body {
-    fn append(&mut self, chunk: &[u8], limit: usize) -> Result<(), Broken> {
+    fn append(&mut self, chunk: &[u8], limit: usize) -> Result<(), ExchangeError> {
         if self.bytes.len() + chunk.len() > limit {
-            return Err(Broken::TooLarge);
+            return Err(ExchangeError::TooLarge);
         }
         self.bytes.extend_from_slice(chunk);
         let taken = self.taken.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
         if taken > limit {
-            return Err(Broken::Off {
+            return Err(ExchangeError::Off {
                 reason: "the answers that are read at the same time take too much memory"
                     .to_owned(),
                 sent: true,
@@ -204,7 +204,7 @@ impl Drop for Body {
 }
 
 /// What came back.
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
     pub(crate) location: Option<String>,
@@ -214,7 +214,7 @@ pub(crate) struct Answer {
 }
 
 /// Why nothing usable came back.
-pub(crate) enum Broken {
+pub(crate) enum ExchangeError {
     /// The connection broke, or there never was one.
     Off {
         reason: String,
@@ -227,7 +227,7 @@ pub(crate) enum Broken {
     TooLarge,
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Off { reason, .. } | Self::Host(reason) => f.write_str(reason),
@@ -237,12 +237,12 @@ impl fmt::Display for Broken {
 }
 
 /// Sends a request and reads the whole answer.
-pub(crate) async fn exchange(
+pub(crate) async fn send_request(
     http: &reqwest::Client,
     request: reqwest::Request,
     log: bool,
     memory: &Memory,
-) -> Result<Answer, Broken> {
+) -> Result<HttpResponse, ExchangeError> {
     let started = Instant::now();
     let method = request.method().clone();
     let url = request.url().clone();
@@ -272,11 +272,11 @@ async fn receive(
     http: &reqwest::Client,
     request: reqwest::Request,
     memory: &Memory,
-) -> Result<Answer, Broken> {
+) -> Result<HttpResponse, ExchangeError> {
     let mut response = http
         .execute(request)
         .await
-        .map_err(|error| broken(&error))?;
+        .map_err(|error| exchange_error(&error))?;
     let header = |name| {
         response
             .headers()
@@ -284,7 +284,7 @@ async fn receive(
             .and_then(|value| value.to_str().ok())
             .map(str::to_owned)
     };
-    let mut answer = Answer {
+    let mut answer = HttpResponse {
         status: response.status().as_u16(),
         content_type: header(CONTENT_TYPE),
         location: header(LOCATION),
@@ -296,21 +296,25 @@ async fn receive(
     answer.headers = std::mem::take(response.headers_mut());
     let expected = usize::try_from(response.content_length().unwrap_or(0)).unwrap_or(usize::MAX);
     if expected > memory.limit {
-        return Err(Broken::TooLarge);
+        return Err(ExchangeError::TooLarge);
     }
     let mut body = Body {
         bytes: Vec::with_capacity(expected.next_multiple_of(RESERVE_IN)),
         taken: memory.taken.clone(),
     };
     // A body that is sent compressed shows its size only as it comes.
-    while let Some(chunk) = response.chunk().await.map_err(|error| broken(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| exchange_error(&error))?
+    {
         body.append(&chunk, memory.limit)?;
     }
     answer.body = Bytes::from_owner(body);
     Ok(answer)
 }
 
-fn broken(error: &reqwest::Error) -> Broken {
+fn exchange_error(error: &reqwest::Error) -> ExchangeError {
     // reqwest's own text carries the URL; its causes do not.
     let mut reason = if error.is_timeout() {
         "timeout".to_owned()
@@ -340,14 +344,14 @@ fn broken(error: &reqwest::Error) -> Broken {
         "invalid dns name",
     ];
     if error.is_connect() && is_unknown.iter().any(|words| reason.contains(words)) {
-        return Broken::Host(format!("no host has the name `{host}`; correct it"));
+        return ExchangeError::Host(format!("no host has the name `{host}`; correct it"));
     }
     if error.is_connect() && reason.contains("invalid peer certificate") {
-        return Broken::Host(format!(
+        return ExchangeError::Host(format!(
             "the certificate of `{host}` is not accepted ({reason}); correct the name, or let SSL_CERT_FILE name the authorities of a proxy"
         ));
     }
-    Broken::Off {
+    ExchangeError::Off {
         reason,
         sent: !(error.is_connect() || error.is_builder()),
     }

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use simulator::Options;
 
 use crate::captured::Captured;
-use crate::fuse::Fuse;
+use crate::crash_proxy::CrashProxy;
 use crate::{Tenant, variable};
 
 /// The publish queue's `maxReceiveCount` and visibility timeout.
@@ -59,10 +59,10 @@ type Shared = Arc<Mutex<Queues>>;
 pub struct FakeQueue {
     /// Whose Protime and secret it is.
     pub tenant: Tenant,
-    /// Behind the fuse.
+    /// Behind the crash_proxy.
     pub publisher: Publisher,
     /// Stops the publisher.
-    pub fuse: Arc<Fuse>,
+    pub crash_proxy: Arc<CrashProxy>,
     /// The time; it only moves when told.
     pub now: Timestamp,
     /// The metrics that the publisher wrote.
@@ -78,8 +78,8 @@ pub struct FakeQueue {
 impl FakeQueue {
     /// An empty queue.
     pub async fn new(options: Options) -> Self {
-        let fuse = Arc::new(Fuse::default());
-        let tenant = Tenant::behind(&fuse, options).await;
+        let crash_proxy = Arc::new(CrashProxy::default());
+        let tenant = Tenant::behind(&crash_proxy, options).await;
 
         let queues = Shared::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -89,11 +89,11 @@ impl FakeQueue {
         let router = Router::new().fallback(answer).with_state(queues.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
 
-        let proxied = fuse
+        let proxied = crash_proxy
             .proxy(&variable("AWS_ENDPOINT_URL"))
             .await
             .expect("a proxy");
-        let queue_origin = fuse.proxy(&origin).await.expect("a proxy");
+        let queue_origin = crash_proxy.proxy(&origin).await.expect("a proxy");
         let aws = crate::aws().endpoint_url(proxied).load().await;
         let fake = crate::aws().endpoint_url(&queue_origin).load().await;
         let sqs = aws_sdk_sqs::Client::new(&fake);
@@ -128,7 +128,7 @@ impl FakeQueue {
         Self {
             tenant,
             publisher,
-            fuse,
+            crash_proxy,
             now: Timestamp::now(),
             metrics,
             clock,

@@ -12,9 +12,9 @@
 
 pub mod account;
 pub mod captured;
+pub mod crash_proxy;
 pub mod fake_queue;
-pub mod fuse;
-pub mod inside;
+pub mod in_process_subscriber;
 pub mod runtime_api;
 pub mod schemas;
 
@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use simulator::{Options, Simulator};
 use tokio::time::Instant;
 
-use crate::fuse::Fuse;
+use crate::crash_proxy::CrashProxy;
 
 /// How long anything may take that happens by itself.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -273,10 +273,10 @@ impl Tenant {
         tenant
     }
 
-    /// A Protime whose requests pass a fuse.
-    pub async fn behind(fuse: &Arc<Fuse>, options: Options) -> Self {
+    /// A Protime whose requests pass a crash_proxy.
+    pub async fn behind(crash_proxy: &Arc<CrashProxy>, options: Options) -> Self {
         let mut tenant = Self::with(options, &json!({})).await;
-        let base_uri = fuse
+        let base_uri = crash_proxy
             .proxy(&tenant.protime.base_uri())
             .await
             .expect("a proxy");

@@ -1,6 +1,6 @@
 //! What is special about the runs of a delta.
 
-use connector::contract::connection::Sync;
+use connector::contract::connection::SyncMode;
 use connector::store::LoadKind;
 use protime::{Client, RefusalKind};
 
@@ -10,7 +10,7 @@ use crate::{Error, plan};
 impl Run<'_> {
     /// A `takeover` that has not acted yet starts the connection's own delta anew.
     pub(super) fn drop_taken_over(&mut self) {
-        if self.connection.sync == Sync::Delta
+        if self.connection.sync == SyncMode::Delta
             && self.connection.unused_takeover(&self.state).is_some()
             && let Some(checkpoint) = self.state.checkpoint.take()
         {

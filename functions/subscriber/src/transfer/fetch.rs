@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::recover::Recovery;
-use super::{Item, Outlet, Stopped, Transfer};
+use super::{FetchEvent, FetchSender, Stopped, Transfer};
 use crate::Error;
 
 impl Transfer<'_> {
@@ -21,7 +21,7 @@ impl Transfer<'_> {
         &self,
         mut pending: PendingChains<'_>,
         count: &Cell<u32>,
-        outlet: &Outlet<'_>,
+        sender: &FetchSender<'_>,
     ) -> Result<Stopped, Error> {
         let mut running = FuturesUnordered::new();
         let mut stopped = Stopped::AtTheEnd;
@@ -34,7 +34,7 @@ impl Transfer<'_> {
                     stopped = Stopped::OutOfTime(None);
                     break;
                 }
-                running.push(self.fetch_chain(chain, is_new, count, outlet));
+                running.push(self.fetch_chain(chain, is_new, count, sender));
             }
             match running.next().await.transpose()? {
                 None => return Ok(stopped),
@@ -54,14 +54,14 @@ impl Transfer<'_> {
         chain: Pending,
         is_new: bool,
         count: &Cell<u32>,
-        outlet: &Outlet<'_>,
+        sender: &FetchSender<'_>,
     ) -> Result<Stopped, Error> {
         if is_new {
-            outlet.pass_on(Item::Begin(chain.number)).await?;
+            sender.pass_on(FetchEvent::Begin(chain.number)).await?;
         }
         let mut waiting = VecDeque::from([chain]);
         while let Some(mut chain) = waiting.pop_front() {
-            let error = match self.fetch_pages(&mut chain, outlet).await {
+            let error = match self.fetch_pages(&mut chain, sender).await {
                 Ok(Stopped::AtTheEnd) => continue,
                 Ok(out_of_time) => return Ok(out_of_time),
                 Err(error) => error,
@@ -69,8 +69,8 @@ impl Transfer<'_> {
             let Some(recovery) = Recovery::of(&error, &chain, self.header.load) else {
                 return Err(error);
             };
-            let (item, chains) = recovery.begin_again(chain, &error, count);
-            outlet.pass_on(item).await?;
+            let (event, chains) = recovery.begin_again(chain, &error, count);
+            sender.pass_on(event).await?;
             waiting.extend(chains);
         }
         Ok(Stopped::AtTheEnd)
@@ -79,7 +79,7 @@ impl Transfer<'_> {
     async fn fetch_pages(
         &self,
         pending: &mut Pending,
-        outlet: &Outlet<'_>,
+        sender: &FetchSender<'_>,
     ) -> Result<Stopped, Error> {
         let shape = if pending.next == pending.first {
             pending.chain.shape
@@ -107,7 +107,7 @@ impl Transfer<'_> {
             let next = pages.position().filter(|_| self.pagination);
             let next = next.map(Url::to_string);
             pending.chain.trail = pages.trail();
-            let sent = self.pass_on_page(&page, pending, next, outlet).await?;
+            let sent = self.pass_on_page(&page, pending, next, sender).await?;
             match sent {
                 Some(next) => pending.next = next,
                 None => return Ok(Stopped::AtTheEnd),
@@ -127,13 +127,13 @@ impl Transfer<'_> {
         page: &Page,
         pending: &Pending,
         next: Option<String>,
-        outlet: &Outlet<'_>,
+        sender: &FetchSender<'_>,
     ) -> Result<Option<String>, Error> {
         let (chain, number) = (pending.number, pending.chain.page);
         let mut messages = 0;
         let now = self.clock.now();
         for message in self.header.page_messages(page, chain, number, now) {
-            outlet.pass_on_message(message?).await?;
+            sender.pass_on_message(message?).await?;
             messages += 1;
         }
         let counts = Counts {
@@ -142,7 +142,7 @@ impl Transfer<'_> {
             messages,
         };
         tracing::debug!(chain, page = number, records = counts.records, "page read");
-        let end = Item::PageEnd {
+        let end = FetchEvent::PageEnd {
             chain,
             first: pending.first.clone(),
             page: PageSent {
@@ -153,7 +153,7 @@ impl Transfer<'_> {
                 trail: pending.chain.trail,
             },
         };
-        outlet.pass_on(end).await?;
+        sender.pass_on(end).await?;
         Ok(next)
     }
 }

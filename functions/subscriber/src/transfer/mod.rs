@@ -54,7 +54,7 @@ pub(crate) enum Stopped {
 }
 
 /// What the fetching side passes on, in the order of each chain.
-enum Item<'a> {
+enum FetchEvent<'a> {
     /// A chain of the plan begins, and with it those before it.
     Begin(u32),
     /// With its share of [`BYTES_UNDERWAY`].
@@ -77,7 +77,7 @@ enum Item<'a> {
     },
 }
 
-impl Item<'_> {
+impl FetchEvent<'_> {
     /// What it takes of a call to SQS.
     fn size(&self) -> usize {
         match self {
@@ -88,23 +88,24 @@ impl Item<'_> {
 }
 
 /// Where the fetching side leaves what it has.
-struct Outlet<'a> {
-    items: mpsc::Sender<Item<'a>>,
-    room: &'a Semaphore,
+struct FetchSender<'a> {
+    events: mpsc::Sender<FetchEvent<'a>>,
+    byte_budget: &'a Semaphore,
 }
 
-impl<'a> Outlet<'a> {
-    /// Waits until there is room for it.
+impl<'a> FetchSender<'a> {
+    /// Waits until the byte budget has room for it.
     async fn pass_on_message(&self, message: Message) -> Result<(), Error> {
         let size = u32::try_from(message.size().min(BYTES_UNDERWAY)).unwrap_or(u32::MAX);
-        let room = self.room.acquire_many(size).await;
-        let room = room.map_err(|_| Error::SendingStopped)?;
-        self.pass_on(Item::Message(message, room)).await
+        let byte_budget = self.byte_budget.acquire_many(size).await;
+        let byte_budget = byte_budget.map_err(|_| Error::SendingStopped)?;
+        self.pass_on(FetchEvent::Message(message, byte_budget))
+            .await
     }
 
     /// Fails if the sending side has given up; its own error is the one that is reported.
-    async fn pass_on(&self, item: Item<'a>) -> Result<(), Error> {
-        let sent = self.items.send(item).await;
+    async fn pass_on(&self, event: FetchEvent<'a>) -> Result<(), Error> {
+        let sent = self.events.send(event).await;
         sent.map_err(|_| Error::SendingStopped)
     }
 }
@@ -121,12 +122,15 @@ impl Transfer<'_> {
         };
         let pending = PendingChains::new(self.table, &checkpoint.chains);
         let count = Cell::new(checkpoint.chains.count());
-        let room = Semaphore::new(BYTES_UNDERWAY);
-        let (items, receiver) = mpsc::channel(MESSAGES_UNDERWAY);
-        let outlet = Outlet { items, room: &room };
+        let byte_budget = Semaphore::new(BYTES_UNDERWAY);
+        let (events, receiver) = mpsc::channel(MESSAGES_UNDERWAY);
+        let sender = FetchSender {
+            events,
+            byte_budget: &byte_budget,
+        };
         let fetch = async {
-            let outlet = outlet;
-            self.fetch(pending, &count, &outlet).await
+            let sender = sender;
+            self.fetch(pending, &count, &sender).await
         };
         // If fetching fails, what was fetched before is still sent.
         let (fetched, sent) = tokio::join!(fetch, self.send(receiver, state, tally));

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use connector::store::{Chain, LoadKind, Pending};
 use protime::{RefusalKind, Shape};
 
-use super::Item;
+use super::FetchEvent;
 use crate::Error;
 
 /// How a chain goes on after a refusal.
@@ -36,20 +36,20 @@ impl Recovery {
         pending: Pending,
         error: &Error,
         count: &Cell<u32>,
-    ) -> (Item<'static>, Vec<Pending>) {
+    ) -> (FetchEvent<'static>, Vec<Pending>) {
         let chain = pending.number;
         match self {
             Self::AsTwo([first, second]) => {
                 tracing::warn!(chain, %error, "the continuation is too long; the list is halved and begun again");
                 let added = count.replace(count.get() + 1);
-                let item = Item::Split {
+                let event = FetchEvent::Split {
                     chain,
                     first: first.clone(),
                     added,
                     second: second.clone(),
                 };
                 (
-                    item,
+                    event,
                     vec![beginning(chain, first), beginning(added, second)],
                 )
             }
@@ -60,7 +60,7 @@ impl Recovery {
                     chain: pending.chain.begun_again(),
                     ..pending
                 };
-                (Item::Restart(chain), vec![pending])
+                (FetchEvent::Restart(chain), vec![pending])
             }
         }
     }

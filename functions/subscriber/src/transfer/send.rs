@@ -8,7 +8,7 @@ use connector::store::ConnectionState;
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Item, MESSAGES_UNDERWAY, Transfer};
+use super::{FetchEvent, MESSAGES_UNDERWAY, Transfer};
 use crate::Error;
 use crate::report::Tally;
 
@@ -20,7 +20,7 @@ struct Call<'a> {
     batch: Batch,
     /// Given back when the call has ended.
     taken: Vec<SemaphorePermit<'a>>,
-    reached: Vec<Item<'a>>,
+    reached: Vec<FetchEvent<'a>>,
 }
 
 impl Transfer<'_> {
@@ -28,14 +28,14 @@ impl Transfer<'_> {
     /// fast one fills the batches.
     pub(super) async fn send(
         &self,
-        mut items: mpsc::Receiver<Item<'_>>,
+        mut events: mpsc::Receiver<FetchEvent<'_>>,
         state: &mut ConnectionState,
         tally: &mut Tally,
     ) -> Result<(), Error> {
         let mut waiting = VecDeque::new();
         let mut stored = Instant::now();
         let mut changed = false;
-        while self.wait_for_items(&mut waiting, &mut items).await {
+        while self.wait_for_items(&mut waiting, &mut events).await {
             let Call {
                 batch,
                 taken,
@@ -45,9 +45,9 @@ impl Transfer<'_> {
                 self.queue.send(batch, self.deadline).await?;
             }
             drop(taken);
-            for item in reached {
+            for event in reached {
                 changed = true;
-                apply(item, state, tally);
+                apply(event, state, tally);
             }
             if changed && stored.elapsed() >= self.checkpoint_interval {
                 self.table.save(self.lease, state, true).await?;
@@ -62,12 +62,12 @@ impl Transfer<'_> {
     /// do not pile up. False: nothing more will come.
     async fn wait_for_items<'a>(
         &self,
-        waiting: &mut VecDeque<Item<'a>>,
-        items: &mut mpsc::Receiver<Item<'a>>,
+        waiting: &mut VecDeque<FetchEvent<'a>>,
+        events: &mut mpsc::Receiver<FetchEvent<'a>>,
     ) -> bool {
         if waiting.is_empty() {
-            match items.recv().await {
-                Some(item) => waiting.push_back(item),
+            match events.recv().await {
+                Some(event) => waiting.push_back(event),
                 None => return false,
             }
         }
@@ -77,30 +77,30 @@ impl Transfer<'_> {
         } else {
             LINGER
         };
-        let mut size: usize = waiting.iter().map(Item::size).sum();
+        let mut size: usize = waiting.iter().map(FetchEvent::size).sum();
         let until = Instant::now() + linger;
         while size < MESSAGE_LIMIT
             && waiting.len() < 2 * MESSAGES_UNDERWAY
-            && let Ok(Some(item)) = timeout_at(until, items.recv()).await
+            && let Ok(Some(event)) = timeout_at(until, events.recv()).await
         {
-            size += item.size();
-            waiting.push_back(item);
+            size += event.size();
+            waiting.push_back(event);
         }
         true
     }
 
-    fn next_call<'a>(&self, waiting: &mut VecDeque<Item<'a>>) -> Call<'a> {
+    fn next_call<'a>(&self, waiting: &mut VecDeque<FetchEvent<'a>>) -> Call<'a> {
         let mut call = Call {
             batch: self.queue.batch(),
             taken: Vec::new(),
             reached: Vec::new(),
         };
-        while let Some(item) = waiting.pop_front() {
-            match item {
-                Item::Message(message, room) => match call.batch.push(message) {
-                    Ok(()) => call.taken.push(room),
+        while let Some(event) = waiting.pop_front() {
+            match event {
+                FetchEvent::Message(message, byte_budget) => match call.batch.push(message) {
+                    Ok(()) => call.taken.push(byte_budget),
                     Err(message) => {
-                        waiting.push_front(Item::Message(message, room));
+                        waiting.push_front(FetchEvent::Message(message, byte_budget));
                         break;
                     }
                 },
@@ -111,22 +111,22 @@ impl Transfer<'_> {
     }
 }
 
-/// Moves the checkpoint to where everything before `item` is accepted.
-fn apply(item: Item<'_>, state: &mut ConnectionState, tally: &mut Tally) {
+/// Moves the checkpoint to where everything before `event` is accepted.
+fn apply(event: FetchEvent<'_>, state: &mut ConnectionState, tally: &mut Tally) {
     let Some(checkpoint) = &mut state.checkpoint else {
         return;
     };
     let chains = &mut checkpoint.chains;
-    match item {
-        Item::Message(..) => {}
-        Item::Begin(number) => chains.begin(number),
-        Item::PageEnd { chain, first, page } => {
+    match event {
+        FetchEvent::Message(..) => {}
+        FetchEvent::Begin(number) => chains.begin(number),
+        FetchEvent::PageEnd { chain, first, page } => {
             tally.counts = [tally.counts, page.counts].into_iter().sum();
             tally.bytes += page.bytes;
             chains.page_sent(chain, &first, page);
         }
-        Item::Restart(chain) => chains.restart(chain),
-        Item::Split {
+        FetchEvent::Restart(chain) => chains.restart(chain),
+        FetchEvent::Split {
             chain,
             first,
             added,

@@ -46,7 +46,7 @@ pub(crate) struct NewClient {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Sync {
+pub(crate) enum SyncMode {
     /// Everything, every time
     Full,
     /// Everything once, and then what changed
@@ -68,7 +68,7 @@ pub(crate) struct NewConnection {
     pub(crate) path: Vec<(String, String)>,
     /// What to read of it, full by default
     #[arg(long)]
-    pub(crate) sync: Option<Sync>,
+    pub(crate) sync: Option<SyncMode>,
     /// A filter that is always the same
     #[arg(long)]
     pub(crate) filter: Option<String>,

@@ -237,7 +237,7 @@ impl Secret {
                 _ => CredentialsError::Unreadable {
                     name: name(),
                     reason: aws::describe(&error),
-                    retryable: aws::is_passing(&error),
+                    retryable: aws::is_transient(&error),
                 },
             })?;
         // What is stored from a file can be binary.

@@ -7,7 +7,7 @@ pub mod queue;
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
 /// Whether the same call may succeed later: anything but an answer that blames the caller.
-pub fn is_passing<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
+pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::ServiceError(error) => {
             let throttled = error

@@ -241,7 +241,7 @@ impl Queue {
             .attribute_names(name.clone());
         let answer = ask.send().await.map_err(|error| {
             let (queue, reason) = (self.url.clone(), aws::describe(&error));
-            if aws::is_passing(&error) {
+            if aws::is_transient(&error) {
                 QueueError::Call { queue, reason }
             } else {
                 QueueError::Unusable { queue, reason }
@@ -370,7 +370,7 @@ impl Queue {
             Ok(answer) => Ok(Attempt::Answered(answer.failed)),
             Err(error) => {
                 let reason = aws::describe(&error);
-                if aws::is_passing(&error) {
+                if aws::is_transient(&error) {
                     Ok(Attempt::Failed(reason))
                 } else {
                     Err(failed(reason))

@@ -45,7 +45,7 @@ pub struct IncomingConnection {
     /// After how long without a completed run the connection is overdue; none for what its schedule suggests.
     pub fresh: Option<SignedDuration>,
     /// Whether everything is read, or only what changed.
-    pub sync: Sync,
+    pub sync: SyncMode,
     /// The longest span of dates in one request.
     pub window: Option<Span>,
     /// How many independent requests are under way at once.
@@ -62,7 +62,7 @@ pub struct IncomingConnection {
 
 /// What a connection reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sync {
+pub enum SyncMode {
     /// Everything, every time.
     Full,
     /// Everything once, then changes.
@@ -151,21 +151,21 @@ impl IncomingConnection {
             .map_err(|error| ConnectionError::Shape(error.to_string()))?;
         check_names(&event)?;
         let sync = match event.sync.as_deref() {
-            None | Some("full") => Sync::Full,
-            Some("delta") => Sync::Delta,
+            None | Some("full") => SyncMode::Full,
+            Some("delta") => SyncMode::Delta,
             Some(other) => {
                 let problem = format!("unknown value \"{other}\"; allowed: \"full\", \"delta\"");
                 return Err(field_error("sync", problem));
             }
         };
         let window = event.window.as_deref().map(window).transpose()?;
-        if window.is_some() && sync == Sync::Delta {
+        if window.is_some() && sync == SyncMode::Delta {
             return Err(field_error(
                 "window",
                 "a delta is one request; leave the window out",
             ));
         }
-        if event.pagination == Some(false) && sync == Sync::Delta {
+        if event.pagination == Some(false) && sync == SyncMode::Delta {
             return Err(field_error(
                 "pagination",
                 "a delta is read to its end, where its link is; leave pagination out",
@@ -249,7 +249,7 @@ impl IncomingConnection {
             normal(&self.query),
             self.program,
             self.pagination,
-            self.sync == Sync::Delta,
+            self.sync == SyncMode::Delta,
             self.time_zone.iana_name(),
             self.queue,
             self.window.map(|window| window.to_string()),

@@ -14,7 +14,7 @@ use connector::telemetry;
 use end_to_end::account::Account;
 use end_to_end::captured::Captured;
 use end_to_end::fake_queue::FakeQueue;
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::SignedDuration;
 use picture::Picture;
 use serde_json::{Value, json};
@@ -29,7 +29,7 @@ async fn main() {
     let log = Captured::default();
     let writer = log.clone();
     telemetry::subscriber(tracing::Level::ERROR, move || writer.clone()).init();
-    let mut account = Account::new(Inside::new(Options::default()).await);
+    let mut account = Account::new(InProcessSubscriber::new(Options::default()).await);
     account.queue = Some(FakeQueue::new(Options::default()).await);
     schedule(&mut account);
     let mut random = fastrand::Rng::with_seed(7);
@@ -60,7 +60,7 @@ async fn main() {
 
 /// Takes all pages.
 async fn consume(account: &mut Account) {
-    let tenant = &account.inside.tenant;
+    let tenant = &account.in_process.tenant;
     let pages = u32::try_from(tenant.stack.drain(&tenant.pages).await.len()).unwrap();
     let (metric, now) = ("ApproximateNumberOfMessagesVisible", account.now);
     account
@@ -87,7 +87,7 @@ fn trouble(account: &mut Account, hour: u32) {
         body: String::new(),
     };
     let queue = account.queue.as_ref().unwrap();
-    for protime in [&account.inside.tenant.protime, &queue.tenant.protime] {
+    for protime in [&account.in_process.tenant.protime, &queue.tenant.protime] {
         match hour {
             10 => protime.add_fault(Fault::new("/clockings", u32::MAX, answer(503, "600"))),
             14 => protime.add_fault(Fault::new("/clockings", 3, answer(429, "1"))),

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use aws_sdk_secretsmanager::primitives::Blob;
 use end_to_end::Tenant;
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 
-async fn five_pages() -> Inside {
-    let inside = Inside::new(Options::default()).await;
+async fn five_pages() -> InProcessSubscriber {
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let records: Vec<Value> = (1..=50).map(|id| json!({"id": id})).collect();
-    let protime = &inside.tenant.protime;
+    let protime = &in_process.tenant.protime;
     protime.configure(|settings| settings.page_size = 10);
     let records = json!(records).to_string();
     protime.set_records("departments", &records).unwrap();
-    inside
+    in_process
 }
 
 /// The third page, once the faults before it were used up.
-fn on_the_third_page(inside: &Inside, times: u32, status: u16, body: &str) {
+fn on_the_third_page(in_process: &InProcessSubscriber, times: u32, status: u16, body: &str) {
     let action = Action::Answer {
         status,
         headers: Vec::new(),
@@ -31,7 +31,7 @@ fn on_the_third_page(inside: &Inside, times: u32, status: u16, body: &str) {
         skip: 1,
         ..Fault::new("/departments?continuationToken", times, action)
     };
-    inside.tenant.protime.add_fault(fault);
+    in_process.tenant.protime.add_fault(fault);
 }
 
 fn ids(events: &[Value]) -> Vec<u64> {
@@ -55,12 +55,12 @@ async fn a_bad_page_fails_the_run_and_keeps_its_checkpoint() {
         (200, r#"{"id": 7}"#),
         (206, "[]"),
     ] {
-        let inside = five_pages().await;
-        on_the_third_page(&inside, u32::MAX, status, body);
+        let in_process = five_pages().await;
+        on_the_third_page(&in_process, u32::MAX, status, body);
         let connection = json!({"entity": "departments"});
-        let error = inside.run(&connection).await.unwrap_err();
+        let error = in_process.run(&connection).await.unwrap_err();
         assert_eq!(error.kind().name(), "ProtimeContent", "{body}: {error}");
-        let events = inside.tenant.events().await;
+        let events = in_process.tenant.events().await;
         assert_eq!(ids(&events), (1..=20).collect::<Vec<_>>(), "{body}");
         assert!(
             events
@@ -68,12 +68,15 @@ async fn a_bad_page_fails_the_run_and_keeps_its_checkpoint() {
                 .all(|event| event["type"] == "protime.page.v1"),
             "{body}"
         );
-        assert!(inside.state("test").await.checkpoint.is_some(), "{body}");
+        assert!(
+            in_process.state("test").await.checkpoint.is_some(),
+            "{body}"
+        );
 
         // The next run goes on where this one stopped, and is a whole one itself.
-        inside.tenant.protime.clear_faults();
-        inside.run(&connection).await.unwrap();
-        let events = inside.tenant.events().await;
+        in_process.tenant.protime.clear_faults();
+        in_process.run(&connection).await.unwrap();
+        let events = in_process.tenant.events().await;
         let completed = events
             .iter()
             .filter(|event| event["type"] == "protime.run-completed.v1");
@@ -92,9 +95,12 @@ async fn an_empty_page_is_read_again() {
         (204, ""),
         (200, r#"{"value": [{"id": 21}, {"id""#),
     ] {
-        let inside = five_pages().await;
-        on_the_third_page(&inside, 2, status, body);
-        let outcome = inside.run(&json!({"entity": "departments"})).await.unwrap();
+        let in_process = five_pages().await;
+        on_the_third_page(&in_process, 2, status, body);
+        let outcome = in_process
+            .run(&json!({"entity": "departments"}))
+            .await
+            .unwrap();
         let told = ["pages", "records", "requests", "retries", "chains"]
             .map(|name| outcome[name].as_u64().unwrap());
         assert_eq!(told, [5, 50, 7, 2, 1], "{body}");
@@ -104,7 +110,7 @@ async fn an_empty_page_is_read_again() {
             "{outcome}"
         );
         assert_eq!(
-            ids(&inside.tenant.events().await),
+            ids(&in_process.tenant.events().await),
             (1..=50).collect::<Vec<_>>()
         );
     }
@@ -114,21 +120,27 @@ async fn an_empty_page_is_read_again() {
 async fn a_paging_token_that_is_refused_begins_the_list_again() {
     // §13.1: **`409` on a list = the continuation token is invalid or expired**
     for status in [400, 404, 409, 410] {
-        let inside = five_pages().await;
-        on_the_third_page(&inside, 1, status, "");
-        let outcome = inside.run(&json!({"entity": "departments"})).await.unwrap();
+        let in_process = five_pages().await;
+        on_the_third_page(&in_process, 1, status, "");
+        let outcome = in_process
+            .run(&json!({"entity": "departments"}))
+            .await
+            .unwrap();
         assert_eq!(outcome["records"], 50, "{status}");
-        let requests = inside.tenant.targets();
+        let requests = in_process.tenant.targets();
         assert_eq!(requests.len(), 3 + 5, "{status}: {requests:?}");
 
         // For good: the run ends, and the next one is a new one.
-        on_the_third_page(&inside, u32::MAX, status, "");
-        let error = inside
+        on_the_third_page(&in_process, u32::MAX, status, "");
+        let error = in_process
             .run(&json!({"entity": "departments"}))
             .await
             .unwrap_err();
         assert_eq!(error.kind().name(), "ProtimeRefused", "{status}");
-        assert!(inside.state("test").await.checkpoint.is_none(), "{status}");
+        assert!(
+            in_process.state("test").await.checkpoint.is_none(),
+            "{status}"
+        );
     }
 }
 
@@ -139,7 +151,7 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
         ("3600", 3_600),
         ("18446744073709551615", i64::MAX),
     ] {
-        let inside = five_pages().await;
+        let in_process = five_pages().await;
         let throttled = Action::Answer {
             status: 429,
             headers: vec![("retry-after".to_owned(), retry_after.to_owned())],
@@ -149,19 +161,19 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
             skip: 1,
             ..Fault::new("/departments?continuationToken", u32::MAX, throttled)
         };
-        inside.tenant.protime.add_fault(fault);
+        in_process.tenant.protime.add_fault(fault);
         let now = Timestamp::now();
         let connection = json!({"entity": "departments"});
-        let outcome = inside
+        let outcome = in_process
             .run_at(&connection, now, Duration::from_secs(14))
             .await
             .unwrap();
         assert_eq!(outcome["status"], "continued", "{retry_after}");
-        let asked = inside.tenant.targets().len();
+        let asked = in_process.tenant.targets().len();
         assert!(asked <= 2 + 6, "{retry_after}: {asked}");
         // Whoever comes before the time is over leaves Protime alone.
-        let item = inside
-            .item(&format!("connection/{}", inside.incoming("test")))
+        let item = in_process
+            .item(&format!("connection/{}", in_process.incoming("test")))
             .await;
         let until = item["not_before"].as_n().unwrap().parse::<i64>().unwrap();
         let wait = (until - now.as_millisecond()) / 1_000;
@@ -174,14 +186,16 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
                 let mut again = connection.clone();
                 again["run"] = run.clone();
                 let later = now + minutes.minutes();
-                let skipped = inside.run_at(&again, later, Duration::from_mins(1)).await;
+                let skipped = in_process
+                    .run_at(&again, later, Duration::from_mins(1))
+                    .await;
                 let skipped = skipped.unwrap();
                 assert_eq!(skipped["status"], "skipped");
                 let reason = skipped["reason"].as_str().unwrap();
                 assert!(reason.contains("asked to be left alone"), "{reason}");
             }
-            inside.watch(now + 50.minutes()).await.unwrap();
-            assert_eq!(inside.tenant.targets().len(), asked, "{retry_after}");
+            in_process.watch(now + 50.minutes()).await.unwrap();
+            assert_eq!(in_process.tenant.targets().len(), asked, "{retry_after}");
         }
     }
 }
@@ -202,7 +216,7 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
             (_, binary) => put.secret_binary(Blob::new(binary.unwrap())),
         };
         put.send().await.unwrap();
-        let inside = connector::aws::credentials::HttpClients::new(
+        let in_process = connector::aws::credentials::HttpClients::new(
             "subscriber",
             "protime/",
             secrets,
@@ -210,7 +224,7 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
             std::sync::Arc::new(|_| {}),
             connector::clock::Clock::default(),
         );
-        let client = inside.get(&tenant.client).await.unwrap();
+        let client = in_process.get(&tenant.client).await.unwrap();
         let stored: Value = serde_json::from_str(&secret).unwrap();
         assert_eq!(client.settings().client_id, stored["client_id"]);
     }
@@ -218,8 +232,8 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
 
 #[tokio::test]
 async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
-    let inside = five_pages().await;
-    inside
+    let in_process = five_pages().await;
+    in_process
         .tenant
         .protime
         .configure(|settings| settings.latency_ms = 150);
@@ -232,7 +246,7 @@ async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
             body: body.to_string(),
         }
     };
-    let protime = &inside.tenant.protime;
+    let protime = &in_process.tenant.protime;
     for (token, id, next) in [
         ("=aaa", 2, "bbb"),
         ("=bbb", 3, "ccc"),
@@ -245,15 +259,19 @@ async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
     // Time for a page or two.
     let time = Duration::from_millis(10_400);
     let connection = json!({"entity": "departments", "run": "circle"});
-    let mut result = inside.run_at(&connection, Timestamp::now(), time).await;
+    let mut result = in_process.run_at(&connection, Timestamp::now(), time).await;
     let mut hand_overs = 0;
     while let Ok(outcome) = &result {
         assert_ne!(outcome["status"], "completed");
         hand_overs += 1;
         assert!(hand_overs < 20);
-        let messages = inside.tenant.stack.drain(&inside.continuations).await;
-        let delivery = Inside::delivery(&messages[0]);
-        result = inside.handle(delivery, Timestamp::now(), time).await;
+        let messages = in_process
+            .tenant
+            .stack
+            .drain(&in_process.continuations)
+            .await;
+        let delivery = InProcessSubscriber::delivery(&messages[0]);
+        result = in_process.handle(delivery, Timestamp::now(), time).await;
     }
     assert_eq!(result.unwrap_err().kind().name(), "ProtimeLink");
     assert!(hand_overs >= 2, "{hand_overs}");
@@ -261,13 +279,13 @@ async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
 
 #[tokio::test]
 async fn an_event_that_nobody_sends_is_named() {
-    let inside = five_pages().await;
+    let in_process = five_pages().await;
     for event in [
         json!({"Records": []}),
         json!({"watch": false}),
         json!({"watch": 1, "Records": [{}]}),
     ] {
-        let handled = inside
+        let handled = in_process
             .handle(event.to_string(), Timestamp::now(), Duration::from_mins(1))
             .await;
         assert_eq!(
@@ -277,9 +295,8 @@ async fn an_event_that_nobody_sends_is_named() {
         );
     }
     for incoming in ["", "a/b", "a b", "\u{e9}", &"x".repeat(81)] {
-        let event =
-            json!({"incoming": incoming, "client": inside.tenant.client, "entity": "departments"});
-        let handled = inside
+        let event = json!({"incoming": incoming, "client": in_process.tenant.client, "entity": "departments"});
+        let handled = in_process
             .handle(event.to_string(), Timestamp::now(), Duration::from_mins(1))
             .await;
         let error = handled.unwrap_err();

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use end_to_end::fuse::Fault as Break;
-use end_to_end::inside::Inside;
+use end_to_end::crash_proxy::Fault as Break;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 use simulator::Options;
@@ -13,7 +13,7 @@ const PAGES: u64 = 50;
 /// In properties that no `fields` name.
 const UNLISTED: &str = "unlisted";
 
-fn departments(tenant: &Inside) {
+fn departments(tenant: &InProcessSubscriber) {
     let record = |id| json!({"id": id, "note": UNLISTED, "name": {"default": format!("d{id}"), "note": UNLISTED}});
     let records: Vec<Value> = (1..=PAGES * 2).map(record).collect();
     tenant
@@ -28,9 +28,9 @@ fn departments(tenant: &Inside) {
 }
 
 /// The ids in the queue, by run.
-async fn ids(inside: &Inside) -> BTreeMap<String, BTreeSet<String>> {
+async fn ids(in_process: &InProcessSubscriber) -> BTreeMap<String, BTreeSet<String>> {
     let mut runs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for event in inside.tenant.events().await {
+    for event in in_process.tenant.events().await {
         let id = event["id"].as_str().unwrap().to_owned();
         runs.entry(event["run"].as_str().unwrap().to_owned())
             .or_default()
@@ -55,12 +55,12 @@ fn connection(name: &str, run: &str, fault: Break) -> Value {
 }
 
 /// What a run sends that nothing stops, as `whole` and the number of its requests.
-async fn undisturbed(inside: &Inside, fault: Break) -> (BTreeSet<String>, u32) {
-    inside.fuse.arm(0, false);
+async fn undisturbed(in_process: &InProcessSubscriber, fault: Break) -> (BTreeSet<String>, u32) {
+    in_process.crash_proxy.arm(0, false);
     let run = connection("whole", "whole", fault);
-    inside.run(&run).await.unwrap();
-    let requests = inside.fuse.count();
-    let events = inside.tenant.events().await;
+    in_process.run(&run).await.unwrap();
+    let requests = in_process.crash_proxy.count();
+    let events = in_process.tenant.events().await;
     for event in events
         .iter()
         .filter(|event| !event["data"]["value"].is_null())
@@ -80,27 +80,30 @@ async fn undisturbed(inside: &Inside, fault: Break) -> (BTreeSet<String>, u32) {
 }
 
 /// Breaks a run at that request, and returns whether it was stopped.
-async fn broken(inside: &Inside, at: u32, fault: Break, run: &Value) -> bool {
-    inside.subscriber.clients.forget(&inside.tenant.client);
-    inside.fuse.arm_with(at, fault);
+async fn broken(in_process: &InProcessSubscriber, at: u32, fault: Break, run: &Value) -> bool {
+    in_process
+        .subscriber
+        .clients
+        .forget(&in_process.tenant.client);
+    in_process.crash_proxy.arm_with(at, fault);
     let was_stopped = tokio::select! {
-        result = inside.run(run) => {
+        result = in_process.run(run) => {
             assert_eq!(result.unwrap()["status"], "completed", "{run}");
             false
         }
-        () = inside.fuse.blown() => true,
+        () = in_process.crash_proxy.crashed() => true,
     };
     assert!(!(was_stopped && fault == Break::LoseAnswer));
-    inside.fuse.arm(0, false);
+    in_process.crash_proxy.arm(0, false);
     was_stopped
 }
 
 /// Breaks a run at each of its requests in turn, and finishes each. Returns the number of requests, and how many runs
 /// were finished from a checkpoint.
 async fn each_request(fault: Break) -> (u32, u32) {
-    let inside = Inside::new(Options::default()).await;
-    departments(&inside);
-    let (whole, requests) = undisturbed(&inside, fault).await;
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    departments(&in_process);
+    let (whole, requests) = undisturbed(&in_process, fault).await;
     let expected = |run: &str| -> BTreeSet<String> {
         let of_run = |id: &String| id.replacen("whole", run, 1);
         whole.iter().map(of_run).collect()
@@ -108,9 +111,9 @@ async fn each_request(fault: Break) -> (u32, u32) {
     let mut unfinished = 0;
     for at in 1..=requests {
         let [name, old, new] = ["c", "old", "new"].map(|of| format!("{of}-{at}-{fault:?}"));
-        let was_stopped = broken(&inside, at, fault, &connection(&name, &old, fault)).await;
-        let before = ids(&inside).await.remove(&old).unwrap_or_default();
-        let checkpoint = inside.state(&name).await.checkpoint;
+        let was_stopped = broken(&in_process, at, fault, &connection(&name, &old, fault)).await;
+        let before = ids(&in_process).await.remove(&old).unwrap_or_default();
+        let checkpoint = in_process.state(&name).await.checkpoint;
         if let Some(checkpoint) = &checkpoint {
             let sent = pages_of(&before);
             let next = checkpoint
@@ -130,7 +133,9 @@ async fn each_request(fault: Break) -> (u32, u32) {
         let run = if is_new { &new } else { &old };
         let later = Timestamp::now() + 5.minutes();
         let again = connection(&name, run, fault);
-        let outcome = inside.run_at(&again, later, Duration::from_mins(1)).await;
+        let outcome = in_process
+            .run_at(&again, later, Duration::from_mins(1))
+            .await;
         let outcome = outcome.unwrap();
         // It may have completed just before it was stopped.
         let is_done = !is_new && outcome["reason"] == "this run has completed before";
@@ -138,7 +143,7 @@ async fn each_request(fault: Break) -> (u32, u32) {
             outcome["run"] == json!(run) && (outcome["status"] == "completed" || is_done),
             "{name}: {outcome}"
         );
-        let mut sent = ids(&inside).await;
+        let mut sent = ids(&in_process).await;
         let mut all = before;
         all.extend(sent.remove(&old).unwrap_or_default());
         // A run that had sent nothing when it was stopped may never have been.
@@ -147,7 +152,7 @@ async fn each_request(fault: Break) -> (u32, u32) {
         if is_new {
             assert_eq!(sent.remove(&new).unwrap(), expected(&new));
         }
-        let state = inside.state(&name).await;
+        let state = in_process.state(&name).await;
         assert!(state.checkpoint.is_none() && state.last.unwrap().run == *run);
     }
     (requests, unfinished)
@@ -174,25 +179,25 @@ async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
 
 #[tokio::test]
 async fn another_version_of_a_connection_drops_the_unfinished_run() {
-    let inside = Inside::new(Options::default()).await;
-    departments(&inside);
-    inside.fuse.arm(30, true);
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    departments(&in_process);
+    in_process.crash_proxy.arm(30, true);
     let first = json!({"entity": "departments", "run": "old"});
     tokio::select! {
-        result = inside.run(&first) => panic!("{result:?}"),
-        () = inside.fuse.blown() => {}
+        result = in_process.run(&first) => panic!("{result:?}"),
+        () = in_process.crash_proxy.crashed() => {}
     }
-    inside.fuse.arm(0, false);
+    in_process.crash_proxy.arm(0, false);
     let changed = json!({"entity": "departments", "run": "new", "query": {"x": 1}});
     let later = Timestamp::now() + 5.minutes();
-    inside
+    in_process
         .run_at(&changed, later, Duration::from_mins(1))
         .await
         .unwrap();
-    let sent = ids(&inside).await;
+    let sent = ids(&in_process).await;
     assert!(sent["old"].iter().all(|id| !id.ends_with("/completed")));
     assert!(sent["new"].contains("new/completed"));
-    let history = inside.history("test").await;
+    let history = in_process.history("test").await;
     let dropped = history.run("old").unwrap().error.as_ref().unwrap();
     assert_eq!(dropped.kind, "Dropped");
     assert!(dropped.message.contains("run `new`"), "{}", dropped.message);
@@ -200,13 +205,13 @@ async fn another_version_of_a_connection_drops_the_unfinished_run() {
 
 #[tokio::test]
 async fn two_runs_at_once_one_works_and_one_is_skipped() {
-    let inside = Inside::new(Options::default()).await;
-    departments(&inside);
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    departments(&in_process);
     let (one, other) = (
         json!({"entity": "departments", "run": "one"}),
         json!({"entity": "departments", "run": "other"}),
     );
-    let (one, other) = tokio::join!(inside.run(&one), inside.run(&other));
+    let (one, other) = tokio::join!(in_process.run(&one), in_process.run(&other));
     let (one, other) = (one.unwrap(), other.unwrap());
     let mut statuses = [
         one["status"].as_str().unwrap(),
@@ -230,15 +235,15 @@ async fn two_runs_at_once_one_works_and_one_is_skipped() {
 
 #[tokio::test]
 async fn without_state_protime_is_not_asked() {
-    let mut inside = Inside::new(Options::default()).await;
+    let mut in_process = InProcessSubscriber::new(Options::default()).await;
     let aws = end_to_end::aws().load().await;
-    inside.subscriber.state =
+    in_process.subscriber.state =
         connector::store::StateTable::new(aws_sdk_dynamodb::Client::new(&aws), "no-such-table");
-    let error = inside
+    let error = in_process
         .run(&json!({"entity": "departments"}))
         .await
         .unwrap_err();
     assert_eq!(error.kind().name(), "State");
     assert!(error.to_string().contains("no-such-table"), "{error}");
-    assert!(inside.tenant.targets().is_empty());
+    assert!(in_process.tenant.targets().is_empty());
 }

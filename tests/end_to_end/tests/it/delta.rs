@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Timestamp, ToSpan};
 use protime::RefusalKind;
 use serde_json::{Value, json};
@@ -12,18 +12,18 @@ const LIST: &str = "/connector/protimeapi/api/v1/clockings?";
 const POLL: &str = "/connector/protimeapi/api/v1/delta/clockings";
 
 /// 250 clockings in pages of 100, the last day being today.
-async fn inside() -> Inside {
-    let inside = Inside::new(Options {
+async fn in_process() -> InProcessSubscriber {
+    let in_process = InProcessSubscriber::new(Options {
         people: 5,
         days: 25,
         ..Options::default()
     })
     .await;
-    inside
+    in_process
         .tenant
         .protime
         .configure(|settings| settings.page_size = 100);
-    inside
+    in_process
 }
 
 fn clockings() -> Value {
@@ -31,8 +31,8 @@ fn clockings() -> Value {
 }
 
 /// Type, sync and number of records of what arrived.
-async fn arrived(inside: &Inside) -> Vec<(String, String, usize)> {
-    let events = inside.tenant.events().await;
+async fn arrived(in_process: &InProcessSubscriber) -> Vec<(String, String, usize)> {
+    let events = in_process.tenant.events().await;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     events
         .iter()
@@ -53,13 +53,16 @@ fn event(kind: &str, sync: &str) -> (String, String, usize) {
 const COMPLETED: &str = "protime.run-completed.v1";
 
 /// Touches one clocking of today and deletes another, behind the API's back.
-async fn change(inside: &Inside) {
+async fn change(in_process: &InProcessSubscriber) {
     let http = reqwest::Client::new();
     for body in [
         json!({"entity": "clockings", "id": "249", "set": {"timeOfDayInMinutes": 1}}),
         json!({"entity": "clockings", "id": "250", "delete": true}),
     ] {
-        let url = format!("{}/_simulator/changes", inside.tenant.protime.base_uri());
+        let url = format!(
+            "{}/_simulator/changes",
+            in_process.tenant.protime.base_uri()
+        );
         let answer = http
             .post(url)
             .header("content-type", "application/json")
@@ -75,11 +78,11 @@ async fn change(inside: &Inside) {
 async fn a_delta_is_loaded_once_and_then_polled() {
     // §5.1: Items are now **wrapped**
     // §5.1: Persist the new `deltaLink` after *every* call
-    let inside = inside().await;
+    let in_process = in_process().await;
     // The days of the year so far decide how many of the 25 days count.
-    let outcome = inside.run(&clockings()).await.unwrap();
+    let outcome = in_process.run(&clockings()).await.unwrap();
     let loaded = outcome["records"].as_u64().unwrap();
-    let events = arrived(&inside).await;
+    let events = arrived(&in_process).await;
     assert_eq!(events.last().unwrap(), &event(COMPLETED, "initial"));
     assert!(
         events[..events.len() - 1]
@@ -93,23 +96,23 @@ async fn a_delta_is_loaded_once_and_then_polled() {
             .sum::<u64>(),
         loaded
     );
-    let first = inside.state("test").await.delta.unwrap();
+    let first = in_process.state("test").await.delta.unwrap();
     assert!(
         first.link.contains("/delta/clockings?deltaToken="),
         "{first:?}"
     );
 
     // An empty poll stores the new link all the same.
-    let outcome = inside.run(&clockings()).await.unwrap();
+    let outcome = in_process.run(&clockings()).await.unwrap();
     assert_eq!(
         (&outcome["pages"], &outcome["records"]),
         (&json!(1), &json!(0))
     );
-    assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")]);
-    let second = inside.state("test").await.delta.unwrap();
+    assert_eq!(arrived(&in_process).await, [event(COMPLETED, "delta")]);
+    let second = in_process.state("test").await.delta.unwrap();
     assert_ne!(first.link, second.link);
     assert_eq!(
-        inside
+        in_process
             .tenant
             .targets()
             .iter()
@@ -119,9 +122,9 @@ async fn a_delta_is_loaded_once_and_then_polled() {
     );
 
     // One change and one deletion, as Protime sends them of clockings.
-    change(&inside).await;
-    inside.run(&clockings()).await.unwrap();
-    let events = inside.tenant.events().await;
+    change(&in_process).await;
+    in_process.run(&clockings()).await.unwrap();
+    let events = in_process.tenant.events().await;
     let value = &events[0]["data"]["value"];
     assert_eq!(
         (&events[0]["sync"], value.as_array().unwrap().len()),
@@ -140,18 +143,24 @@ async fn a_delta_is_loaded_once_and_then_polled() {
     // §5.2: `409` on collection GETs with delta = concurrency conflict
     // §7.1: GET | 409
     // A conflict is waited out; one that stays fails the run and leaves the link.
-    inside.tenant.protime.add_fault(Fault::status(POLL, 409, 1));
-    inside.run(&clockings()).await.unwrap();
-    arrived(&inside).await;
-    let before = inside.state("test").await.delta;
-    inside.tenant.protime.add_fault(Fault::status(POLL, 409, 5));
-    let error = inside.run(&clockings()).await.unwrap_err();
+    in_process
+        .tenant
+        .protime
+        .add_fault(Fault::status(POLL, 409, 1));
+    in_process.run(&clockings()).await.unwrap();
+    arrived(&in_process).await;
+    let before = in_process.state("test").await.delta;
+    in_process
+        .tenant
+        .protime
+        .add_fault(Fault::status(POLL, 409, 5));
+    let error = in_process.run(&clockings()).await.unwrap_err();
     assert_eq!(error.refusal_kind(), Some(RefusalKind::Conflict));
-    assert_eq!(inside.state("test").await.delta, before);
-    assert!(arrived(&inside).await.is_empty());
-    let failed = inside.state("test").await.checkpoint.unwrap().run;
-    inside.run(&clockings()).await.unwrap();
-    let events = inside.tenant.events().await;
+    assert_eq!(in_process.state("test").await.delta, before);
+    assert!(arrived(&in_process).await.is_empty());
+    let failed = in_process.state("test").await.checkpoint.unwrap().run;
+    in_process.run(&clockings()).await.unwrap();
+    let events = in_process.tenant.events().await;
     assert_eq!(
         events
             .iter()
@@ -165,16 +174,19 @@ async fn a_delta_is_loaded_once_and_then_polled() {
 #[tokio::test]
 async fn a_delta_that_has_expired_is_loaded_anew_in_the_same_run() {
     // §5.2: Expired link → **`410 Gone`**
-    let inside = inside().await;
-    let loaded = inside.run(&clockings()).await.unwrap()["records"].clone();
-    inside.tenant.events().await;
+    let in_process = in_process().await;
+    let loaded = in_process.run(&clockings()).await.unwrap()["records"].clone();
+    in_process.tenant.events().await;
     // More than 72 hours without a poll.
-    inside.tenant.protime.set_now(Timestamp::now() + 73.hours());
+    in_process
+        .tenant
+        .protime
+        .set_now(Timestamp::now() + 73.hours());
     let mut connection = clockings();
     connection["run"] = json!("again");
-    let outcome = inside.run(&connection).await.unwrap();
+    let outcome = in_process.run(&connection).await.unwrap();
     assert_eq!(outcome["records"], loaded);
-    let events = inside.tenant.events().await;
+    let events = in_process.tenant.events().await;
     let count = |kind: &str, id: &str| {
         events
             .iter()
@@ -187,55 +199,64 @@ async fn a_delta_that_has_expired_is_loaded_anew_in_the_same_run() {
         .iter()
         .filter(|event| event["type"] == "protime.page.v1");
     assert!(pages.all(|event| event["sync"] == "initial"));
-    inside.run(&clockings()).await.unwrap();
-    assert_eq!(arrived(&inside).await, [event(COMPLETED, "delta")]);
+    in_process.run(&clockings()).await.unwrap();
+    assert_eq!(arrived(&in_process).await, [event(COMPLETED, "delta")]);
 }
 
 #[tokio::test]
 async fn a_delta_has_one_owner_until_it_is_taken_over() {
-    let inside = inside().await;
+    let in_process = in_process().await;
     let mut other = clockings();
     other["incoming"] = json!("other");
-    inside.run(&clockings()).await.unwrap();
-    let error = inside.run(&other).await.unwrap_err();
+    in_process.run(&clockings()).await.unwrap();
+    let error = in_process.run(&other).await.unwrap_err();
     assert_eq!(error.kind().name(), "DeltaConflict");
     assert!(
-        error
-            .to_string()
-            .contains(&format!("connection `{}` has it", inside.incoming("test"))),
+        error.to_string().contains(&format!(
+            "connection `{}` has it",
+            in_process.incoming("test")
+        )),
         "{error}"
     );
 
     // A full read under another name leaves the delta alone.
     let backfill = json!({"incoming": "backfill", "entity": "clockings", "query": {"filter": "date ge '2026-01-01' and date le '2026-01-31'"}});
-    let before = inside.state("test").await.delta;
-    inside.run(&backfill).await.unwrap();
-    assert_eq!(inside.state("test").await.delta, before);
+    let before = in_process.state("test").await.delta;
+    in_process.run(&backfill).await.unwrap();
+    assert_eq!(in_process.state("test").await.delta, before);
 
     let mut takeover = other.clone();
     takeover["takeover"] = json!(true);
-    inside.tenant.events().await;
-    inside.run(&takeover).await.unwrap();
+    in_process.tenant.events().await;
+    in_process.run(&takeover).await.unwrap();
     assert!(
-        arrived(&inside)
+        arrived(&in_process)
             .await
             .iter()
             .all(|(_, sync, _)| sync == "initial")
     );
-    inside.run(&takeover).await.unwrap();
+    in_process.run(&takeover).await.unwrap();
     assert_eq!(
-        arrived(&inside).await,
+        arrived(&in_process).await,
         [event(COMPLETED, "delta")],
         "once taken over, it is polled"
     );
     assert_eq!(
-        inside.run(&clockings()).await.unwrap_err().kind().name(),
+        in_process
+            .run(&clockings())
+            .await
+            .unwrap_err()
+            .kind()
+            .name(),
         "DeltaConflict"
     );
 
     // Ownership lapses 72 hours after the last successful poll.
-    inside.tenant.protime.set_now(Timestamp::now() + 73.hours());
-    inside
+    in_process
+        .tenant
+        .protime
+        .set_now(Timestamp::now() + 73.hours());
+    in_process
         .run_at(
             &clockings(),
             Timestamp::now() + 73.hours(),
@@ -247,17 +268,17 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
 
 #[tokio::test]
 async fn an_edited_request_under_a_live_delta_is_refused() {
-    let inside = inside().await;
-    inside.run(&clockings()).await.unwrap();
+    let in_process = in_process().await;
+    in_process.run(&clockings()).await.unwrap();
     let mut edited = clockings();
     edited["query"] = json!({"externalReferences": "(people,@badge-number)"});
-    let error = inside.run(&edited).await.unwrap_err();
+    let error = in_process.run(&edited).await.unwrap_err();
     assert!(error.to_string().contains("\"takeover\": true"), "{error}");
     edited["takeover"] = json!(true);
-    inside.tenant.events().await;
-    inside.run(&edited).await.unwrap();
+    in_process.tenant.events().await;
+    in_process.run(&edited).await.unwrap();
     assert!(
-        arrived(&inside)
+        arrived(&in_process)
             .await
             .iter()
             .all(|(_, sync, _)| sync == "initial")
@@ -266,13 +287,13 @@ async fn an_edited_request_under_a_live_delta_is_refused() {
 
 #[tokio::test]
 async fn a_transformer_sees_when_the_last_completed_run_was_due() {
-    let inside = inside().await;
+    let in_process = in_process().await;
     let connection = json!({"entity": "clockings", "scheduled": "2026-11-20T10:00:00Z", "transform": ".query.filter = \"date ge '\\($last // \"2026-11-01\" | .[:10])'\""});
-    inside.run(&connection).await.unwrap();
+    in_process.run(&connection).await.unwrap();
     let mut next = connection.clone();
     next["scheduled"] = json!("2026-11-21T10:00:00Z");
-    inside.run(&next).await.unwrap();
-    let targets = inside.tenant.targets();
+    in_process.run(&next).await.unwrap();
+    let targets = in_process.tenant.targets();
     let firsts: Vec<&String> = targets
         .iter()
         .filter(|target| !target.contains("continuationToken"))
@@ -282,19 +303,19 @@ async fn a_transformer_sees_when_the_last_completed_run_was_due() {
         "{firsts:?}"
     );
     // A schedule that fires twice for the same time is one run.
-    let outcome = inside.run(&next).await.unwrap();
+    let outcome = in_process.run(&next).await.unwrap();
     assert_eq!(outcome["status"], "skipped");
     assert_eq!(
         outcome["run"],
-        format!("{}@2026-11-21T10:00:00Z", inside.incoming("test"))
+        format!("{}@2026-11-21T10:00:00Z", in_process.incoming("test"))
     );
-    assert_eq!(inside.tenant.targets().len(), targets.len());
+    assert_eq!(in_process.tenant.targets().len(), targets.len());
 }
 
 #[tokio::test]
 async fn a_continuation_that_has_expired_begins_again_once() {
-    let inside = inside().await;
-    inside
+    let in_process = in_process().await;
+    in_process
         .tenant
         .protime
         .set_records(
@@ -307,17 +328,17 @@ async fn a_continuation_that_has_expired_begins_again_once() {
         headers: Vec::new(),
         body: String::new(),
     };
-    inside.tenant.protime.add_fault(Fault::new(
+    in_process.tenant.protime.add_fault(Fault::new(
         "/departments?continuationToken",
         1,
         gone.clone(),
     ));
-    let outcome = inside
+    let outcome = in_process
         .run(&json!({"entity": "departments", "run": "r"}))
         .await
         .unwrap();
     assert_eq!(outcome["records"], 250);
-    let mut ids: Vec<String> = inside
+    let mut ids: Vec<String> = in_process
         .tenant
         .events()
         .await
@@ -327,12 +348,12 @@ async fn a_continuation_that_has_expired_begins_again_once() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 4, "what was sent twice has the same id: {ids:?}");
-    inside
+    in_process
         .tenant
         .protime
         .add_fault(Fault::new("/departments?continuationToken", 9, gone));
     assert_eq!(
-        inside
+        in_process
             .run(&json!({"entity": "departments"}))
             .await
             .unwrap_err()
@@ -340,7 +361,7 @@ async fn a_continuation_that_has_expired_begins_again_once() {
         Some(RefusalKind::InvalidContinuation)
     );
     assert!(
-        inside.state("test").await.checkpoint.is_none(),
+        in_process.state("test").await.checkpoint.is_none(),
         "of no use any more"
     );
 }

@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use connector::contract::outgoing::OutgoingConnection;
 use connector::contract::publish_request::PublishRequest;
 use end_to_end::fake_queue::FakeQueue;
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use end_to_end::variable;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-async fn put(inside: &Inside, item: &[(&str, AttributeValue)]) {
-    put_into(&inside.dynamodb, &inside.table, item).await;
+async fn put(in_process: &InProcessSubscriber, item: &[(&str, AttributeValue)]) {
+    put_into(&in_process.dynamodb, &in_process.table, item).await;
 }
 
 async fn put_into(
@@ -53,25 +53,25 @@ fn parsed(queue: &FakeQueue, request: &Value) -> PublishRequest {
     parsed.unwrap().unwrap()
 }
 
-async fn departments() -> Inside {
-    let inside = Inside::new(Options::default()).await;
+async fn departments() -> InProcessSubscriber {
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let records: Vec<Value> = (1..=4).map(|id| json!({"id": id})).collect();
-    let protime = &inside.tenant.protime;
+    let protime = &in_process.tenant.protime;
     protime.configure(|settings| settings.page_size = 1);
     protime
         .set_records("departments", &json!(records).to_string())
         .unwrap();
-    inside
+    in_process
 }
 
 /// A checkpoint of release 0.1.0 after the first of four pages, in generation 3.
-async fn unfinished(inside: &Inside, lease: &[(&str, AttributeValue)]) -> Value {
+async fn unfinished(in_process: &InProcessSubscriber, lease: &[(&str, AttributeValue)]) -> Value {
     let first = format!(
         "{}/connector/protimeapi/api/v1/departments",
-        inside.tenant.base_uri
+        in_process.tenant.base_uri
     );
     // The same connection, read by that release, had this fingerprint.
-    let event = inside.event(&json!({"entity": "departments"}));
+    let event = in_process.event(&json!({"entity": "departments"}));
     let connection = connector::contract::connection::IncomingConnection::from_event(
         &event,
         "old",
@@ -84,31 +84,31 @@ async fn unfinished(inside: &Inside, lease: &[(&str, AttributeValue)]) -> Value 
     let last = json!({"run": "older", "scheduled": "2026-11-19T03:00:00Z",
         "counts": {"pages": 1, "records": 1, "messages": 1}});
     let state = json!({"checkpoint": checkpoint, "last": last}).to_string();
-    let id = format!("connection/{}", inside.incoming("test"));
+    let id = format!("connection/{}", in_process.incoming("test"));
     let mut item = vec![
         ("id", text(id)),
         ("generation", number(3)),
         ("state", text(state)),
     ];
     item.extend(lease.iter().cloned());
-    put(inside, &item).await;
+    put(in_process, &item).await;
     serde_json::from_str(&event).unwrap()
 }
 
 #[tokio::test]
 async fn a_checkpoint_is_finished_by_the_next_run() {
-    let inside = departments().await;
+    let in_process = departments().await;
     let now = Timestamp::now();
     // Of a run that died: nobody gave the lease back.
     let lease = [
         ("lease_owner", text("request-of-then")),
         ("lease_until", number((now - 1.minute()).as_millisecond())),
     ];
-    unfinished(&inside, &lease).await;
+    unfinished(&in_process, &lease).await;
     // The watch leaves it alone, as it lacks the event.
-    let report = inside.watch(now + 1.hour()).await.unwrap();
+    let report = in_process.watch(now + 1.hour()).await.unwrap();
     assert_eq!(report["rescued"], json!([]));
-    let outcome = inside
+    let outcome = in_process
         .run_at(&json!({"entity": "departments", "run": "new"}), now, MINUTE)
         .await
         .unwrap();
@@ -116,7 +116,7 @@ async fn a_checkpoint_is_finished_by_the_next_run() {
         (&outcome["run"], &outcome["status"]),
         (&json!("new"), &json!("completed"))
     );
-    let events = inside.tenant.events().await;
+    let events = in_process.tenant.events().await;
     let completed: Vec<&Value> = events
         .iter()
         .filter(|event| event["type"] == "protime.run-completed.v1")
@@ -127,35 +127,35 @@ async fn a_checkpoint_is_finished_by_the_next_run() {
 
 #[tokio::test]
 async fn a_continuation_goes_on_with_the_event_that_it_carries() {
-    let inside = departments().await;
-    let event = unfinished(&inside, &[]).await;
-    let body = json!({"incoming": inside.incoming("test"), "generation": 3, "run": "old",
+    let in_process = departments().await;
+    let event = unfinished(&in_process, &[]).await;
+    let body = json!({"incoming": in_process.incoming("test"), "generation": 3, "run": "old",
         "scheduled": "2026-11-20T03:00:00Z", "event": event});
     let record = json!({"messageId": "m", "receiptHandle": "r", "body": body.to_string(), "attributes": {},
         "messageAttributes": {}, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:c", "awsRegion": "eu-west-1"});
     let delivery = json!({"Records": [record]}).to_string();
-    inside
+    in_process
         .handle(delivery, Timestamp::now(), MINUTE)
         .await
         .unwrap();
-    let state = inside.state("test").await;
+    let state = in_process.state("test").await;
     assert!(state.checkpoint.is_none());
     assert_eq!(state.last.unwrap().run, "old");
 }
 
 #[tokio::test]
 async fn a_delta_is_polled_on() {
-    let inside = Inside::new(Options::default()).await;
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let connection = json!({"entity": "clockings", "sync": "delta", "transform": ".query.filter = \"date ge '\\(start_of_year)'\""});
-    inside.run(&connection).await.unwrap();
-    let delta = inside.state("test").await.delta.unwrap();
+    in_process.run(&connection).await.unwrap();
+    let delta = in_process.state("test").await.delta.unwrap();
     // As that release wrote connection and ownership.
-    let id = format!("connection/{}", inside.incoming("test"));
+    let id = format!("connection/{}", in_process.incoming("test"));
     let delta =
         json!({"link": delta.link, "polled": delta.polled, "fingerprint": delta.fingerprint});
     let state = json!({"delta": delta}).to_string();
     put(
-        &inside,
+        &in_process,
         &[
             ("id", text(id)),
             ("generation", number(1)),
@@ -163,9 +163,9 @@ async fn a_delta_is_polled_on() {
         ],
     )
     .await;
-    inside.tenant.events().await;
-    inside.run(&connection).await.unwrap();
-    let events = inside.tenant.events().await;
+    in_process.tenant.events().await;
+    in_process.run(&connection).await.unwrap();
+    let events = in_process.tenant.events().await;
     assert!(events.iter().all(|event| event["sync"] == "delta"));
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use end_to_end::Tenant;
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::Timestamp;
 use protime::RefusalKind;
 use serde_json::{Value, json};
@@ -25,40 +25,47 @@ const SHORT: Duration = Duration::from_millis(10_250);
 
 #[tokio::test]
 async fn a_run_of_forty_hand_overs_completes() {
-    let inside = Inside::new(Options::default()).await;
-    inside.tenant.protime.configure(|settings| {
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    in_process.tenant.protime.configure(|settings| {
         settings.page_size = 1;
         settings.latency_ms = 20;
     });
-    inside
+    in_process
         .tenant
         .protime
         .set_records("departments", &departments(600))
         .unwrap();
     let connection = json!({"entity": "departments", "run": "long"});
-    let mut outcome = inside
+    let mut outcome = in_process
         .run_at(&connection, Timestamp::now(), SHORT)
         .await
         .unwrap();
     let mut hand_overs = 0;
     while outcome["status"] == "continued" {
         hand_overs += 1;
-        let messages = inside.tenant.stack.drain(&inside.continuations).await;
+        let messages = in_process
+            .tenant
+            .stack
+            .drain(&in_process.continuations)
+            .await;
         assert_eq!(messages.len(), 1, "one continuation for each hand-over");
-        let delivery = Inside::delivery(&messages[0]);
+        let delivery = InProcessSubscriber::delivery(&messages[0]);
         let twice = delivery.clone();
-        let before = inside.tenant.protime.requests().len();
-        let answer = inside
+        let before = in_process.tenant.protime.requests().len();
+        let answer = in_process
             .handle(delivery, Timestamp::now(), SHORT)
             .await
             .unwrap();
         assert_eq!(answer["batchItemFailures"], json!([]));
-        let after = inside.tenant.protime.requests().len();
+        let after = in_process.tenant.protime.requests().len();
         assert!(after > before);
         // Delivered twice, it runs once.
-        inside.handle(twice, Timestamp::now(), SHORT).await.unwrap();
-        assert_eq!(inside.tenant.protime.requests().len(), after);
-        let state = inside.state("test").await;
+        in_process
+            .handle(twice, Timestamp::now(), SHORT)
+            .await
+            .unwrap();
+        assert_eq!(in_process.tenant.protime.requests().len(), after);
+        let state = in_process.state("test").await;
         outcome = if state.checkpoint.is_some() {
             json!({"status": "continued"})
         } else {
@@ -68,7 +75,7 @@ async fn a_run_of_forty_hand_overs_completes() {
     }
     assert!(hand_overs >= 40, "{hand_overs}");
     let mut sent: BTreeMap<String, u32> = BTreeMap::new();
-    let events = inside.tenant.events().await;
+    let events = in_process.tenant.events().await;
     for event in &events {
         *sent
             .entry(event["id"].as_str().unwrap().to_owned())
@@ -93,34 +100,38 @@ async fn a_run_of_forty_hand_overs_completes() {
 
 #[tokio::test]
 async fn a_run_that_was_handed_over_is_finished_before_another_version_of_its_connection() {
-    let inside = Inside::new(Options::default()).await;
-    inside.tenant.protime.configure(|settings| {
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    in_process.tenant.protime.configure(|settings| {
         settings.page_size = 1;
         settings.latency_ms = 20;
     });
     let records = departments(60);
-    let protime = &inside.tenant.protime;
+    let protime = &in_process.tenant.protime;
     protime.set_records("departments", &records).unwrap();
     let now = Timestamp::now();
     let backfill = json!({"entity": "departments", "run": "backfill"});
-    let outcome = inside.run_at(&backfill, now, SHORT).await.unwrap();
+    let outcome = in_process.run_at(&backfill, now, SHORT).await.unwrap();
     assert_eq!(outcome["status"], "continued");
     let nightly = json!({"entity": "departments", "run": "nightly", "query": {"x": 1}});
-    let outcome = inside.run_at(&nightly, now, SHORT).await.unwrap();
+    let outcome = in_process.run_at(&nightly, now, SHORT).await.unwrap();
     assert_eq!(outcome["status"], "skipped");
     let reason = outcome["reason"].as_str().unwrap();
     assert!(reason.contains("run `backfill` goes on first"), "{reason}");
     loop {
-        let messages = inside.tenant.stack.drain(&inside.continuations).await;
+        let messages = in_process
+            .tenant
+            .stack
+            .drain(&in_process.continuations)
+            .await;
         for message in &messages {
-            let delivery = Inside::delivery(message);
-            inside.handle(delivery, now, SHORT).await.unwrap();
+            let delivery = InProcessSubscriber::delivery(message);
+            in_process.handle(delivery, now, SHORT).await.unwrap();
         }
         if messages.is_empty() {
             break;
         }
     }
-    let events = inside.tenant.events().await;
+    let events = in_process.tenant.events().await;
     let mut completed: Vec<&str> = events
         .iter()
         .filter(|event| event["type"] == "protime.run-completed.v1")
@@ -133,7 +144,7 @@ async fn a_run_that_was_handed_over_is_finished_before_another_version_of_its_co
 
 #[tokio::test]
 async fn without_a_new_page_a_run_is_not_handed_over() {
-    let inside = Inside::new(Options::default()).await;
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let wait = vec![("retry-after".to_owned(), "600".to_owned())];
     let fault = Fault::new(
         "/departments",
@@ -144,56 +155,62 @@ async fn without_a_new_page_a_run_is_not_handed_over() {
             body: String::new(),
         },
     );
-    inside.tenant.protime.add_fault(fault);
-    let error = inside
+    in_process.tenant.protime.add_fault(fault);
+    let error = in_process
         .run_at(&json!({"entity": "departments"}), Timestamp::now(), SHORT)
         .await
         .unwrap_err();
     assert_eq!(error.refusal_kind(), Some(RefusalKind::Unavailable));
     assert!(
-        inside
+        in_process
             .tenant
             .stack
-            .drain(&inside.continuations)
+            .drain(&in_process.continuations)
             .await
             .is_empty()
     );
     assert!(
-        inside.state("test").await.checkpoint.is_some(),
+        in_process.state("test").await.checkpoint.is_some(),
         "the next run goes on"
     );
 }
 
 #[tokio::test]
 async fn a_continuation_waits_for_a_live_lease() {
-    let inside = Inside::new(Options::default()).await;
-    inside.tenant.protime.configure(|settings| {
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    in_process.tenant.protime.configure(|settings| {
         settings.page_size = 1;
         settings.latency_ms = 50;
     });
-    inside
+    in_process
         .tenant
         .protime
         .set_records("departments", &departments(30))
         .unwrap();
     let connection = json!({"entity": "departments"});
-    let outcome = inside
+    let outcome = in_process
         .run_at(&connection, Timestamp::now(), SHORT)
         .await
         .unwrap();
     assert_eq!(outcome["status"], "continued");
-    let continuation = Inside::delivery(&inside.tenant.stack.drain(&inside.continuations).await[0]);
+    let continuation = InProcessSubscriber::delivery(
+        &in_process
+            .tenant
+            .stack
+            .drain(&in_process.continuations)
+            .await[0],
+    );
     let minute = Duration::from_mins(1);
     // The next scheduled run has the lease when the continuation comes.
-    let (scheduled, continued) = tokio::join!(inside.run(&connection), async {
+    let (scheduled, continued) = tokio::join!(in_process.run(&connection), async {
         tokio::time::timeout(minute, async {
-            while inside.tenant.protime.requests().len() < 12 {
+            while in_process.tenant.protime.requests().len() < 12 {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .unwrap();
-        inside
+        in_process
             .handle(continuation.clone(), Timestamp::now(), minute)
             .await
     });
@@ -204,19 +221,19 @@ async fn a_continuation_waits_for_a_live_lease() {
         "a delayed message takes its place, so that waiting uses up no receives"
     );
     let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
-    let attributes = inside.tenant.stack.sqs.get_queue_attributes();
+    let attributes = in_process.tenant.stack.sqs.get_queue_attributes();
     let attributes = attributes
-        .queue_url(&inside.continuations)
+        .queue_url(&in_process.continuations)
         .attribute_names(delayed.clone());
     let attributes = attributes.send().await.unwrap().attributes.unwrap();
     assert_eq!(attributes[&delayed], "1");
-    let before = inside.tenant.protime.requests().len();
-    inside
+    let before = in_process.tenant.protime.requests().len();
+    in_process
         .handle(continuation, Timestamp::now(), minute)
         .await
         .unwrap();
     assert_eq!(
-        inside.tenant.protime.requests().len(),
+        in_process.tenant.protime.requests().len(),
         before,
         "stale by then"
     );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
@@ -14,11 +14,11 @@ fn this_year() -> i32 {
     Timestamp::now().to_string()[..4].parse().unwrap()
 }
 
-async fn loaded() -> Inside {
-    let inside = Inside::new(Options::default()).await;
-    inside.run(&clockings()).await.unwrap();
-    inside.tenant.events().await;
-    inside
+async fn loaded() -> InProcessSubscriber {
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    in_process.run(&clockings()).await.unwrap();
+    in_process.tenant.events().await;
+    in_process
 }
 
 /// As people write it: with a start of this year, written out.
@@ -33,21 +33,21 @@ fn with(field: &str, value: impl Into<Value>) -> Value {
     connection
 }
 
-fn refuse(inside: &Inside, status: u16) {
+fn refuse(in_process: &InProcessSubscriber, status: u16) {
     let answer = Action::Answer {
         status,
         headers: Vec::new(),
         body: String::new(),
     };
-    inside
+    in_process
         .tenant
         .protime
         .add_fault(Fault::new(POLL, u32::MAX, answer));
 }
 
 /// The distinct types and loads of what arrived.
-async fn arrived(inside: &Inside) -> Vec<String> {
-    let events = inside.tenant.events().await;
+async fn arrived(in_process: &InProcessSubscriber) -> Vec<String> {
+    let events = in_process.tenant.events().await;
     let kind = |event: &Value| {
         format!(
             "{} {}",
@@ -69,116 +69,119 @@ const ANEW: [&str; 3] = [
 
 #[tokio::test]
 async fn a_start_of_last_year_is_no_matter_for_a_poll() {
-    let inside = loaded().await;
+    let in_process = loaded().await;
     let next_year = format!("{}-01-02T03:00:00Z", this_year() + 1);
     let connection = with("scheduled", next_year);
-    let outcome = inside.run(&connection).await.unwrap();
+    let outcome = in_process.run(&connection).await.unwrap();
     assert_eq!(outcome["status"], "completed");
-    assert_eq!(arrived(&inside).await, ["protime.run-completed.v1 delta"]);
+    assert_eq!(
+        arrived(&in_process).await,
+        ["protime.run-completed.v1 delta"]
+    );
     // The transformer, which would set the filter, is not asked either.
-    let inside = Inside::new(Options::default()).await;
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let mut connection = with(
         "transform",
         "if $now < \"2100\" then . else error(\"too late\") end",
     );
-    inside.run(&connection).await.unwrap();
+    in_process.run(&connection).await.unwrap();
     connection["scheduled"] = "2100-01-01T00:00:00Z".into();
-    inside.run(&connection).await.unwrap();
+    in_process.run(&connection).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_link_that_is_refused_is_kept_until_it_has_expired() {
     for status in [400, 404] {
-        let inside = loaded().await;
-        let link = inside.state("test").await.delta.unwrap().link;
-        refuse(&inside, status);
+        let in_process = loaded().await;
+        let link = in_process.state("test").await.delta.unwrap().link;
+        refuse(&in_process, status);
         let now = Timestamp::now();
         for hours in [1, 24, 71] {
-            let polled = inside
+            let polled = in_process
                 .run_at(&clockings(), now + hours.hours(), MINUTE)
                 .await;
             let error = polled.unwrap_err();
             assert_eq!(error.kind().name(), "DeltaRefused", "{status}");
             assert!(error.to_string().contains("takeover"), "{error}");
             assert!(error.to_string().contains(&status.to_string()), "{error}");
-            let state = inside.state("test").await;
+            let state = in_process.state("test").await;
             assert_eq!(state.delta.unwrap().link, link);
             assert!(state.checkpoint.is_none());
         }
-        assert_eq!(arrived(&inside).await, [""; 0]);
-        let outcome = inside
+        assert_eq!(arrived(&in_process).await, [""; 0]);
+        let outcome = in_process
             .run_at(&clockings(), now + 73.hours(), MINUTE)
             .await
             .unwrap();
         assert_eq!(outcome["status"], "completed");
-        assert_eq!(arrived(&inside).await, ANEW);
+        assert_eq!(arrived(&in_process).await, ANEW);
     }
 }
 
 #[tokio::test]
 async fn a_delta_that_cannot_be_started_anew_is_not_forgotten() {
-    let inside = Inside::new(Options::default()).await;
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let mut connection = with(
         "transform",
         "if $now < \"2100\" then . else error(\"not yet\") end",
     );
-    inside.run(&connection).await.unwrap();
-    arrived(&inside).await;
+    in_process.run(&connection).await.unwrap();
+    arrived(&in_process).await;
     let later = Timestamp::now() + 80.hours();
     connection["scheduled"] = "2100-01-01T00:00:00Z".into();
-    let failed = inside.run_at(&connection, later, MINUTE).await;
+    let failed = in_process.run_at(&connection, later, MINUTE).await;
     assert_eq!(failed.unwrap_err().kind().name(), "InvalidParameters");
-    assert!(inside.state("test").await.delta.is_some());
+    assert!(in_process.state("test").await.delta.is_some());
     connection["scheduled"] = later.to_string().into();
-    inside.run_at(&connection, later, MINUTE).await.unwrap();
-    assert_eq!(arrived(&inside).await, ANEW);
+    in_process.run_at(&connection, later, MINUTE).await.unwrap();
+    assert_eq!(arrived(&in_process).await, ANEW);
 }
 
 #[tokio::test]
 async fn takeover_starts_ones_own_delta_anew_once_for_each_value() {
-    let inside = loaded().await;
-    refuse(&inside, 404);
+    let in_process = loaded().await;
+    refuse(&in_process, 404);
     for value in [json!(true), json!("2026-11-25"), json!("once more")] {
         let connection = with("takeover", value.clone());
-        inside.run(&connection).await.unwrap();
-        assert_eq!(arrived(&inside).await, ANEW, "{value}");
+        in_process.run(&connection).await.unwrap();
+        assert_eq!(arrived(&in_process).await, ANEW, "{value}");
         // It stays in the schedule's input.
-        inside.tenant.protime.clear_faults();
-        inside.run(&connection).await.unwrap();
+        in_process.tenant.protime.clear_faults();
+        in_process.run(&connection).await.unwrap();
         assert_eq!(
-            arrived(&inside).await,
+            arrived(&in_process).await,
             ["protime.run-completed.v1 delta"],
             "{value}"
         );
-        refuse(&inside, 404);
+        refuse(&in_process, 404);
         assert_eq!(
-            inside.run(&connection).await.unwrap_err().kind().name(),
+            in_process.run(&connection).await.unwrap_err().kind().name(),
             "DeltaRefused"
         );
     }
     // An edited request is another connection, for which the same value acts again.
-    inside.tenant.protime.clear_faults();
+    in_process.tenant.protime.clear_faults();
     let mut edited = with("takeover", "once more");
     edited["query"]["filter"] = clockings()["query"]["filter"]
         .as_str()
         .unwrap()
         .replace("01-01", "02-01")
         .into();
-    inside.run(&edited).await.unwrap();
-    assert_eq!(arrived(&inside).await, ANEW);
+    in_process.run(&edited).await.unwrap();
+    assert_eq!(arrived(&in_process).await, ANEW);
     // A run that is done is done again for a new value only.
     let mut again = with("takeover", "and again");
     again["run"] = "one".into();
-    inside.run(&again).await.unwrap();
-    assert_eq!(inside.run(&again).await.unwrap()["status"], "skipped");
+    in_process.run(&again).await.unwrap();
+    assert_eq!(in_process.run(&again).await.unwrap()["status"], "skipped");
     again["takeover"] = "the last".into();
-    assert_eq!(inside.run(&again).await.unwrap()["status"], "completed");
+    assert_eq!(in_process.run(&again).await.unwrap()["status"], "completed");
 }
 
 #[tokio::test]
 async fn a_delta_link_to_another_host_is_refused_when_it_arrives() {
-    let inside = loaded().await;
-    let link = inside.state("test").await.delta.unwrap().link;
+    let in_process = loaded().await;
+    let link = in_process.state("test").await.delta.unwrap().link;
     let body = json!({"value": [], "deltaLink": "https://elsewhere.example/delta?deltaToken=x"})
         .to_string();
     let answer = Action::Answer {
@@ -186,30 +189,33 @@ async fn a_delta_link_to_another_host_is_refused_when_it_arrives() {
         headers: Vec::new(),
         body,
     };
-    inside.tenant.protime.add_fault(Fault::new(POLL, 1, answer));
-    let error = inside.run(&clockings()).await.unwrap_err();
+    in_process
+        .tenant
+        .protime
+        .add_fault(Fault::new(POLL, 1, answer));
+    let error = in_process.run(&clockings()).await.unwrap_err();
     assert!(error.to_string().contains("elsewhere.example"), "{error}");
-    assert_eq!(inside.state("test").await.delta.unwrap().link, link);
-    assert_eq!(arrived(&inside).await, [""; 0]);
-    inside.run(&clockings()).await.unwrap();
+    assert_eq!(in_process.state("test").await.delta.unwrap().link, link);
+    assert_eq!(arrived(&in_process).await, [""; 0]);
+    in_process.run(&clockings()).await.unwrap();
 
     // One that an earlier release stored unchecked is healed by a takeover.
-    let id = format!("connection/{}", inside.incoming("test"));
-    let state = inside.item(&id).await["state"].as_s().unwrap().clone();
+    let id = format!("connection/{}", in_process.incoming("test"));
+    let state = in_process.item(&id).await["state"].as_s().unwrap().clone();
     let mut state: Value = serde_json::from_str(&state).unwrap();
     state["delta"]["link"] = "https://elsewhere.example/delta?deltaToken=x".into();
     let stored = aws_sdk_dynamodb::types::AttributeValue::S(state.to_string());
-    inside.set(&id, "state", stored).await;
-    let error = inside.run(&clockings()).await.unwrap_err();
+    in_process.set(&id, "state", stored).await;
+    let error = in_process.run(&clockings()).await.unwrap_err();
     assert!(error.to_string().contains("takeover"), "{error}");
-    arrived(&inside).await;
-    inside.run(&with("takeover", true)).await.unwrap();
-    assert_eq!(arrived(&inside).await, ANEW);
+    arrived(&in_process).await;
+    in_process.run(&with("takeover", true)).await.unwrap();
+    assert_eq!(arrived(&in_process).await, ANEW);
 }
 
 #[tokio::test]
 async fn whoever_gains_a_lapsed_delta_is_protected_from_that_moment() {
-    let inside = loaded().await;
+    let in_process = loaded().await;
     let other = |name: &str| {
         let mut connection = clockings();
         connection["incoming"] = name.into();
@@ -222,23 +228,25 @@ async fn whoever_gains_a_lapsed_delta_is_protected_from_that_moment() {
         headers: vec![("retry-after".to_owned(), "3600".to_owned())],
         body: String::new(),
     };
-    inside
+    in_process
         .tenant
         .protime
         .add_fault(Fault::new("/clockings", 1, busy));
-    inside
+    in_process
         .run_at(&other("second"), later, MINUTE)
         .await
         .unwrap_err();
     for name in ["test", "third"] {
-        let refused = inside.run_at(&other(name), later + 1.hour(), MINUTE).await;
+        let refused = in_process
+            .run_at(&other(name), later + 1.hour(), MINUTE)
+            .await;
         assert_eq!(
             refused.unwrap_err().kind().name(),
             "DeltaConflict",
             "{name}"
         );
     }
-    let outcome = inside
+    let outcome = in_process
         .run_at(&other("second"), later + 2.hours(), MINUTE)
         .await
         .unwrap();
@@ -247,8 +255,8 @@ async fn whoever_gains_a_lapsed_delta_is_protected_from_that_moment() {
 
 #[tokio::test]
 async fn a_resumed_load_that_lost_its_delta_does_not_go_on() {
-    let inside = Inside::new(Options::default()).await;
-    inside
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    in_process
         .tenant
         .protime
         .configure(|settings| settings.page_size = 100);
@@ -258,14 +266,17 @@ async fn a_resumed_load_that_lost_its_delta_does_not_go_on() {
         body: String::new(),
     };
     let fault = Fault::new("/clockings?", 1, busy);
-    inside.tenant.protime.add_fault(Fault { skip: 1, ..fault });
-    let outcome = inside.run(&clockings()).await.unwrap();
+    in_process
+        .tenant
+        .protime
+        .add_fault(Fault { skip: 1, ..fault });
+    let outcome = in_process.run(&clockings()).await.unwrap();
     assert_eq!(outcome["status"], "continued");
     let mut thief = with("takeover", true);
     thief["incoming"] = "thief".into();
     let later = Timestamp::now() + 1.hour();
-    inside.run_at(&thief, later, MINUTE).await.unwrap();
-    let error = inside
+    in_process.run_at(&thief, later, MINUTE).await.unwrap();
+    let error = in_process
         .run_at(&clockings(), later, MINUTE)
         .await
         .unwrap_err();
@@ -275,21 +286,24 @@ async fn a_resumed_load_that_lost_its_delta_does_not_go_on() {
 #[tokio::test]
 async fn a_delta_is_read_to_its_end_and_is_one_request() {
     // §5.2: Delta (phase 2) responses are a **single, unpaged** page
-    let inside = Inside::new(Options::default()).await;
-    let error = inside.run(&with("pagination", false)).await.unwrap_err();
+    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let error = in_process
+        .run(&with("pagination", false))
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("`pagination`"), "{error}");
-    assert!(inside.tenant.targets().is_empty());
+    assert!(in_process.tenant.targets().is_empty());
 
     // A continuation that is too long is not halved: two requests would start two deltas.
-    inside
+    in_process
         .tenant
         .protime
         .configure(|settings| settings.page_size = 10);
     let too_long = Fault::status("continuationToken", 414, u32::MAX);
-    inside.tenant.protime.add_fault(too_long);
-    let error = inside.run(&clockings()).await.unwrap_err();
+    in_process.tenant.protime.add_fault(too_long);
+    let error = in_process.run(&clockings()).await.unwrap_err();
     assert_eq!(error.kind().name(), "ProtimeRefused", "{error}");
-    let starts = inside
+    let starts = in_process
         .tenant
         .targets()
         .into_iter()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use end_to_end::{Stack, Tenant, attributes, runtime_api, variable};
 use serde_json::{Value, json};
 use simulator::{Fault, Options, Simulator};
@@ -445,23 +445,26 @@ async fn deferred(stack: &Stack, id: &str) -> String {
 
 #[tokio::test]
 async fn a_range_that_a_program_made_empty_is_a_run_without_a_page() {
-    let inside = Inside::new(Options::default()).await;
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let program = ".query.filter = \"date ge '\\(days(1))' and date le '\\(today)'\"";
     for window in [Value::Null, json!("P1D")] {
         let connection = json!({"entity": "clockings", "transform": program, "window": window});
-        let outcome = inside.run(&connection).await.unwrap();
+        let outcome = in_process.run(&connection).await.unwrap();
         assert_eq!(
             (&outcome["status"], &outcome["pages"]),
             (&json!("completed"), &json!(0))
         );
-        assert!(inside.tenant.targets().is_empty(), "Protime is not asked");
-        let [completed] = inside.tenant.events().await.try_into().unwrap();
+        assert!(
+            in_process.tenant.targets().is_empty(),
+            "Protime is not asked"
+        );
+        let [completed] = in_process.tenant.events().await.try_into().unwrap();
         assert_eq!(completed["type"], "protime.run-completed.v1");
         assert_eq!(
             completed["source"],
             format!(
                 "{}/connector/protimeapi/api/v1/clockings",
-                inside.tenant.base_uri
+                in_process.tenant.base_uri
             )
         );
     }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use end_to_end::crash_proxy::Fault as Broken;
 use end_to_end::fake_queue::FakeQueue;
-use end_to_end::fuse::Fault as Broken;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
@@ -31,12 +31,12 @@ pub(crate) fn clocking(minutes: u32) -> Value {
 /// Delivers a batch to an invocation that dies before its request of that number, until the batch can be seen again.
 pub(crate) async fn die_at(queue: &mut FakeQueue, request: u32) {
     let event = queue.delivery();
-    queue.fuse.arm(request, false);
+    queue.crash_proxy.arm(request, false);
     tokio::select! {
         failed = queue.publish(&event) => panic!("{failed:?}"),
-        () = queue.fuse.blown() => {}
+        () = queue.crash_proxy.crashed() => {}
     }
-    queue.fuse.arm(0, false);
+    queue.crash_proxy.arm(0, false);
     queue.pass(SignedDuration::from_mins(7));
 }
 
@@ -315,9 +315,9 @@ async fn a_message_that_kills_the_function_is_parked_after_three_attempts() {
 async fn a_publisher_stopped_or_without_an_answer_at_any_request_writes_once() {
     let mut queue = queue().await;
     queue.send(&clocking(700));
-    queue.fuse.arm(0, false);
+    queue.crash_proxy.arm(0, false);
     queue.drain().await;
-    let requests = queue.fuse.count();
+    let requests = queue.crash_proxy.count();
     assert!(requests >= 5, "{requests}");
     let mut minutes = 700;
     for at in 1..=requests {
@@ -360,12 +360,12 @@ fn written(queue: &FakeQueue) -> usize {
 /// One delivery, which meets a fault at that request.
 async fn disturb(queue: &mut FakeQueue, at: u32, fault: Broken) {
     let event = queue.delivery();
-    queue.fuse.arm_with(at, fault);
+    queue.crash_proxy.arm_with(at, fault);
     let failed = tokio::select! {
         failed = queue.publish(&event) => Some(failed),
-        () = queue.fuse.blown() => None,
+        () = queue.crash_proxy.crashed() => None,
     };
-    queue.fuse.arm(0, false);
+    queue.crash_proxy.arm(0, false);
     match failed {
         Some(failed) => queue.end(&event, &failed),
         // Nothing was said of it, so SQS delivers it again.

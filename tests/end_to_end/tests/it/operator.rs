@@ -1,7 +1,7 @@
 //! The operator at 3 a.m. has the logs and infra/OPERATIONS.md: its command finds what went wrong, and its advice on the
 //! kind of failure mends it.
 
-use end_to_end::inside::create_table;
+use end_to_end::in_process_subscriber::create_table;
 use end_to_end::{Stack, Tenant, eventually, variable};
 use serde_json::{Value, json};
 use simulator::{Action, Fault};

@@ -4,7 +4,7 @@ mod command;
 
 use std::time::{Duration, Instant};
 
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use end_to_end::{Tenant, eventually};
 use serde_json::{Value, json};
 use simulator::{Fault, Options};
@@ -303,16 +303,16 @@ async fn publishing_is_paused_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_was_forgotten_by_half_is_forgotten_by_the_next_try() {
-    let inside = Inside::new(Options::default()).await;
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let departments = json!({"entity": "departments"});
-    inside.run(&departments).await.unwrap();
-    let (name, state) = (inside.incoming("test"), &inside.subscriber.state);
-    inside.fuse.arm(2, false);
+    in_process.run(&departments).await.unwrap();
+    let (name, state) = (in_process.incoming("test"), &in_process.subscriber.state);
+    in_process.crash_proxy.arm(2, false);
     tokio::select! {
         forgotten = state.forget(&name) => panic!("nothing stops it: {forgotten:?}"),
-        () = inside.fuse.blown() => {}
+        () = in_process.crash_proxy.crashed() => {}
     }
-    inside.fuse.arm(0, false);
+    in_process.crash_proxy.arm(0, false);
     assert!(state.connection(&name).await.unwrap().is_some());
     state.forget(&name).await.unwrap();
     assert!(state.connection(&name).await.unwrap().is_none());

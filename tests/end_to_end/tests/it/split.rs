@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use end_to_end::inside::Inside;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use serde_json::{Value, json};
 use simulator::Options;
 
@@ -26,11 +26,11 @@ fn record_ids(events: &[Value]) -> Vec<u64> {
 #[tokio::test]
 async fn three_years_arrive_complete_in_windows_of_one() {
     // §3.2: span at most **1 year**
-    let inside = Inside::new(options(1, 1127)).await;
+    let in_process = InProcessSubscriber::new(options(1, 1127)).await;
     let event = json!({"entity": "clockings", "query": {"filter": "date ge '2023-01-01' and date le '2025-12-31'"}});
-    let outcome = inside.run(&event).await.unwrap();
+    let outcome = in_process.run(&event).await.unwrap();
     assert_eq!(outcome["records"], 1096 * 2);
-    let events = inside.tenant.events().await;
+    let events = in_process.tenant.events().await;
     let ids = record_ids(&events);
     assert_eq!(
         ids.iter().collect::<BTreeSet<_>>().len(),
@@ -42,7 +42,7 @@ async fn three_years_arrive_complete_in_windows_of_one() {
         .filter_map(|event| event["chain"].as_u64())
         .collect();
     assert_eq!(chains, BTreeSet::from([0, 1, 2]));
-    let firsts: Vec<String> = inside
+    let firsts: Vec<String> = in_process
         .tenant
         .targets()
         .into_iter()
@@ -58,30 +58,30 @@ async fn three_years_arrive_complete_in_windows_of_one() {
 
 #[tokio::test]
 async fn smaller_windows_can_be_asked_for() {
-    let inside = Inside::new(options(1, 400)).await;
+    let in_process = InProcessSubscriber::new(options(1, 400)).await;
     let event = json!({"entity": "clockings", "window": "P1M", "concurrency": 2, "query": {"filter": "date ge '2025-01-31' and date le '2025-06-15'"}});
-    let outcome = inside.run(&event).await.unwrap();
+    let outcome = in_process.run(&event).await.unwrap();
     assert_eq!(outcome["records"], 136 * 2);
     assert_eq!(outcome["pages"], 5);
 }
 
 #[tokio::test]
 async fn three_thousand_people_arrive_complete_and_no_url_is_too_long() {
-    let inside = Inside::new(options(3000, 2)).await;
-    inside
+    let in_process = InProcessSubscriber::new(options(3000, 2)).await;
+    in_process
         .tenant
         .protime
         .configure(|settings| settings.page_size = 150);
     let people: Vec<String> = (1..=3000).map(|id| id.to_string()).collect();
     let filter = format!("date ge '2026-01-30' and person in ({})", people.join(","));
-    let outcome = inside
+    let outcome = in_process
         .run(&json!({"entity": "clockings", "query": {"filter": filter}}))
         .await
         .unwrap();
     assert_eq!(outcome["records"], 3000 * 2 * 2);
-    let ids = record_ids(&inside.tenant.events().await);
+    let ids = record_ids(&in_process.tenant.events().await);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 12_000);
-    let longest = inside
+    let longest = in_process
         .tenant
         .targets()
         .iter()
@@ -90,7 +90,7 @@ async fn three_thousand_people_arrive_complete_and_no_url_is_too_long() {
         .unwrap();
     assert!(longest < 4_096, "{longest}");
     assert!(
-        inside
+        in_process
             .tenant
             .protime
             .requests()
@@ -101,17 +101,17 @@ async fn three_thousand_people_arrive_complete_and_no_url_is_too_long() {
 
 #[tokio::test]
 async fn a_continuation_that_is_too_long_halves_its_list() {
-    let inside = Inside::new(options(20, 10)).await;
-    inside
+    let in_process = InProcessSubscriber::new(options(20, 10)).await;
+    in_process
         .tenant
         .protime
         .configure(|settings| settings.page_size = 100);
     let fault = simulator::Fault::status("continuationToken", 414, 1);
-    inside.tenant.protime.add_fault(fault);
+    in_process.tenant.protime.add_fault(fault);
     let event = json!({"entity": "clockings", "query": {"filter": "date ge '2026-01-01' and person in (1,2,3,4,5,6,7,8,9,10)"}});
-    let outcome = inside.run(&event).await.unwrap();
+    let outcome = in_process.run(&event).await.unwrap();
     assert_eq!(outcome["records"], 10 * 10 * 2);
-    let ids: BTreeSet<u64> = record_ids(&inside.tenant.events().await)
+    let ids: BTreeSet<u64> = record_ids(&in_process.tenant.events().await)
         .into_iter()
         .collect();
     assert_eq!(ids.len(), 200);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
-use end_to_end::fuse::Fault as Break;
-use end_to_end::inside::Inside;
+use end_to_end::crash_proxy::Fault as Break;
+use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
@@ -16,18 +16,18 @@ const MINUTE: Duration = Duration::from_mins(1);
 const WAIT: u32 = 120;
 
 /// Pages of one record.
-async fn departments(pages: u64) -> Inside {
-    let inside = Inside::new(Options::default()).await;
+async fn departments(pages: u64) -> InProcessSubscriber {
+    let in_process = InProcessSubscriber::new(Options::default()).await;
     let records: Vec<Value> = (1..=pages).map(|id| json!({"id": id})).collect();
     let records = json!(records).to_string();
-    let protime = &inside.tenant.protime;
+    let protime = &in_process.tenant.protime;
     protime.configure(|settings| settings.page_size = 1);
     protime.set_records("departments", &records).unwrap();
-    inside
+    in_process
 }
 
 /// Lets Protime ask for a wait, so that a run is handed over: after its first page, and so many.
-fn throttle_after(inside: &Inside, skip: u32, seconds: u32) {
+fn throttle_after(in_process: &InProcessSubscriber, skip: u32, seconds: u32) {
     let wait = vec![("retry-after".to_owned(), seconds.to_string())];
     let answer = Action::Answer {
         status: 429,
@@ -38,35 +38,35 @@ fn throttle_after(inside: &Inside, skip: u32, seconds: u32) {
         skip,
         ..Fault::new("/departments?continuationToken", 1, answer)
     };
-    inside.tenant.protime.clear_faults();
-    inside.tenant.protime.add_fault(fault);
+    in_process.tenant.protime.clear_faults();
+    in_process.tenant.protime.add_fault(fault);
 }
 
-fn throttle(inside: &Inside, seconds: u32) {
-    throttle_after(inside, 0, seconds);
+fn throttle(in_process: &InProcessSubscriber, seconds: u32) {
+    throttle_after(in_process, 0, seconds);
 }
 
 /// A run that was handed over after the first of five pages. Its continuation is delayed and does not come here: lost, as
 /// far as the tests are concerned.
-async fn handed_over(now: Timestamp) -> Inside {
-    let inside = departments(5).await;
-    throttle(&inside, WAIT);
-    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+async fn handed_over(now: Timestamp) -> InProcessSubscriber {
+    let in_process = departments(5).await;
+    throttle(&in_process, WAIT);
+    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(outcome["status"], "continued");
-    inside
+    in_process
 }
 
 /// The continuation of that run, as SQS delivers it.
-async fn continuation(inside: &Inside) -> String {
-    let incoming = inside.incoming("test");
-    let item = inside.item(&format!("connection/{incoming}")).await;
+async fn continuation(in_process: &InProcessSubscriber) -> String {
+    let incoming = in_process.incoming("test");
+    let item = in_process.item(&format!("connection/{incoming}")).await;
     let generation = item["generation"].as_n().unwrap().parse::<u64>().unwrap();
     let body = json!({"incoming": incoming, "run": "long", "generation": generation}).to_string();
     let message = Message::builder()
         .message_id("m")
         .receipt_handle("r")
         .body(body);
-    Inside::delivery(&message.build())
+    InProcessSubscriber::delivery(&message.build())
 }
 
 fn backfill() -> Value {
@@ -74,8 +74,8 @@ fn backfill() -> Value {
 }
 
 /// The distinct ids in the pages queue.
-async fn ids(inside: &Inside) -> BTreeSet<String> {
-    let events = inside.tenant.events().await;
+async fn ids(in_process: &InProcessSubscriber) -> BTreeSet<String> {
+    let events = in_process.tenant.events().await;
     let ids = events.iter().map(|event| event["id"].as_str().unwrap());
     ids.map(str::to_owned).collect()
 }
@@ -89,21 +89,25 @@ fn is_complete(ids: &BTreeSet<String>, pages: u64) -> bool {
 }
 
 /// The watch and SQS alone, a quarter of an hour at a time, until no run is unfinished. Returns how often it took one up.
-async fn come_to_rest(inside: &Inside, mut now: Timestamp) -> usize {
+async fn come_to_rest(in_process: &InProcessSubscriber, mut now: Timestamp) -> usize {
     let mut rescues = 0;
     for _ in 0..40 {
         now += 15.minutes();
         let report = tokio::select! {
-            report = inside.watch(now) => report.unwrap(),
-            () = inside.fuse.blown() => { inside.fuse.arm(0, false); continue; }
+            report = in_process.watch(now) => report.unwrap(),
+            () = in_process.crash_proxy.crashed() => { in_process.crash_proxy.arm(0, false); continue; }
         };
         rescues += report["rescued"].as_array().unwrap().len();
         loop {
-            let messages = inside.tenant.stack.drain(&inside.continuations).await;
+            let messages = in_process
+                .tenant
+                .stack
+                .drain(&in_process.continuations)
+                .await;
             for message in &messages {
                 tokio::select! {
-                    result = inside.handle(Inside::delivery(message), now, MINUTE) => { result.unwrap(); }
-                    () = inside.fuse.blown() => inside.fuse.arm(0, false),
+                    result = in_process.handle(InProcessSubscriber::delivery(message), now, MINUTE) => { result.unwrap(); }
+                    () = in_process.crash_proxy.crashed() => in_process.crash_proxy.arm(0, false),
                 }
             }
             if messages.is_empty() {
@@ -122,66 +126,72 @@ async fn come_to_rest(inside: &Inside, mut now: Timestamp) -> usize {
 #[tokio::test]
 async fn a_backfill_whose_continuation_was_deleted_completes_by_the_watch_alone() {
     let now = Timestamp::now();
-    let inside = handed_over(now).await;
-    let lost = continuation(&inside).await;
+    let in_process = handed_over(now).await;
+    let lost = continuation(&in_process).await;
 
     // Not before it was idle for ten minutes, the wait that Protime asked for left aside.
-    let report = inside.watch(now + 11.minutes()).await.unwrap();
+    let report = in_process.watch(now + 11.minutes()).await.unwrap();
     assert_eq!(report["rescued"], json!([]));
     assert_eq!(report["connections"][0]["unfinished"], "long");
-    assert_eq!(come_to_rest(&inside, now).await, 1);
-    assert!(is_complete(&ids(&inside).await, 5));
+    assert_eq!(come_to_rest(&in_process, now).await, 1);
+    assert!(is_complete(&ids(&in_process).await, 5));
 
     // The lost message turns up after all: it is acknowledged, and begins nothing.
-    let before = inside.tenant.protime.requests().len();
-    let answer = inside.handle(lost, now + 1.hour(), MINUTE).await.unwrap();
+    let before = in_process.tenant.protime.requests().len();
+    let answer = in_process
+        .handle(lost, now + 1.hour(), MINUTE)
+        .await
+        .unwrap();
     assert_eq!(answer["batchItemFailures"], json!([]));
-    assert_eq!(inside.tenant.protime.requests().len(), before);
+    assert_eq!(in_process.tenant.protime.requests().len(), before);
 }
 
 #[tokio::test]
 async fn wherever_a_run_is_stopped_or_loses_an_answer_it_completes_without_another_schedule() {
     let pages = 5;
-    let inside = departments(pages).await;
+    let in_process = departments(pages).await;
     let connection = |name: &str| json!({"incoming": name, "entity": "departments", "run": "long"});
-    inside.fuse.arm(0, false);
-    throttle(&inside, WAIT);
+    in_process.crash_proxy.arm(0, false);
+    throttle(&in_process, WAIT);
     let now = Timestamp::now();
-    let event = inside.event(&connection("whole"));
-    inside.handle(event, now, MINUTE).await.unwrap();
-    come_to_rest(&inside, now).await;
-    let requests = inside.fuse.count();
-    assert!(is_complete(&ids(&inside).await, pages));
+    let event = in_process.event(&connection("whole"));
+    in_process.handle(event, now, MINUTE).await.unwrap();
+    come_to_rest(&in_process, now).await;
+    let requests = in_process.crash_proxy.count();
+    assert!(is_complete(&ids(&in_process).await, pages));
 
     let (mut rescues, mut retries) = (0, 0);
     for at in 1..=requests {
         for fault in [Break::StopBefore, Break::StopAfter, Break::LoseAnswer] {
             let name = format!("c-{at}-{fault:?}");
-            inside.subscriber.clients.forget(&inside.tenant.client);
-            throttle(&inside, WAIT);
-            inside.fuse.arm_with(at, fault);
-            let event = inside.event(&connection(&name));
+            in_process
+                .subscriber
+                .clients
+                .forget(&in_process.tenant.client);
+            throttle(&in_process, WAIT);
+            in_process.crash_proxy.arm_with(at, fault);
+            let event = in_process.event(&connection(&name));
             tokio::select! {
-                result = inside.handle_as(&name, event.clone(), now, MINUTE) => {
+                result = in_process.handle_as(&name, event.clone(), now, MINUTE) => {
                     assert_ne!(result.unwrap()["status"], "skipped", "{name}");
                 }
-                () = inside.fuse.blown() => inside.fuse.arm(0, false),
+                () = in_process.crash_proxy.crashed() => in_process.crash_proxy.arm(0, false),
             }
-            let id = format!("connection/{}", inside.incoming(&name));
-            if !inside.item(&id).await.contains_key("state") {
+            let id = format!("connection/{}", in_process.incoming(&name));
+            if !in_process.item(&id).await.contains_key("state") {
                 // Lambda's own retry is enough, although the dead attempt has the lease.
-                let retry = inside.handle_as(&name, event, now + 1.minute(), MINUTE);
+                let retry = in_process.handle_as(&name, event, now + 1.minute(), MINUTE);
                 assert_ne!(retry.await.unwrap()["status"], "skipped", "{name}");
                 retries += 1;
             }
-            rescues += come_to_rest(&inside, now).await;
-            inside.fuse.arm(0, false);
-            let ids = ids(&inside).await;
+            rescues += come_to_rest(&in_process, now).await;
+            in_process.crash_proxy.arm(0, false);
+            let ids = ids(&in_process).await;
             assert!(is_complete(&ids, pages), "{name}: {ids:?}");
-            let state = inside.state(&name).await;
+            let state = in_process.state(&name).await;
             assert!(state.checkpoint.is_none() && state.last.unwrap().counts.pages == pages);
             // So that the next watch has less to do.
-            inside.remove(&id).await;
+            in_process.remove(&id).await;
         }
     }
     assert!(rescues > 60 && retries > 5, "{rescues} {retries}");
@@ -191,12 +201,16 @@ async fn wherever_a_run_is_stopped_or_loses_an_answer_it_completes_without_anoth
 #[tokio::test]
 async fn two_watches_at_once_send_one_continuation() {
     let now = Timestamp::now();
-    let inside = handed_over(now).await;
+    let in_process = handed_over(now).await;
     let later = now + 13.minutes();
-    let (one, other) = tokio::join!(inside.watch(later), inside.watch(later));
+    let (one, other) = tokio::join!(in_process.watch(later), in_process.watch(later));
     let rescued = |report: &Value| report["rescued"].as_array().unwrap().len();
     assert_eq!(rescued(&one.unwrap()) + rescued(&other.unwrap()), 1);
-    let sent = inside.tenant.stack.drain(&inside.continuations).await;
+    let sent = in_process
+        .tenant
+        .stack
+        .drain(&in_process.continuations)
+        .await;
     assert_eq!(sent.len(), 1);
     // Names, no event: that is in the checkpoint.
     let body: Value = serde_json::from_str(sent[0].body().unwrap()).unwrap();
@@ -207,34 +221,34 @@ async fn two_watches_at_once_send_one_continuation() {
 #[tokio::test]
 async fn a_paused_run_waits_for_the_end_of_the_pause_and_goes_on_by_the_watch() {
     let now = Timestamp::now();
-    let inside = handed_over(now).await;
-    let id = format!("connection/{}", inside.incoming("test"));
+    let in_process = handed_over(now).await;
+    let id = format!("connection/{}", in_process.incoming("test"));
     let until = (now + 2.hours()).as_millisecond().to_string();
-    inside
+    in_process
         .set(&id, "paused_until", AttributeValue::N(until))
         .await;
     // The continuation is acknowledged, a run is skipped, and the watch leaves it alone.
-    let before = inside.tenant.protime.requests().len();
-    let message = continuation(&inside).await;
-    inside.handle(message, now, MINUTE).await.unwrap();
-    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let before = in_process.tenant.protime.requests().len();
+    let message = continuation(&in_process).await;
+    in_process.handle(message, now, MINUTE).await.unwrap();
+    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(outcome["status"], "skipped");
     assert!(outcome["reason"].as_str().unwrap().contains("paused until"));
-    let report = inside.watch(now + 1.hour()).await.unwrap();
+    let report = in_process.watch(now + 1.hour()).await.unwrap();
     assert_eq!(report["rescued"], json!([]));
     assert!(report["connections"][0]["pausedUntil"].is_string());
-    assert_eq!(inside.tenant.protime.requests().len(), before);
+    assert_eq!(in_process.tenant.protime.requests().len(), before);
 
-    assert_eq!(come_to_rest(&inside, now + 2.hours()).await, 1);
-    assert!(is_complete(&ids(&inside).await, 5));
+    assert_eq!(come_to_rest(&in_process, now + 2.hours()).await, 1);
+    assert!(is_complete(&ids(&in_process).await, 5));
 }
 
 /// How many continuations SQS is to deliver later.
-async fn delayed(inside: &Inside) -> String {
+async fn delayed(in_process: &InProcessSubscriber) -> String {
     let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
-    let attributes = inside.tenant.stack.sqs.get_queue_attributes();
+    let attributes = in_process.tenant.stack.sqs.get_queue_attributes();
     let attributes = attributes
-        .queue_url(&inside.continuations)
+        .queue_url(&in_process.continuations)
         .attribute_names(delayed.clone());
     let mut attributes = attributes.send().await.unwrap().attributes.unwrap();
     attributes.remove(&delayed).unwrap()
@@ -243,104 +257,114 @@ async fn delayed(inside: &Inside) -> String {
 #[tokio::test]
 async fn continuations_that_wait_do_not_multiply_while_sqs_loses_its_answers() {
     let now = Timestamp::now();
-    let inside = handed_over(now).await;
-    assert_eq!(delayed(&inside).await, "1");
-    let early = continuation(&inside).await;
-    inside
-        .fuse
+    let in_process = handed_over(now).await;
+    assert_eq!(delayed(&in_process).await, "1");
+    let early = continuation(&in_process).await;
+    in_process
+        .crash_proxy
         .arm_with(1, Break::LoseAnswersTo("SendMessageBatch"));
-    let answer = inside.handle(early, now, MINUTE).await.unwrap();
+    let answer = in_process.handle(early, now, MINUTE).await.unwrap();
     assert_eq!(answer["batchItemFailures"], json!([]));
-    assert_eq!(delayed(&inside).await, "2", "one more, in place of it");
+    assert_eq!(delayed(&in_process).await, "2", "one more, in place of it");
 
-    inside.fuse.arm(0, false);
-    come_to_rest(&inside, now).await;
-    assert!(is_complete(&ids(&inside).await, 5));
+    in_process.crash_proxy.arm(0, false);
+    come_to_rest(&in_process, now).await;
+    assert!(is_complete(&ids(&in_process).await, 5));
 }
 
 #[tokio::test]
 async fn a_continuation_that_cannot_wait_in_the_queue_is_left_to_the_watch() {
     let now = Timestamp::now();
-    let inside = handed_over(now).await;
-    let early = continuation(&inside).await;
-    inside.fuse.arm_with(1, Break::Refuse("SendMessageBatch"));
-    let answer = inside.handle(early, now, MINUTE).await.unwrap();
+    let in_process = handed_over(now).await;
+    let early = continuation(&in_process).await;
+    in_process
+        .crash_proxy
+        .arm_with(1, Break::Refuse("SendMessageBatch"));
+    let answer = in_process.handle(early, now, MINUTE).await.unwrap();
     assert_eq!(answer["batchItemFailures"], json!([]));
-    assert_eq!(delayed(&inside).await, "1", "that of the hand-over alone");
+    assert_eq!(
+        delayed(&in_process).await,
+        "1",
+        "that of the hand-over alone"
+    );
 
-    inside.fuse.arm(0, false);
-    assert_eq!(come_to_rest(&inside, now).await, 1);
-    assert!(is_complete(&ids(&inside).await, 5));
+    in_process.crash_proxy.arm(0, false);
+    assert_eq!(come_to_rest(&in_process, now).await, 1);
+    assert!(is_complete(&ids(&in_process).await, 5));
 }
 
 #[tokio::test]
 async fn a_wait_that_protime_asks_for_is_kept_and_uses_up_no_receives() {
     let now = Timestamp::now();
-    let inside = handed_over(now).await;
-    assert_eq!(delayed(&inside).await, "1", "a delayed message");
+    let in_process = handed_over(now).await;
+    assert_eq!(delayed(&in_process).await, "1", "a delayed message");
 
     // More than a quarter of an hour is left to the watch.
-    let inside = departments(5).await;
-    throttle(&inside, 7_200);
-    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let in_process = departments(5).await;
+    throttle(&in_process, 7_200);
+    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(outcome["status"], "continued");
-    let report = inside.watch(now + 2.hours()).await.unwrap();
+    let report = in_process.watch(now + 2.hours()).await.unwrap();
     assert_eq!(report["rescued"], json!([]), "it was asked to wait");
-    assert_eq!(come_to_rest(&inside, now + 2.hours()).await, 1);
-    assert!(is_complete(&ids(&inside).await, 5));
+    assert_eq!(come_to_rest(&in_process, now + 2.hours()).await, 1);
+    assert!(is_complete(&ids(&in_process).await, 5));
 }
 
 #[tokio::test]
 async fn a_run_that_meets_another_follows_it() {
-    let inside = departments(6).await;
-    let protime = &inside.tenant.protime;
+    let in_process = departments(6).await;
+    let protime = &in_process.tenant.protime;
     protime.configure(|settings| settings.latency_ms = 300);
     let now = Timestamp::now();
     let connection = |run: &str| json!({"entity": "departments", "run": run});
     let first = connection("first");
-    let (first, second) = tokio::join!(inside.run_at(&first, now, MINUTE), async {
+    let (first, second) = tokio::join!(in_process.run_at(&first, now, MINUTE), async {
         tokio::time::timeout(MINUTE, async {
-            while inside.tenant.protime.requests().len() < 3 {
+            while in_process.tenant.protime.requests().len() < 3 {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .unwrap();
-        inside.run_at(&connection("second"), now, MINUTE).await
+        in_process.run_at(&connection("second"), now, MINUTE).await
     });
     assert_eq!(first.unwrap()["status"], "completed");
     let second = second.unwrap();
     assert_eq!(second["status"], "skipped");
     assert!(second["reason"].as_str().unwrap().contains("follows it"));
-    let sent = inside.tenant.stack.drain(&inside.continuations).await;
+    let sent = in_process
+        .tenant
+        .stack
+        .drain(&in_process.continuations)
+        .await;
     assert_eq!(sent.len(), 1, "whoever frees the lease starts it");
-    inside
-        .handle(Inside::delivery(&sent[0]), now, MINUTE)
+    in_process
+        .handle(InProcessSubscriber::delivery(&sent[0]), now, MINUTE)
         .await
         .unwrap();
-    let ids = ids(&inside).await;
+    let ids = ids(&in_process).await;
     assert!(ids.contains("first/completed") && ids.contains("second/completed"));
     assert_eq!(ids.len(), 14);
 }
 
 #[tokio::test]
 async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
-    let inside = departments(6).await;
+    let in_process = departments(6).await;
     let now = Timestamp::now();
     let connection = |run: &str| json!({"entity": "departments", "run": run});
     // The second finishes the first, hands it over in turn, and is not forgotten.
     for (run, pages_before, minutes) in [("first", 0, 0), ("second", 2, 5)] {
-        throttle_after(&inside, pages_before, WAIT);
+        throttle_after(&in_process, pages_before, WAIT);
         let later = now + minutes.minutes();
-        let outcome = inside.run_at(&connection(run), later, MINUTE).await;
+        let outcome = in_process.run_at(&connection(run), later, MINUTE).await;
         let outcome = outcome.unwrap();
         assert_eq!(
             (&outcome["status"], &outcome["run"]),
             (&json!("continued"), &json!("first"))
         );
     }
-    come_to_rest(&inside, now + 5.minutes()).await;
-    let ids = ids(&inside).await;
+    come_to_rest(&in_process, now + 5.minutes()).await;
+    let ids = ids(&in_process).await;
     assert!(
         ids.contains("first/completed") && ids.contains("second/completed"),
         "{ids:?}"
@@ -350,11 +374,11 @@ async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
 
 #[tokio::test]
 async fn a_run_without_a_page_after_an_earlier_one_was_finished_is_handed_over() {
-    let inside = departments(3).await;
+    let in_process = departments(3).await;
     let connection = |run: &str| json!({"entity": "departments", "run": run});
-    throttle(&inside, WAIT);
+    throttle(&in_process, WAIT);
     let now = Timestamp::now();
-    inside
+    in_process
         .run_at(&connection("first"), now, MINUTE)
         .await
         .unwrap();
@@ -366,81 +390,83 @@ async fn a_run_without_a_page_after_an_earlier_one_was_finished_is_handed_over()
         body: String::new(),
     };
     let fault = Fault::new("/departments", 1, answer);
-    let protime = &inside.tenant.protime;
+    let protime = &in_process.tenant.protime;
     protime.add_fault(Fault { skip: 2, ..fault });
     let later = now + 5.minutes();
-    let outcome = inside.run_at(&connection("second"), later, MINUTE).await;
+    let outcome = in_process
+        .run_at(&connection("second"), later, MINUTE)
+        .await;
     let outcome = outcome.unwrap();
     assert_eq!(
         (&outcome["run"], &outcome["status"]),
         (&json!("second"), &json!("continued"))
     );
-    assert!(ids(&inside).await.contains("first/completed"));
-    come_to_rest(&inside, later).await;
-    assert!(ids(&inside).await.contains("second/completed"));
+    assert!(ids(&in_process).await.contains("first/completed"));
+    come_to_rest(&in_process, later).await;
+    assert!(ids(&in_process).await.contains("second/completed"));
 }
 
 #[tokio::test]
 async fn a_permanent_error_late_in_a_long_run_ends_it_once() {
-    let inside = departments(1).await;
+    let in_process = departments(1).await;
     let text = |id: usize| "x".repeat(if id == 4 { 2 << 20 } else { 1 });
     let records: Vec<Value> = (1..=5)
         .map(|id| json!({"id": id, "text": text(id)}))
         .collect();
     let records = json!(records).to_string();
-    let protime = &inside.tenant.protime;
+    let protime = &in_process.tenant.protime;
     protime.set_records("departments", &records).unwrap();
-    throttle_after(&inside, 1, WAIT);
+    throttle_after(&in_process, 1, WAIT);
     let now = Timestamp::now();
-    let outcome = inside.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(
         (&outcome["status"], &outcome["pages"]),
         (&json!("continued"), &json!(2))
     );
-    let continuation = continuation(&inside).await;
+    let continuation = continuation(&in_process).await;
     let later = now + 5.minutes();
-    let failed = inside.handle(continuation.clone(), later, MINUTE).await;
+    let failed = in_process.handle(continuation.clone(), later, MINUTE).await;
     assert_eq!(failed.unwrap_err().kind().name(), "OversizedRecord");
-    assert!(inside.state("test").await.checkpoint.is_none());
+    assert!(in_process.state("test").await.checkpoint.is_none());
     // It is delivered again, and the watch looks: nothing begins anew.
-    let requests = inside.tenant.targets().len();
+    let requests = in_process.tenant.targets().len();
     for hour in 1..6 {
-        let again = inside
+        let again = in_process
             .handle(continuation.clone(), later + hour.hours(), MINUTE)
             .await;
         assert_eq!(again.unwrap()["batchItemFailures"], json!([]));
-        let report = inside.watch(later + hour.hours()).await.unwrap();
+        let report = in_process.watch(later + hour.hours()).await.unwrap();
         assert_eq!(report["rescued"], json!([]));
     }
-    assert_eq!(inside.tenant.targets().len(), requests);
-    assert!(!ids(&inside).await.contains("long/completed"));
+    assert_eq!(in_process.tenant.targets().len(), requests);
+    assert!(!ids(&in_process).await.contains("long/completed"));
 }
 
 #[tokio::test]
 async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginning() {
-    let inside = departments(2).await;
+    let in_process = departments(2).await;
     let now = Timestamp::now();
     let connection = |run: &str, hour: u32| json!({"entity": "departments", "run": run, "scheduled": format!("2026-11-20T0{hour}:00:00Z")});
     let done = connection("done", 1);
-    inside.run_at(&done, now, MINUTE).await.unwrap();
+    in_process.run_at(&done, now, MINUTE).await.unwrap();
     // Both come while another run is under way, the second for the first time.
-    let id = format!("connection/{}", inside.incoming("test"));
+    let id = format!("connection/{}", in_process.incoming("test"));
     let until = (now + 1.minute()).as_millisecond().to_string();
-    inside
+    in_process
         .set(&id, "lease_until", AttributeValue::N(until))
         .await;
     let other = AttributeValue::S("other".to_owned());
-    inside.set(&id, "lease_run", other).await;
+    in_process.set(&id, "lease_run", other).await;
     for event in [&done, &done, &connection("new", 2)] {
-        let outcome = inside.run_at(event, now, MINUTE).await.unwrap();
+        let outcome = in_process.run_at(event, now, MINUTE).await.unwrap();
         assert_eq!(outcome["status"], "skipped");
     }
-    let requests = inside.tenant.targets().len();
-    come_to_rest(&inside, now + 5.minutes()).await;
-    let ids = ids(&inside).await;
+    let requests = in_process.tenant.targets().len();
+    come_to_rest(&in_process, now + 5.minutes()).await;
+    let ids = ids(&in_process).await;
     assert!(ids.contains("new/completed"), "{ids:?}");
     assert_eq!(
-        inside.tenant.targets().len(),
+        in_process.tenant.targets().len(),
         requests + 2,
         "done is not done again"
     );
@@ -449,25 +475,29 @@ async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginni
 #[tokio::test]
 async fn one_connection_that_cannot_be_read_does_not_keep_the_watch_from_the_others() {
     let now = Timestamp::now();
-    let inside = handed_over(now).await;
+    let in_process = handed_over(now).await;
     let broken = json!({"incoming": "broken", "entity": "departments"});
     let later = now + 5.minutes();
-    inside.run_at(&broken, later, MINUTE).await.unwrap();
-    let id = format!("connection/{}", inside.incoming("broken"));
-    inside
+    in_process.run_at(&broken, later, MINUTE).await.unwrap();
+    let id = format!("connection/{}", in_process.incoming("broken"));
+    in_process
         .set(&id, "state", AttributeValue::S("{".to_owned()))
         .await;
 
-    let error = inside.watch(now + 20.minutes()).await.unwrap_err();
+    let error = in_process.watch(now + 20.minutes()).await.unwrap_err();
     assert_eq!(error.kind().name(), "State");
     assert!(error.to_string().contains(&id), "{error}");
-    let sent = inside.tenant.stack.drain(&inside.continuations).await;
+    let sent = in_process
+        .tenant
+        .stack
+        .drain(&in_process.continuations)
+        .await;
     assert_eq!(sent.len(), 1, "the other run is taken up");
-    let gauges = inside.metrics.lines();
+    let gauges = in_process.metrics.lines();
     assert!(gauges.iter().any(|line| line["UnfinishedRuns"] == 1));
 
     // A run of it fails, says which item, and leaves no lease behind.
-    let error = inside.run_at(&broken, now, MINUTE).await.unwrap_err();
+    let error = in_process.run_at(&broken, now, MINUTE).await.unwrap_err();
     assert!(error.to_string().contains(&id), "{error}");
-    assert!(!inside.item(&id).await.contains_key("lease_owner"));
+    assert!(!in_process.item(&id).await.contains_key("lease_owner"));
 }

@@ -811,10 +811,10 @@ async fn each_function_has_its_own_user_agent() {
 async fn a_write_costs_two_updates_and_one_more_where_there_is_a_look_up() {
     let mut queue = queue().await;
     for (request, expected) in [(update(7), 2), (clocking(600), 3)] {
-        let (before, _) = queue.fuse.updates();
+        let (before, _) = queue.crash_proxy.updates();
         queue.send(&request);
         queue.drain().await;
-        let (after, _) = queue.fuse.updates();
+        let (after, _) = queue.crash_proxy.updates();
         assert_eq!(after - before, expected, "{request}");
     }
 }

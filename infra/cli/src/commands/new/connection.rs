@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::ask::Question;
 use super::{check_entity, file, yaml};
-use crate::arguments::{NewConnection, Sync};
+use crate::arguments::{NewConnection, SyncMode};
 use crate::confirm::{confirm, has_terminal};
 use crate::error::{Code, Error};
 use crate::output::{Report, hint};
@@ -98,7 +98,7 @@ struct Answers {
     client: String,
     entity: String,
     path: Value,
-    sync: Sync,
+    sync: SyncMode,
     filter: Option<String>,
     transform: String,
     fields: Value,
@@ -155,8 +155,8 @@ impl Answers {
     /// The event, in the order in which the documentation has its fields.
     fn event(&self) -> Vec<(&'static str, Value)> {
         let sync = match self.sync {
-            Sync::Full => "full",
-            Sync::Delta => "delta",
+            SyncMode::Full => "full",
+            SyncMode::Delta => "delta",
         };
         let filter = self.filter.as_ref().map(|filter| json!({"filter": filter}));
         let fields = [
@@ -187,14 +187,14 @@ fn question<'a>(argument: &'a str, prompt: &'a str, default: Option<String>) -> 
     }
 }
 
-fn sync(given: &NewConnection, entity: &str) -> Result<Sync, Error> {
+fn sync(given: &NewConnection, entity: &str) -> Result<SyncMode, Error> {
     if let Some(sync) = given.sync {
         return Ok(sync);
     }
     let known = catalogue().entity(entity);
     let delta = known.and_then(|entity| entity.operation(OperationKind::Delta));
     if delta.is_none() {
-        return Ok(Sync::Full);
+        return Ok(SyncMode::Full);
     }
     let words = [
         "full: everything, every time",
@@ -202,9 +202,9 @@ fn sync(given: &NewConnection, entity: &str) -> Result<Sync, Error> {
     ];
     let chosen = question("--sync", "what to read", None).choice(None, &words)?;
     Ok(if chosen == words[1] {
-        Sync::Delta
+        SyncMode::Delta
     } else {
-        Sync::Full
+        SyncMode::Full
     })
 }
 
@@ -234,7 +234,7 @@ fn listed(text: &str) -> Value {
 }
 
 /// Protime refuses some lists without dates: the last seven days of them, or all of the year of which changes are wanted.
-fn usual_transformer(entity: &str, sync: Sync) -> String {
+fn usual_transformer(entity: &str, sync: SyncMode) -> String {
     let list = catalogue()
         .entity(entity)
         .and_then(|entity| entity.operation(OperationKind::List));
@@ -247,10 +247,10 @@ fn usual_transformer(entity: &str, sync: Sync) -> String {
         return String::new();
     };
     match sync {
-        Sync::Full => {
+        SyncMode::Full => {
             format!(".query.filter = \"{date} ge '\\(days(-7))' and {date} le '\\(today)'\"")
         }
-        Sync::Delta => format!(".query.filter = \"{date} ge '\\(start_of_year)'\""),
+        SyncMode::Delta => format!(".query.filter = \"{date} ge '\\(start_of_year)'\""),
     }
 }
 

@@ -21,24 +21,24 @@ use simulator::Options;
 use subscriber::{Error, Invocation, Subscriber};
 
 use crate::captured::Captured;
-use crate::fuse::Fuse;
+use crate::crash_proxy::CrashProxy;
 use crate::{Tenant, variable};
 
 /// A tenant with a subscriber of its own.
-pub struct Inside {
+pub struct InProcessSubscriber {
     /// The tenant: Protime, secret, pages queue.
     pub tenant: Tenant,
-    /// The subscriber, whose requests pass the fuse.
+    /// The subscriber, whose requests pass the crash_proxy.
     pub subscriber: Subscriber,
     /// Its continuation queue.
     pub continuations: String,
     /// Stops it.
-    pub fuse: Arc<Fuse>,
+    pub crash_proxy: Arc<CrashProxy>,
     /// What tells it the time.
     pub clock: Clock,
     /// The metrics that it wrote.
     pub metrics: Captured,
-    /// `DynamoDB`, past the fuse.
+    /// `DynamoDB`, past the crash_proxy.
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Its state table.
     pub table: String,
@@ -46,11 +46,11 @@ pub struct Inside {
     prefix: String,
 }
 
-impl Inside {
+impl InProcessSubscriber {
     /// A tenant as wanted, and the subscriber.
     pub async fn new(options: Options) -> Self {
-        let fuse = Arc::new(Fuse::default());
-        let tenant = Tenant::behind(&fuse, options).await;
+        let crash_proxy = Arc::new(CrashProxy::default());
+        let tenant = Tenant::behind(&crash_proxy, options).await;
         let prefix = tenant
             .pages
             .rsplit('/')
@@ -76,7 +76,7 @@ impl Inside {
         let clock = Clock::default();
         let metrics = Captured::default();
         let sink = Metrics::new("stack", clock.clone(), metrics.clone());
-        let proxied = fuse
+        let proxied = crash_proxy
             .proxy(&variable("AWS_ENDPOINT_URL"))
             .await
             .expect("a proxy");
@@ -103,7 +103,7 @@ impl Inside {
             tenant,
             subscriber,
             continuations,
-            fuse,
+            crash_proxy,
             clock,
             metrics,
             dynamodb,

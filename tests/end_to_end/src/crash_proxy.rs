@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// Counts requests over all proxies it is used by.
 #[derive(Default)]
-pub struct Fuse {
+pub struct CrashProxy {
     count: AtomicU32,
     updates: AtomicU32,
     write_units: AtomicU64,
@@ -21,7 +21,7 @@ pub struct Fuse {
     at: AtomicU32,
     fault: Mutex<Fault>,
     /// Of the present counting, so that what is left of an attempt before is not taken for this one.
-    blown: Mutex<Arc<Notify>>,
+    crashed: Mutex<Arc<Notify>>,
 }
 
 /// What happens at the wanted request.
@@ -46,7 +46,7 @@ impl Fault {
     }
 }
 
-impl Fuse {
+impl CrashProxy {
     /// Counts from the start; blows at request `at`, before it is passed on or after it was answered.
     pub fn arm(&self, at: u32, after: bool) {
         let fault = if after {
@@ -61,7 +61,7 @@ impl Fuse {
     pub fn arm_with(&self, at: u32, fault: Fault) {
         self.count.store(0, Ordering::SeqCst);
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
-        *self.blown.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        *self.crashed.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         self.at.store(at, Ordering::SeqCst);
     }
 
@@ -86,7 +86,7 @@ impl Fuse {
     }
 
     /// Waits until it blows.
-    pub async fn blown(&self) {
+    pub async fn crashed(&self) {
         self.present().notified().await;
     }
 
@@ -99,7 +99,7 @@ impl Fuse {
             .build()
             .map_err(std::io::Error::other)?;
         let proxy = Proxy {
-            fuse: self.clone(),
+            crash_proxy: self.clone(),
             upstream: upstream.to_owned(),
             http,
         };
@@ -109,32 +109,35 @@ impl Fuse {
     }
 
     fn present(&self) -> Arc<Notify> {
-        let blown = self.blown.lock();
-        blown.unwrap_or_else(PoisonError::into_inner).clone()
+        let crashed = self.crashed.lock();
+        crashed.unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-async fn stop<T>(blown: &Notify) -> T {
-    blown.notify_one();
+async fn stop<T>(crashed: &Notify) -> T {
+    crashed.notify_one();
     std::future::pending().await
 }
 
 #[derive(Clone)]
 struct Proxy {
-    fuse: Arc<Fuse>,
+    crash_proxy: Arc<CrashProxy>,
     upstream: String,
     http: reqwest::Client,
 }
 
 async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
-    let fuse = &proxy.fuse;
-    let number = fuse.count.fetch_add(1, Ordering::SeqCst) + 1;
-    let at = fuse.at.load(Ordering::SeqCst);
-    let blown = fuse.present();
-    let fault = *fuse.fault.lock().unwrap_or_else(PoisonError::into_inner);
+    let crash_proxy = &proxy.crash_proxy;
+    let number = crash_proxy.count.fetch_add(1, Ordering::SeqCst) + 1;
+    let at = crash_proxy.at.load(Ordering::SeqCst);
+    let crashed = crash_proxy.present();
+    let fault = *crash_proxy
+        .fault
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     let is_dead = number > at || (number == at && fault == Fault::StopBefore);
     if at > 0 && is_dead && fault.ends_the_process() {
-        stop::<()>(&blown).await;
+        stop::<()>(&crashed).await;
     }
     let (parts, body) = request.into_parts();
     let target = parts
@@ -145,7 +148,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let operation = parts.headers.get("x-amz-target");
     let operation = operation.and_then(|target| target.to_str().ok());
     let operation = operation.unwrap_or_default().to_owned();
-    fuse.count_update(&operation, body.len());
+    crash_proxy.count_update(&operation, body.len());
     let is_meant = |name| at > 0 && number >= at && operation.ends_with(name);
     if matches!(fault, Fault::Refuse(name) if is_meant(name)) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -184,7 +187,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     };
     let is_it = at > 0 && number == at;
     let is_lost = match fault {
-        Fault::StopAfter if is_it => stop(&blown).await,
+        Fault::StopAfter if is_it => stop(&crashed).await,
         Fault::StopBefore | Fault::Refuse(_) | Fault::StopAfter => false,
         Fault::LoseAnswer => is_it,
         Fault::LoseAnswersTo(name) => is_meant(name),

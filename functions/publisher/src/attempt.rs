@@ -102,7 +102,7 @@ impl Attempt<'_> {
             entity: &self.request.entity,
             rule,
             payload: self.request.payload.as_deref().unwrap_or_default(),
-            scopes: &self.settings.scopes,
+            settings: self.settings,
             deadline: self.invocation.look_up_until(),
         };
         let looked_up = search.run(waiting.look_up.as_ref(), self.now()).await;
@@ -231,9 +231,8 @@ impl Attempt<'_> {
         before: Waiting,
     ) -> Result<Verdict, StoreError> {
         let PublishRequest { entity, path, .. } = self.request;
-        let scopes = &self.settings.scopes;
         let deadline = self.invocation.look_up_until();
-        match look_up::is_gone(self.client, entity, path, scopes, deadline).await {
+        match look_up::is_gone(self.client, entity, path, self.settings, deadline).await {
             Some(true) => Ok(self.was_deleted(error).await),
             Some(false) => Ok(self.park(decision::repetition_refused(error))),
             None => {

@@ -3,7 +3,10 @@
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use protime::catalogue::{LookUp, OperationKind, catalogue};
-use protime::{Client, Error, PathParameters, Query, Request, RequestError, Shape, Trail};
+use protime::{
+    Client, Context, Error, PathParameters, Query, Request, RequestError, Settings, Shape, Target,
+    Trail,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -64,7 +67,7 @@ pub(crate) struct Search<'a> {
     pub(crate) entity: &'a str,
     pub(crate) rule: &'a LookUp,
     pub(crate) payload: &'a [u8],
-    pub(crate) scopes: &'a [String],
+    pub(crate) settings: &'a Settings,
     pub(crate) deadline: Instant,
 }
 
@@ -124,7 +127,7 @@ impl Search<'_> {
     ) -> Result<LookedUp, LookUpError> {
         let began = progress.map_or(now, |progress| progress.began);
         let mut found = progress.map_or_else(Found::default, |progress| progress.found.clone());
-        let request = wanted.request(self.entity, self.scopes)?;
+        let request = wanted.request(self.entity, self.settings)?;
         let mut pages = match progress {
             Some(progress) => self.client.pages_from(
                 &progress.next,
@@ -180,7 +183,12 @@ impl Search<'_> {
         let (Ok(path), Ok(query)) = (path, query) else {
             return Ok(by_reference);
         };
-        let Ok(request) = Request::read("people", &path, query, self.scopes, Date::MIN) else {
+        let people = Target {
+            entity: "people",
+            path: &path,
+            query,
+        };
+        let Ok(request) = Request::read(people, &Context::of(self.settings, Date::MIN)) else {
             return Ok(by_reference);
         };
         let mut pages = self.client.pages(&request, self.deadline);
@@ -222,7 +230,7 @@ impl Person<'_> {
 
 impl Wanted<'_> {
     /// One day around the date, since minutes can lead to the day before or after, and schedules give clockings to it.
-    fn request(&self, entity: &str, scopes: &[String]) -> Result<Request, LookUpError> {
+    fn request(&self, entity: &str, settings: &Settings) -> Result<Request, LookUpError> {
         let (from, until) = (
             self.day.saturating_sub(1.day()),
             self.day.saturating_add(1.day()),
@@ -236,13 +244,12 @@ impl Wanted<'_> {
         };
         let query: Query =
             serde_json::from_value(query).map_err(|_| LookUpError::Payload("person"))?;
-        Ok(Request::read(
+        let target = Target {
             entity,
-            &PathParameters::default(),
+            path: &PathParameters::default(),
             query,
-            scopes,
-            self.day,
-        )?)
+        };
+        Ok(Request::read(target, &Context::of(settings, self.day))?)
     }
 
     fn sort(&self, record: &Value, found: &mut Found) {
@@ -270,13 +277,18 @@ pub(crate) async fn is_gone(
     client: &Client,
     entity: &str,
     path: &PathParameters,
-    scopes: &[String],
+    settings: &Settings,
     deadline: Instant,
 ) -> Option<bool> {
     let readable = catalogue()
         .entity(entity)
         .is_some_and(|entity| entity.operation(OperationKind::GetById).is_some());
-    let request = Request::read(entity, path, Query::default(), scopes, Date::MIN);
+    let target = Target {
+        entity,
+        path,
+        query: Query::default(),
+    };
+    let request = Request::read(target, &Context::of(settings, Date::MIN));
     let (true, Ok(request)) = (readable, request) else {
         return Some(false);
     };

@@ -35,9 +35,9 @@ impl Subscriber {
                 return check.complete(false);
             }
         };
-        let mut check = Check::new(Some(connection.incoming.clone()));
+        let mut check = Check::new(Some(connection.name.clone()));
         // The state is looked at first, since a transformer sees `$last`, and told of last.
-        let state = self.state.connection(&connection.incoming).await;
+        let state = self.state.connection(&connection.name).await;
         let known = state.as_ref().ok().and_then(Option::as_ref);
         let known = known.map(|known| known.state.clone()).unwrap_or_default();
         let client = self.check_client(&connection, &known, &mut check).await;
@@ -68,8 +68,8 @@ impl Subscriber {
         check: &mut Check,
     ) -> Option<Arc<Client>> {
         // What was mended a moment ago is seen at once.
-        self.clients.forget(&connection.client);
-        let client = match self.clients.get(&connection.client).await {
+        self.clients.forget(&connection.secret_name);
+        let client = match self.clients.get(&connection.secret_name).await {
             Ok(client) => client,
             Err(error) => {
                 check.add(Part::Connection, Judgement::Passed, FIELDS_ONLY);
@@ -157,10 +157,7 @@ impl Subscriber {
         now: jiff::Timestamp,
     ) {
         let key = plan::delta_key(connection, &client.settings());
-        let owner = self
-            .state
-            .other_owner(&key, &connection.incoming, now)
-            .await;
+        let owner = self.state.other_owner(&key, &connection.name, now).await;
         match owner {
             Ok(None) => {
                 let seen = "no other connection has it";

@@ -85,13 +85,13 @@ impl Outcome {
     /// A run that was not run.
     pub(crate) fn skipped(connection: &IncomingConnection, reason: String) -> Self {
         tracing::warn!(
-            incoming = connection.incoming,
+            incoming = connection.name,
             run = connection.run,
             reason,
             "run skipped"
         );
         Self {
-            incoming: connection.incoming.clone(),
+            incoming: connection.name.clone(),
             run: connection.run.clone(),
             status: Status::Skipped,
             counts: Counts::default(),

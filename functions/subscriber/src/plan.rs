@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use protime::catalogue::FieldType;
 use protime::filter::Filter;
-use protime::{Effort, Request, RequestError, Settings, Shape};
+use protime::{Context, Effort, Request, RequestError, Settings, Shape, Target};
 use url::Url;
 
 use crate::Error;
@@ -65,7 +65,7 @@ async fn full(
     let shape = requests.first().map(Request::shape).unwrap_or_default();
     let urls = urls.map(String::from).collect();
     let mut checkpoint = checkpoint(connection, LoadKind::Full, &source);
-    checkpoint.chains = table.plan(&connection.incoming, urls, shape).await?;
+    checkpoint.chains = table.plan(&connection.name, urls, shape).await?;
     // What was asked for, so that whoever reads the messages can ask the same.
     let asked = match connection.window {
         Some(window) => {
@@ -75,7 +75,7 @@ async fn full(
         }
         None => parameters.json,
     };
-    let request = table.keep_text(&connection.incoming, &asked);
+    let request = table.keep_text(&connection.name, &asked);
     checkpoint.request = Some(request.await?);
     Ok(checkpoint)
 }
@@ -103,15 +103,8 @@ fn read(
     parameters: &Parameters,
     settings: &Settings,
 ) -> Result<Vec<Request>, RequestError> {
-    Request::split_read(
-        &connection.entity,
-        &parameters.path,
-        &parameters.query,
-        &settings.scopes,
-        today(connection),
-        connection.window,
-        &settings.base_uri,
-    )
+    let context = Context::of(settings, today(connection));
+    Request::split_read(target(connection, parameters), connection.window, &context)
 }
 
 /// The request by which a delta is started.
@@ -120,21 +113,22 @@ fn start(
     parameters: &Parameters,
     settings: &Settings,
 ) -> Result<Request, RequestError> {
-    Request::delta(
-        &connection.entity,
-        &parameters.path,
-        parameters.query.clone(),
-        &settings.scopes,
-        today(connection),
-    )
+    let context = Context::of(settings, today(connection));
+    Request::delta(target(connection, parameters), &context)
+}
+
+fn target<'a>(connection: &'a IncomingConnection, parameters: &'a Parameters) -> Target<'a> {
+    Target {
+        entity: &connection.entity,
+        path: &parameters.path,
+        query: parameters.query.clone(),
+    }
 }
 
 /// Whether the contradiction is in the connection itself, where a person has to correct it.
 fn is_written_out(connection: &IncomingConnection, contradiction: &str) -> bool {
     let written = connection.written_parameters().ok();
-    let found = written.and_then(|Parameters { path, query, .. }| {
-        Request::contradiction(&connection.entity, &path, &query)
-    });
+    let found = written.and_then(|written| Request::contradiction(&target(connection, &written)));
     found.as_deref() == Some(contradiction)
 }
 
@@ -148,7 +142,7 @@ pub(crate) async fn claim(
 ) -> Result<DeltaClaim, Error> {
     let key = delta_key(connection, settings);
     let claim = table
-        .claim_delta(&key, &connection.incoming, now, takeover)
+        .claim_delta(&key, &connection.name, now, takeover)
         .await?;
     match claim {
         DeltaClaim::OwnedBy(owner) => Err(Error::DeltaOwned {
@@ -172,7 +166,7 @@ async fn delta(
         && is_edited(&delta.fingerprint)
         && !takeover
     {
-        return Err(Error::EditedDelta(connection.incoming.clone()));
+        return Err(Error::EditedDelta(connection.name.clone()));
     }
     let claim = claim(connection, settings, table, now, takeover).await?;
     let lives = |delta: &&Delta| {
@@ -217,7 +211,7 @@ pub(crate) async fn initial(
     let url = start.url(&settings.base_uri);
     let mut checkpoint = checkpoint(connection, LoadKind::Initial, &url);
     checkpoint.chains = Chains::one(url.into(), Shape::List);
-    let request = table.keep_text(&connection.incoming, &parameters.json);
+    let request = table.keep_text(&connection.name, &parameters.json);
     checkpoint.request = Some(request.await?);
     Ok(checkpoint)
 }

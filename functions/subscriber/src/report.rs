@@ -38,9 +38,9 @@ impl Identity {
 impl From<&IncomingConnection> for Identity {
     fn from(connection: &IncomingConnection) -> Self {
         Self {
-            incoming: Some(connection.incoming.clone()),
+            incoming: Some(connection.name.clone()),
             run: Some(connection.run.clone()),
-            client: Some(connection.client.clone()),
+            client: Some(connection.secret_name.clone()),
         }
     }
 }
@@ -69,9 +69,9 @@ impl Subscriber {
                 Metric::ClientRejected,
                 u64::from(error.is_some_and(Error::is_client_rejected)),
             )
-            .property("incoming", connection.incoming.as_str())
+            .property("incoming", connection.name.as_str())
             .property("run", connection.run.as_str())
-            .property("client", connection.client.as_str())
+            .property("client", connection.secret_name.as_str())
             .property("entity", connection.entity.as_str())
             .property(
                 "status",

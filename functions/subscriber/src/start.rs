@@ -63,7 +63,7 @@ impl Subscriber {
             .map_err(Error::from)
             .inspect_err(|error| self.report_failure(&Identity::of_event(event), error))?;
         tracing::info!(
-            incoming = connection.incoming,
+            incoming = connection.name,
             run = connection.run,
             entity = connection.entity,
             "run started"
@@ -146,7 +146,7 @@ impl Subscriber {
         leased: &Leased,
         invocation: &Invocation,
     ) -> Result<Start, Error> {
-        let incoming = &connection.incoming;
+        let incoming = &connection.name;
         let is_own = unfinished == connection.run;
         let remembered = if is_own {
             Ok(Remembered::Due)
@@ -178,7 +178,7 @@ impl Subscriber {
         event: &str,
         invocation: &Invocation,
     ) -> Result<Remembered, StateError> {
-        let event = self.state.keep_text(&connection.incoming, event).await?;
+        let event = self.state.keep_text(&connection.name, event).await?;
         let due = Due {
             run: connection.run.clone(),
             scheduled: connection.scheduled,
@@ -187,7 +187,7 @@ impl Subscriber {
         let only_newest = connection.sync == SyncMode::Delta;
         let now = invocation.clock.now();
         self.state
-            .remember_due(&connection.incoming, &due, only_newest, now)
+            .remember_due(&connection.name, &due, only_newest, now)
             .await
     }
 
@@ -195,7 +195,7 @@ impl Subscriber {
     #[tracing::instrument(
         level = "error",
         skip_all,
-        fields(incoming = run.connection.incoming, run = run.connection.run)
+        fields(incoming = run.connection.name, run = run.connection.run)
     )]
     pub(crate) async fn execute(&self, mut run: Run<'_>) -> Result<Outcome, Error> {
         let connection = run.connection;

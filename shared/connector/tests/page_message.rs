@@ -8,7 +8,7 @@ use connector::contract::page_message::{Counts, RunHeader};
 use connector::store::LoadKind;
 use jiff::Timestamp;
 use proptest::prelude::*;
-use protime::{Client, Page, Request, Settings, http_client};
+use protime::{Client, Context, Page, Request, Settings, Target, http_client};
 use serde_json::Value;
 use simulator::{Options, Simulator};
 use tokio::time::Instant;
@@ -40,14 +40,13 @@ async fn page(records: &[String]) -> Page {
     let settings = Settings::from_json(simulator.secret_json().as_bytes()).unwrap();
     let path = serde_json::from_str("{}").unwrap();
     let query = serde_json::from_str("{}").unwrap();
-    let request = Request::read(
-        "departments",
-        &path,
+    let target = Target {
+        entity: "departments",
+        path: &path,
         query,
-        &settings.scopes,
-        "2026-11-23".parse().unwrap(),
-    )
-    .unwrap();
+    };
+    let context = Context::of(&settings, "2026-11-23".parse().unwrap());
+    let request = Request::read(target, &context).unwrap();
     let client = Client::new(http_client().unwrap(), settings.clone(), Box::new(settings));
     client
         .pages(&request, Instant::now() + Duration::from_secs(30))

@@ -25,7 +25,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use protime::{Client, PathParameters, Query, Request, Settings, http_client};
+use protime::{Client, Context, PathParameters, Query, Request, Settings, Target, http_client};
 use tokio::time::Instant;
 
 /// For all pages together. Until then, the client repeats what fails and can be repeated.
@@ -47,7 +47,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let filter = format!(r#"{{"filter": "date ge '{from}' and date le '{to}'"}}"#);
     let query: Query = serde_json::from_str(&filter)?;
     let path: PathParameters = serde_json::from_str("{}")?;
-    let request = Request::read("clockings", &path, query, &settings.scopes, today)?;
+    let target = Target {
+        entity: "clockings",
+        path: &path,
+        query,
+    };
+    let request = Request::read(target, &Context::of(&settings, today))?;
 
     let client = Client::new(http_client()?, settings.clone(), Box::new(settings));
     let mut pages = client.pages(&request, Instant::now() + PATIENCE);

@@ -8,12 +8,13 @@
 //! ```no_run
 //! # async fn read() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
-//! use protime::{Client, Request, Settings, http_client};
+//! use protime::{Client, Context, Request, Settings, Target, http_client};
 //!
 //! let settings = Settings::from_json(&std::fs::read("secret.json")?)?;
 //! let path = serde_json::from_str("{}")?;
 //! let query = serde_json::from_str(r#"{"filter": "date ge '2026-01-01' and date le '2026-01-31'"}"#)?;
-//! let request = Request::read("clockings", &path, query, &settings.scopes, "2026-02-01".parse()?)?;
+//! let target = Target { entity: "clockings", path: &path, query };
+//! let request = Request::read(target, &Context::of(&settings, "2026-02-01".parse()?))?;
 //!
 //! let client = Client::new(http_client()?, settings.clone(), Box::new(settings));
 //! let mut pages = client.pages(&request, tokio::time::Instant::now() + Duration::from_secs(60));
@@ -56,10 +57,10 @@ pub use nearest::nearest;
 pub use page::{Page, Shape};
 pub use pages::{Effort, Pages, Trail};
 pub use query::{PathParameters, Query};
-pub use request::{Request, RequestError};
+pub use request::{Context, Request, RequestError, Target};
 pub use reqwest::header::{HeaderMap, HeaderValue};
 pub use settings::{Settings, SettingsError};
-pub use split::halves_of_url;
+pub use split::{SplitError, halves_of_url};
 pub use transport::{ClientError, HttpPool, http_client, http_client_trusting};
 
 /// What every path of the API begins with (`reference/general-specs`).

@@ -1,7 +1,7 @@
 //! Reads that Protime would refuse as one request, split into several.
 //!
-//! A date range above the documented year becomes windows, a long list of ids several shorter ones. Both are
-//! rewritten in the filter itself, so that every part is a request like any other.
+//! A date range above the documented year becomes windows, a long list of ids several shorter ones. Filters become filters,
+//! so that every part is a request like any other.
 
 use std::collections::HashSet;
 
@@ -11,54 +11,73 @@ use url::Url;
 
 use crate::catalogue::{FieldType, Operation};
 use crate::filter::{Comparison, Constant, Factor, Filter, Operator};
-use crate::query::{PathParameters, Query};
-use crate::request::{Request, RequestError};
 
 /// URLs stay below this: continuation tokens are added to them, and Protime refuses 4,096 characters.
 const LONGEST_URL: usize = 2_000;
 /// More requests than this are a mistake rather than a wish.
 const MOST_PARTS: usize = 5_000;
 
-/// Filters that ask for the same records together as `filter` does alone.
-///
-/// `window` is the longest span of dates in one of them; without it, the documented limit.
-pub(crate) fn windows(
+/// Why a filter cannot be split.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SplitError {
+    /// The read cannot be split into windows as asked.
+    #[error("window: {0}")]
+    Window(String),
+    /// The read would take too many requests.
+    #[error(
+        "query.filter: the read takes more than {most} requests ({windows} spans of dates, each with as many requests as its list of ids needs); choose a longer `window`, or shorten the list"
+    )]
+    TooManyParts {
+        /// Into how many spans of dates it is split.
+        windows: usize,
+        /// How many requests are allowed.
+        most: usize,
+    },
+}
+
+/// Filters for one span of dates each.
+fn windows(
     filter: &Filter,
     operation: &Operation,
     window: Option<Span>,
-) -> Result<Vec<Filter>, RequestError> {
-    let field = operation
+) -> Result<Vec<Filter>, SplitError> {
+    let date = operation
         .filters
         .iter()
         .flatten()
         .find(|field| field.kind == FieldType::Date);
-    let Some(field) = field else {
-        return match window {
-            Some(_) => Err(RequestError::Window(
-                "this entity has no dates to split by".to_owned(),
-            )),
-            None => Ok(vec![filter.clone()]),
-        };
-    };
-    let (from, until) = filter.date_bounds(field);
-    let (Some(from), Some(until)) = (from, until) else {
-        return match window {
-            Some(_) => {
-                let name = field.name;
-                Err(RequestError::Window(format!(
-                    "the filter needs `{name} ge '...' and {name} le '...'`"
-                )))
-            }
-            None => Ok(vec![filter.clone()]),
-        };
+    let bounds = date.map(|field| (field, filter.date_bounds(field)));
+    let (field, from, until) = match (bounds, window) {
+        (Some((field, (Some(from), Some(until)))), _) => (field, from, until),
+        (_, None) => return Ok(vec![filter.clone()]),
+        (None, Some(_)) => {
+            let problem = "this entity has no dates to split by".to_owned();
+            return Err(SplitError::Window(problem));
+        }
+        (Some((field, _)), Some(_)) => {
+            let name = field.name;
+            let problem = format!("the filter needs `{name} ge '...' and {name} le '...'`");
+            return Err(SplitError::Window(problem));
+        }
     };
     let documented = field.max_range_years.map(|years| Span::new().years(years));
-    let Some(longest) =
-        window.or_else(|| documented.filter(|span| until > from.saturating_add(*span)))
-    else {
+    let is_too_long = |span: &Span| until > from.saturating_add(*span);
+    let Some(longest) = window.or_else(|| documented.filter(is_too_long)) else {
         return Ok(vec![filter.clone()]);
     };
-    let mut parts = Vec::new();
+    let spans = spans(from, until, longest)?;
+    let with_span = |(start, end): (Date, Date)| {
+        filter.mapped(&mut |comparison| with_bounds(comparison, field.name, start, end))
+    };
+    if spans.is_empty() {
+        return Ok(vec![filter.clone()]);
+    }
+    Ok(spans.into_iter().map(with_span).collect())
+}
+
+/// First and last days from one date to another, each span no longer than `longest`.
+fn spans(from: Date, until: Date, longest: Span) -> Result<Vec<(Date, Date)>, SplitError> {
+    let mut spans = Vec::new();
     let mut count = 0_i64;
     let mut start = from;
     while start <= until {
@@ -67,21 +86,16 @@ pub(crate) fn windows(
         let next = longest
             .checked_mul(count)
             .and_then(|span| from.checked_add(span))
-            .map_err(|_| RequestError::Window("the span is out of range".to_owned()))?;
-        if next <= start || parts.len() == MOST_PARTS {
-            return Err(RequestError::Window(format!(
+            .map_err(|_| SplitError::Window("the span is out of range".to_owned()))?;
+        if next <= start || spans.len() == MOST_PARTS {
+            return Err(SplitError::Window(format!(
                 "it makes more than {MOST_PARTS} windows; choose a longer one"
             )));
         }
-        let end = next.saturating_sub(1.day()).min(until);
-        parts
-            .push(filter.mapped(&mut |comparison| with_bounds(comparison, field.name, start, end)));
+        spans.push((start, next.saturating_sub(1.day()).min(until)));
         start = next;
     }
-    if parts.is_empty() {
-        parts.push(filter.clone());
-    }
-    Ok(parts)
+    Ok(spans)
 }
 
 fn with_bounds(comparison: &Comparison, name: &str, start: Date, end: Date) -> Comparison {
@@ -198,55 +212,27 @@ fn shortened(filter: Filter, url_length: &dyn Fn(&Filter) -> usize) -> Vec<Filte
     parts
 }
 
-/// A list of an entity, as the requests it takes.
-pub(crate) fn requests(
-    entity: &str,
-    path: &PathParameters,
-    query: &Query,
+/// The filters that Protime allows, which ask for the same records together as `filter` does alone.
+///
+/// `window` is the longest span of dates in one of them; without it, the documented limit. `url_length` is the length of the
+/// URL that a filter makes.
+pub(crate) fn split(
+    filter: &Filter,
+    operation: &Operation,
     window: Option<Span>,
-    base_uri: &Url,
-    read: &dyn Fn(Query) -> Result<Request, RequestError>,
-    operation: &'static Operation,
-) -> Result<Vec<Request>, RequestError> {
-    let Some(filter) = query.get("filter") else {
-        return match window {
-            Some(_) => Err(RequestError::Window(format!(
-                "entity `{entity}` is read without a filter"
-            ))),
-            None => Ok(vec![read(query.clone())?]),
-        };
-    };
-    let written = filter;
-    let filter: Filter = filter.parse()?;
-    let template = Request::unfilled(operation, path, query.clone());
-    let url_length = |filter: &Filter| {
-        let query = query.clone().with("filter", &filter.to_string());
-        Request {
-            query,
-            ..template.clone()
-        }
-        .url(base_uri)
-        .as_str()
-        .len()
-    };
-    let windows = windows(&filter, operation, window)?;
+    url_length: &dyn Fn(&Filter) -> usize,
+) -> Result<Vec<Filter>, SplitError> {
+    let windows = windows(filter, operation, window)?;
     let window_count = windows.len();
-    let mut parts: Vec<Filter> = Vec::new();
+    let mut parts = Vec::new();
     for filter in windows {
-        parts.extend(shortened(filter, &url_length));
+        parts.extend(shortened(filter, url_length));
         if parts.len() > MOST_PARTS {
-            return Err(RequestError::TooManyParts {
+            return Err(SplitError::TooManyParts {
                 windows: window_count,
                 most: MOST_PARTS,
             });
         }
     }
-    match parts.as_slice() {
-        // What need not be split is sent as it was written.
-        [only] if *only == filter => Ok(vec![read(query.clone().with("filter", written))?]),
-        parts => parts
-            .iter()
-            .map(|part| read(query.clone().with("filter", &part.to_string())))
-            .collect(),
-    }
+    Ok(parts)
 }

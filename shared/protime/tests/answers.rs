@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use protime::{Client, Error, Page, PathParameters, Query, Request, Settings, http_client};
+use protime::{
+    Client, Context, Error, Page, PathParameters, Query, Request, Settings, Target, http_client,
+};
 use simulator::{Action, Fault, Options, Simulator};
 use tokio::time::Instant;
 
@@ -24,10 +26,22 @@ fn client(simulator: &Simulator) -> Client {
 }
 
 fn request(path: &str) -> Request {
+    read_of("departments", path, Query::default())
+}
+
+fn read_of(entity: &str, path: &str, query: Query) -> Request {
     let path: PathParameters = serde_json::from_str(path).unwrap();
-    let today = "2026-03-31".parse().unwrap();
-    let scopes = ["connector-protimeapi-departments.read".to_owned()];
-    Request::read("departments", &path, Query::default(), &scopes, today).unwrap()
+    let target = Target {
+        entity,
+        path: &path,
+        query,
+    };
+    let context = Context {
+        scopes: &["connector-protimeapi-departments.read".to_owned()],
+        base_uri: &"https://acme.myprotime.eu".parse().unwrap(),
+        today: "2026-03-31".parse().unwrap(),
+    };
+    Request::read(target, &context).unwrap()
 }
 
 async fn read(client: &Client, request: &Request, time: Duration) -> Result<Vec<Page>, Error> {
@@ -405,14 +419,7 @@ async fn a_link_that_spells_our_filter_another_way_is_read_as_ours() {
         r#"{"filter": "name eq 'a + b'", "externalReferences": "(people,@badge+number)"}"#,
     )
     .unwrap();
-    let request = Request::read(
-        "/departments",
-        &PathParameters::default(),
-        query,
-        &[],
-        "2026-03-31".parse().unwrap(),
-    )
-    .unwrap();
+    let request = read_of("/departments", "{}", query);
     for filter in [
         "name+eq+'a+%2B+b'",
         "name+eq+%27a+%2b+b%27",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use protime::catalogue::{Operation, OperationKind, catalogue};
-use protime::{Method, PathParameters, Query, Request};
+use protime::{Context, Method, PathParameters, Query, Request, Target};
 use url::Url;
 
 fn all_scopes() -> Vec<String> {
@@ -128,15 +128,24 @@ fn every_delta_starts_at_its_list_and_is_polled_below_delta() {
 #[test]
 fn the_method_and_url_of_every_operation_are_as_documented() {
     let base_uri: Url = "https://acme.myprotime.eu".parse().unwrap();
-    let today = "2026-11-23".parse().unwrap();
     let scopes = all_scopes();
+    let context = Context {
+        scopes: &scopes,
+        base_uri: &base_uri,
+        today: "2026-11-23".parse().unwrap(),
+    };
     let mut golden = String::new();
     for entity in catalogue().entities() {
         for operation in &entity.operations {
             let (path, query) = (path_of(operation), query_of(operation));
+            let target = Target {
+                entity: entity.name,
+                path: &path,
+                query,
+            };
             let mut request = match operation.method {
-                Method::Get => Request::read(entity.name, &path, query, &scopes, today),
-                method => Request::write(method, entity.name, &path, query, &scopes),
+                Method::Get => Request::read(target, &context),
+                method => Request::write(method, target, &scopes),
             }
             .unwrap();
             if operation.kind == OperationKind::Delta {

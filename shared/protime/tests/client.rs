@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protime::{
-    Client, Error, LinkError, Method, Page, PathParameters, Query, Request, Settings,
-    SettingsSource, http_client,
+    Client, Context, Error, LinkError, Method, Page, PathParameters, Query, Request, Settings,
+    SettingsSource, Target, http_client,
 };
 use simulator::{Action, Fault, Options, Simulator, Spaces};
 use tokio::time::Instant;
@@ -55,8 +55,14 @@ fn soon() -> Instant {
 fn read(simulator: &Simulator, entity: &str, path: &str, query: &str) -> Request {
     let path: PathParameters = serde_json::from_str(path).unwrap();
     let query: Query = serde_json::from_str(query).unwrap();
-    let today = "2026-03-31".parse().unwrap();
-    Request::read(entity, &path, query, &settings(simulator).scopes, today).unwrap()
+    let target = Target {
+        entity,
+        path: &path,
+        query,
+    };
+    let settings = settings(simulator);
+    let context = Context::of(&settings, "2026-03-31".parse().unwrap());
+    Request::read(target, &context).unwrap()
 }
 
 fn march(simulator: &Simulator) -> Request {
@@ -555,14 +561,12 @@ async fn a_write_is_sent_once_and_says_what_is_known() {
         r#"{"person":{"id":1},"date":"2026-03-02","timeOfDayInMinutes":510,"kind":"InOut"}"#;
     let post = |simulator: &Arc<Simulator>| {
         let scopes = settings(simulator).scopes;
-        let request = Request::write(
-            Method::Post,
-            "clockings",
-            &PathParameters::default(),
-            Query::default(),
-            &scopes,
-        )
-        .unwrap();
+        let target = Target {
+            entity: "clockings",
+            path: &PathParameters::default(),
+            query: Query::default(),
+        };
+        let request = Request::write(Method::Post, target, &scopes).unwrap();
         let client = client(simulator);
         async move { client.write(&request, Some(payload.into()), soon()).await }
     };

@@ -9,7 +9,8 @@ use hyper::service::service_fn;
 use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::TokioIo;
 use protime::{
-    Client, Method, PathParameters, Query, Request, Settings, SettingsError, http_client,
+    Client, Context, Method, PathParameters, Query, Request, Settings, SettingsError, Target,
+    http_client,
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -70,17 +71,24 @@ async fn every_request_carries_the_documented_headers_and_tolerates_what_is_new(
     let token_url = format!("{origin}/tenants/acme/connect/token");
     let settings = secret(&json!({"base_uri": origin, "access_token_url": token_url}));
     let settings = settings.unwrap().for_service("subscriber");
-    let scopes = settings.scopes.clone();
-    let client = Client::new(http_client().unwrap(), settings.clone(), Box::new(settings));
     let query = json!({"filter": "date ge '2026-03-01' and date le '2026-03-31'"});
     let query: Query = serde_json::from_value(query).unwrap();
-    let (path, today) = (PathParameters::default(), "2026-03-31".parse().unwrap());
-    let read = Request::read("clockings", &path, query, &scopes, today).unwrap();
+    let clockings = Target {
+        entity: "clockings",
+        path: &PathParameters::default(),
+        query,
+    };
+    let context = Context::of(&settings, "2026-03-31".parse().unwrap());
+    let read = Request::read(clockings.clone(), &context).unwrap();
+    let clockings = Target {
+        query: Query::default(),
+        ..clockings
+    };
+    let write = Request::write(Method::Post, clockings, context.scopes).unwrap();
+    let client = Client::new(http_client().unwrap(), settings.clone(), Box::new(settings));
     let page = client.pages(&read, soon()).next().await.unwrap().unwrap();
     // §1: Clients should therefore tolerate unknown properties and enum values
     assert_eq!(page.records().collect::<Vec<_>>(), [RECORD]);
-    let write = Request::write(Method::Post, "clockings", &path, Query::default(), &scopes);
-    let write = write.unwrap();
     let payload = r#"{"person":{"id":1}}"#;
     let written = client.write(&write, Some(payload.into()), soon());
     assert_eq!(written.await.unwrap().status, 201);

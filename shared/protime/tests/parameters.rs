@@ -1,12 +1,20 @@
 //! Query parameters with a letter wrong are refused, never sent silently.
 
 use protime::catalogue::{Certainty, Method, OperationKind, catalogue};
-use protime::{PathParameters, Query, Request, RequestError};
+use protime::{Context, PathParameters, Query, Request, RequestError, Target};
 use serde_json::json;
+
+fn read(target: Target<'_>, scopes: &[String]) -> Result<Request, RequestError> {
+    let context = Context {
+        scopes,
+        base_uri: &"https://acme.myprotime.eu".parse().unwrap(),
+        today: "2026-11-25".parse().unwrap(),
+    };
+    Request::read(target, &context)
+}
 
 #[test]
 fn every_documented_parameter_with_one_letter_changed_is_refused() {
-    let today = "2026-11-25".parse().unwrap();
     let mut tried = 0;
     for entity in catalogue().entities() {
         let Some(operation) = entity.operation(OperationKind::List) else {
@@ -34,7 +42,12 @@ fn every_documented_parameter_with_one_letter_changed_is_refused() {
                 }
                 let query: Query = serde_json::from_value(query).unwrap();
                 let path = PathParameters::default();
-                let error = Request::read(entity.name, &path, query, &scopes, today).unwrap_err();
+                let target = Target {
+                    entity: entity.name,
+                    path: &path,
+                    query,
+                };
+                let error = read(target, &scopes).unwrap_err();
                 let RequestError::Query { meant, .. } = error else {
                     panic!("{}, {wrong}: {error}", entity.name)
                 };
@@ -56,8 +69,12 @@ fn references(entity: &str, text: &str) -> (bool, String) {
         "connector-protimeapi-jobs.read",
     ];
     let scopes = scopes.map(str::to_owned);
-    let today = "2026-11-25".parse().unwrap();
-    match Request::read(entity, &PathParameters::default(), query, &scopes, today) {
+    let target = Target {
+        entity,
+        path: &PathParameters::default(),
+        query,
+    };
+    match read(target, &scopes) {
         Ok(request) => (false, request.warnings.join("; ")),
         Err(error) => (true, error.to_string()),
     }

@@ -11,7 +11,8 @@ use hyper::{Request as HttpRequest, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use jiff::{SignedDuration, Timestamp};
 use protime::{
-    Client, Error, Method, PathParameters, Query, Request, Settings, http_client_trusting,
+    Client, Context, Error, Method, PathParameters, Query, Request, Settings, Target,
+    http_client_trusting,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::ServerConfig;
@@ -181,15 +182,17 @@ async fn serve(
 
 fn departments() -> Request {
     let scopes = ["connector-protimeapi-departments.read".to_owned()];
-    let today = "2026-03-31".parse().unwrap();
-    Request::read(
-        "departments",
-        &PathParameters::default(),
-        Query::default(),
-        &scopes,
-        today,
-    )
-    .unwrap()
+    let target = Target {
+        entity: "departments",
+        path: &PathParameters::default(),
+        query: Query::default(),
+    };
+    let context = Context {
+        scopes: &scopes,
+        base_uri: &"https://acme.myprotime.eu".parse().unwrap(),
+        today: "2026-03-31".parse().unwrap(),
+    };
+    Request::read(target, &context).unwrap()
 }
 
 fn soon() -> Instant {
@@ -292,8 +295,12 @@ async fn a_connection_that_was_given_up_during_a_freeze_is_not_written_on() {
 
 fn creation() -> Request {
     let scopes = ["connector-protimeapi-clockings.write".to_owned()];
-    let (path, query) = (PathParameters::default(), Query::default());
-    Request::write(Method::Post, "clockings", &path, query, &scopes).unwrap()
+    let target = Target {
+        entity: "clockings",
+        path: &PathParameters::default(),
+        query: Query::default(),
+    };
+    Request::write(Method::Post, target, &scopes).unwrap()
 }
 
 #[tokio::test]

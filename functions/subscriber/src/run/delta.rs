@@ -40,12 +40,12 @@ impl Run<'_> {
                 if self.is_poll() && (is_refused || matches!(source, protime::Error::Link(_))) =>
             {
                 Error::DeltaRefused {
-                    incoming: self.connection.incoming.clone(),
+                    incoming: self.connection.name.clone(),
                     source,
                 }
             }
             Error::OversizedRecord(source) if self.is_poll() => Error::OversizedChange {
-                incoming: self.connection.incoming.clone(),
+                incoming: self.connection.name.clone(),
                 source,
             },
             other => other,

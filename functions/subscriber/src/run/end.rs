@@ -34,7 +34,7 @@ impl Run<'_> {
             checkpoint.handed_over = true;
         }
         let until = self.free(wait).await?;
-        let incoming = &self.connection.incoming;
+        let incoming = &self.connection.name;
         let Some(checkpoint) = &self.state.checkpoint else {
             return Err(Error::NoProgress);
         };
@@ -104,7 +104,7 @@ impl Run<'_> {
             completed = header.completed_message(counts, None, now);
         }
         self.queue.send(completed, self.invocation.deadline).await?;
-        let incoming = &self.connection.incoming;
+        let incoming = &self.connection.name;
         Ok(Outcome::of(checkpoint, incoming, Status::Completed, now))
     }
 
@@ -169,9 +169,9 @@ impl Run<'_> {
             .await?;
         match remembered {
             Remembered::Due => Ok(()),
-            Remembered::TooMany => Err(Error::TooManyDue(self.connection.incoming.clone())),
+            Remembered::TooMany => Err(Error::TooManyDue(self.connection.name.clone())),
             // The lease has ended, so that nobody would start it.
-            Remembered::Free => Err(Error::Contended(self.connection.incoming.clone())),
+            Remembered::Free => Err(Error::Contended(self.connection.name.clone())),
         }
     }
 
@@ -183,9 +183,7 @@ impl Run<'_> {
         let now = self.invocation.clock.now();
         let key = plan::delta_key(self.connection, &client.settings());
         let table = &self.subscriber.state;
-        table
-            .renew_delta(&key, &self.connection.incoming, now)
-            .await?;
+        table.renew_delta(&key, &self.connection.name, now).await?;
         self.state.delta = Some(Delta {
             link: link.to_owned(),
             polled: now,
@@ -203,7 +201,7 @@ impl Run<'_> {
     }
 
     async fn send_due(&self) -> Result<(), Error> {
-        let incoming = &self.connection.incoming;
+        let incoming = &self.connection.name;
         let now = self.invocation.clock.now();
         let Some((due, generation)) = self.subscriber.state.next_due(incoming, now).await? else {
             return Ok(());
@@ -316,7 +314,7 @@ impl Run<'_> {
                 result => return result,
             }
         }
-        let incoming = self.connection.incoming.clone();
+        let incoming = self.connection.name.clone();
         Err(StateError::HistoryChanged(incoming))
     }
 }
@@ -327,7 +325,7 @@ fn not_before(now: Timestamp, wait: Option<Duration>) -> Option<Timestamp> {
 }
 
 fn log_completion(connection: &IncomingConnection, checkpoint: &Checkpoint, now: Timestamp) {
-    let outcome = Outcome::of(checkpoint, &connection.incoming, Status::Completed, now);
+    let outcome = Outcome::of(checkpoint, &connection.name, Status::Completed, now);
     tracing::info!(
         completed = outcome.run,
         pages = outcome.counts.pages,

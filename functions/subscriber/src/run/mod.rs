@@ -77,16 +77,20 @@ impl<'a> Run<'a> {
                 self.fail(error).await;
             }
             if matches!(error, Error::Protime(protime::Error::BaseUriChanged)) {
-                self.subscriber.clients.forget(&self.connection.client);
+                self.subscriber.clients.forget(&self.connection.secret_name);
             }
         }
         result
     }
 
     async fn steps(&mut self) -> Result<Outcome, Error> {
-        let incoming = &self.connection.incoming;
+        let incoming = &self.connection.name;
         self.history = self.subscriber.state.history(incoming).await?;
-        let client = self.subscriber.clients.get(&self.connection.client).await?;
+        let client = self
+            .subscriber
+            .clients
+            .get(&self.connection.secret_name)
+            .await?;
         if self.connection.queue.is_some() {
             self.queue = self.queue.clone().measured().await?;
         }
@@ -150,7 +154,7 @@ impl<'a> Run<'a> {
             None => Ok(None),
             Some(record) if record.fingerprint != connection.fingerprint() => {
                 Err(Error::RunOfAnother {
-                    incoming: connection.incoming.clone(),
+                    incoming: connection.name.clone(),
                     run: connection.run.clone(),
                 })
             }
@@ -167,11 +171,7 @@ impl<'a> Run<'a> {
         let planned = plan::plan(self.connection, &settings, &mut self.state, table, now).await?;
         let checkpoint = Checkpoint {
             started: Some(now),
-            event: Some(
-                table
-                    .keep_text(&self.connection.incoming, self.event)
-                    .await?,
-            ),
+            event: Some(table.keep_text(&self.connection.name, self.event).await?),
             ..planned
         };
         self.history.fresh = self.connection.fresh;
@@ -286,7 +286,7 @@ impl<'a> Run<'a> {
 
 fn header(connection: &IncomingConnection, checkpoint: &Checkpoint, queue: &Queue) -> RunHeader {
     RunHeader {
-        incoming: connection.incoming.clone(),
+        incoming: connection.name.clone(),
         entity: connection.entity.clone(),
         source: checkpoint.source.clone(),
         run: checkpoint.run.clone(),

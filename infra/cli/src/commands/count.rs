@@ -40,7 +40,7 @@ pub(crate) async fn count(arguments: &Count, stack: &StackArguments) -> Result<R
     let connection = source.connection(Timestamp::now())?;
     let clients = account.clients("protimectl");
     let client = clients
-        .get(&connection.client)
+        .get(&connection.secret_name)
         .await
         .map_err(subscriber::Error::from)?;
     let requests = subscriber::reads(&connection, &ConnectionState::default(), &client.settings())?;

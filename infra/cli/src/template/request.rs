@@ -99,9 +99,7 @@ fn of_request(
 ) -> Place {
     match error {
         RequestError::NoDelta(_) => at(document, &[&["sync"]]),
-        RequestError::Window(_) | RequestError::TooManyParts { .. } => {
-            at(document, &[&["window"], FILTER, TRANSFORM])
-        }
+        RequestError::Split(_) => at(document, &[&["window"], FILTER, TRANSFORM]),
         RequestError::PathParameters { .. } => {
             let is_made = document
                 .string(TRANSFORM)

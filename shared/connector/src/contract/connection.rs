@@ -25,9 +25,9 @@ const UNFILLED: &str = "<aws.scheduler.";
 #[derive(Debug)]
 pub struct IncomingConnection {
     /// Its name, the `subject` of its messages.
-    pub incoming: String,
+    pub name: String,
     /// The name of the secret that holds the HTTP client.
-    pub client: String,
+    pub secret_name: String,
     /// The entity to read, or a path such as `/new-collection`.
     pub entity: String,
     /// Whether `nextLink` is followed.
@@ -139,6 +139,16 @@ enum Takeover {
     Text(String),
 }
 
+impl Takeover {
+    /// What has to change for it to act again.
+    fn value(self) -> Option<String> {
+        match self {
+            Self::Flag(is_on) => is_on.then(|| "true".to_owned()),
+            Self::Text(text) => Some(text).filter(|text| !text.is_empty()),
+        }
+    }
+}
+
 impl IncomingConnection {
     /// Reads an event. `request_id` and `now` stand in for an absent run and scheduled time.
     pub fn from_event(
@@ -150,55 +160,16 @@ impl IncomingConnection {
         let event: Event = serde_json::from_str(json)
             .map_err(|error| ConnectionError::Shape(error.to_string()))?;
         check_names(&event)?;
-        let sync = match event.sync.as_deref() {
-            None | Some("full") => SyncMode::Full,
-            Some("delta") => SyncMode::Delta,
-            Some(other) => {
-                let problem = format!("unknown value \"{other}\"; allowed: \"full\", \"delta\"");
-                return Err(field_error("sync", problem));
-            }
-        };
-        let window = event.window.as_deref().map(window).transpose()?;
-        if window.is_some() && sync == SyncMode::Delta {
-            return Err(field_error(
-                "window",
-                "a delta is one request; leave the window out",
-            ));
+        let sync = sync(event.sync.as_deref())?;
+        if sync == SyncMode::Delta {
+            check_delta(&event)?;
         }
-        if event.pagination == Some(false) && sync == SyncMode::Delta {
-            return Err(field_error(
-                "pagination",
-                "a delta is read to its end, where its link is; leave pagination out",
-            ));
-        }
-        let concurrency = event.concurrency.unwrap_or(4);
-        if !(1..=MOST_CONCURRENT).contains(&concurrency) {
-            return Err(field_error(
-                "concurrency",
-                format!("needs 1 to {MOST_CONCURRENT}"),
-            ));
-        }
-        let zone = event.time_zone.as_deref().unwrap_or("Europe/Brussels");
-        let time_zone = TimeZone::get(zone).map_err(|_| {
-            field_error(
-                "time_zone",
-                format!("unknown zone \"{zone}\"; use a name such as \"Europe/Brussels\""),
-            )
-        })?;
         let filled = |value: Option<String>| {
             value.filter(|text| !text.is_empty() && !text.starts_with(UNFILLED))
         };
         let scheduled = filled(event.scheduled)
-            .map(|text| {
-                text.parse::<Timestamp>().map_err(|_| {
-                    field_error(
-                        "scheduled",
-                        format!(
-                            "\"{text}\" is not an RFC 3339 time such as \"2026-11-23T10:00:00Z\""
-                        ),
-                    )
-                })
-            })
+            .as_deref()
+            .map(scheduled)
             .transpose()?;
         // A schedule that fires twice is one run.
         let run = filled(event.run).unwrap_or_else(|| match scheduled {
@@ -206,25 +177,21 @@ impl IncomingConnection {
             None => request_id.to_owned(),
         });
         Ok(Self {
-            incoming: event.incoming,
-            client: event.client,
+            name: event.incoming,
+            secret_name: event.client,
             entity: event.entity,
             pagination: event.pagination.unwrap_or(true),
-            time_zone,
+            time_zone: time_zone(event.time_zone.as_deref())?,
             queue: event.queue.filter(|url| !url.is_empty()),
             run,
             scheduled: scheduled.unwrap_or(now),
             is_scheduled: scheduled.is_some(),
             fresh: event.fresh.as_deref().map(fresh).transpose()?,
             sync,
-            window,
-            concurrency: usize::from(concurrency),
+            window: event.window.as_deref().map(window).transpose()?,
+            concurrency: concurrency(event.concurrency)?,
             fields: event.fields.as_deref().map(fields).transpose()?,
-            takeover: match event.takeover {
-                Some(Takeover::Flag(true)) => Some("true".to_owned()),
-                Some(Takeover::Text(text)) if !text.is_empty() => Some(text),
-                _ => None,
-            },
+            takeover: event.takeover.and_then(Takeover::value),
             path: event.path.unwrap_or_else(empty_object),
             query: event.query.unwrap_or_else(empty_object),
             transform: event
@@ -243,7 +210,7 @@ impl IncomingConnection {
             serde_json::from_str::<serde_json::Value>(json.get()).unwrap_or_default()
         };
         let mut parts = json!([
-            self.client,
+            self.secret_name,
             self.entity,
             normal(&self.path),
             normal(&self.query),
@@ -312,7 +279,7 @@ impl IncomingConnection {
         let schedule = Schedule {
             now: self.scheduled,
             last,
-            incoming: &self.incoming,
+            incoming: &self.name,
             time_zone: self.time_zone.clone(),
         };
         let outputs = transform.run_incoming(&self.given(), &schedule)?;
@@ -321,6 +288,56 @@ impl IncomingConnection {
             outputs => Err(ParametersError::Count(outputs.len())),
         }
     }
+}
+
+fn sync(value: Option<&str>) -> Result<SyncMode, ConnectionError> {
+    match value {
+        None | Some("full") => Ok(SyncMode::Full),
+        Some("delta") => Ok(SyncMode::Delta),
+        Some(other) => {
+            let problem = format!("unknown value \"{other}\"; allowed: \"full\", \"delta\"");
+            Err(field_error("sync", problem))
+        }
+    }
+}
+
+/// What a delta, which Protime keeps itself, cannot be combined with.
+fn check_delta(event: &Event) -> Result<(), ConnectionError> {
+    if event.window.is_some() {
+        let problem = "a delta is one request; leave the window out";
+        return Err(field_error("window", problem));
+    }
+    if event.pagination == Some(false) {
+        let problem = "a delta is read to its end, where its link is; leave pagination out";
+        return Err(field_error("pagination", problem));
+    }
+    Ok(())
+}
+
+fn concurrency(value: Option<u8>) -> Result<usize, ConnectionError> {
+    let concurrency = value.unwrap_or(4);
+    if (1..=MOST_CONCURRENT).contains(&concurrency) {
+        Ok(usize::from(concurrency))
+    } else {
+        let problem = format!("needs 1 to {MOST_CONCURRENT}");
+        Err(field_error("concurrency", problem))
+    }
+}
+
+fn time_zone(name: Option<&str>) -> Result<TimeZone, ConnectionError> {
+    let name = name.unwrap_or("Europe/Brussels");
+    TimeZone::get(name).map_err(|_| {
+        let problem = format!("unknown zone \"{name}\"; use a name such as \"Europe/Brussels\"");
+        field_error("time_zone", problem)
+    })
+}
+
+fn scheduled(text: &str) -> Result<Timestamp, ConnectionError> {
+    text.parse().map_err(|_| {
+        let problem =
+            format!("\"{text}\" is not an RFC 3339 time such as \"2026-11-23T10:00:00Z\"");
+        field_error("scheduled", problem)
+    })
 }
 
 /// Paths of properties.

@@ -196,13 +196,12 @@ impl PublishRequest {
 
     /// The request to Protime, checked against the catalogue.
     pub fn resolve(&self, scopes: &[String]) -> Result<protime::Request, InvalidRequest> {
-        let mut request = protime::Request::write(
-            self.method,
-            &self.entity,
-            &self.path,
-            self.query.clone(),
-            scopes,
-        )?;
+        let target = protime::Target {
+            entity: &self.entity,
+            path: &self.path,
+            query: self.query.clone(),
+        };
+        let mut request = protime::Request::write(self.method, target, scopes)?;
         let payload = self.payload.as_deref().unwrap_or_default();
         // Of an array, nothing is said.
         let members: BTreeMap<String, &RawValue> =

@@ -74,7 +74,7 @@ impl Reading {
         let connection = source.connection(now)?;
         let clients = account.clients("protimectl");
         let client = clients
-            .get(&connection.client)
+            .get(&connection.secret_name)
             .await
             .map_err(subscriber::Error::from)?;
         let requests = subscriber::reads(&connection, &state, &client.settings())?;

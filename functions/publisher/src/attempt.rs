@@ -1,8 +1,8 @@
 //! One attempt at a write: begun in the idempotency store, looked up where an earlier one may have written, sent once. What
 //! is done when is decided in [`crate::decision`].
 
+use connector::after_uncertain::{AfterUncertain, LookUp};
 use jiff::Timestamp;
-use protime::catalogue::{AfterUncertain, LookUp};
 use protime::{Client, Error, Method, Request, Settings};
 
 use crate::dead_letter::{DeadLetter, Reason};
@@ -39,11 +39,7 @@ impl Attempt<'_> {
             Ok(waiting) => waiting,
             Err(verdict) => return Ok(verdict),
         };
-        let park = AfterUncertain::Park;
-        let after_uncertain = self
-            .resolved
-            .operation
-            .map_or(&park, |operation| &operation.after_uncertain);
+        let after_uncertain = AfterUncertain::of(self.resolved.operation);
         let settle_after = self.publisher.rules.settle_after;
         let uncertain = waiting.uncertain;
         match decision::step(uncertain, after_uncertain, self.now(), settle_after) {
@@ -255,10 +251,8 @@ impl Attempt<'_> {
     /// What can be looked up is claimed first, so that it never settles another message.
     async fn done(&self, write: &CompletedWrite) {
         let store = &self.publisher.store;
-        let operation = self.resolved.operation;
-        let has_look_up = operation.is_some_and(|operation| {
-            matches!(operation.after_uncertain, AfterUncertain::LookUp(_))
-        });
+        let after_uncertain = AfterUncertain::of(self.resolved.operation);
+        let has_look_up = matches!(after_uncertain, AfterUncertain::LookUp(_));
         let location = write.location.as_deref().filter(|_| {
             // A deletion or an update makes nothing.
             has_look_up && self.request.method == Method::Post

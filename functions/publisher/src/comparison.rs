@@ -3,8 +3,8 @@
 //! Protime fills in what was left out, writes numbers and ids its own way, and can give a clocking another day. So values
 //! are compared by what they mean, and what cannot be compared is not taken for different.
 
+use connector::after_uncertain::LookUp;
 use jiff::civil::{Date, date};
-use protime::catalogue::LookUp;
 use serde_json::Value;
 
 /// How a record stands to what was written.
@@ -198,7 +198,8 @@ fn compare_texts(written: &str, there: &str) -> Compared {
 
 #[cfg(test)]
 mod tests {
-    use protime::catalogue::{AfterUncertain, OperationKind, catalogue};
+    use connector::after_uncertain::AfterUncertain;
+    use protime::catalogue::{OperationKind, catalogue};
     use serde_json::json;
 
     use super::*;
@@ -206,7 +207,7 @@ mod tests {
     fn rule(entity: &str) -> &'static LookUp {
         let entity = catalogue().entity(entity).unwrap();
         let create = entity.operation(OperationKind::Create).unwrap();
-        match &create.after_uncertain {
+        match AfterUncertain::of(Some(create)) {
             AfterUncertain::LookUp(rule) => rule,
             other => panic!("{other:?}"),
         }

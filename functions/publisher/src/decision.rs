@@ -20,8 +20,9 @@
 //! | 404 to a deletion that may have happened | written | |
 //! | any other | refused | parked: `refused`; if it may have been written before, `unknown-outcome` |
 
+use connector::after_uncertain::{AfterUncertain, LookUp};
 use jiff::{SignedDuration, Timestamp};
-use protime::catalogue::{AfterUncertain, LookUp, Method};
+use protime::catalogue::Method;
 use protime::{Error, RefusalKind};
 
 use crate::circuit_breaker::Trouble;

@@ -1,8 +1,9 @@
 //! Whether a creation whose answer was lost has happened: the record is looked for where it would be.
 
+use connector::after_uncertain::LookUp;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
-use protime::catalogue::{LookUp, OperationKind, catalogue};
+use protime::catalogue::{OperationKind, catalogue};
 use protime::{
     Client, Context, Error, PathParameters, Query, Request, RequestError, Settings, Shape, Target,
     Trail,

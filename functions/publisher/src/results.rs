@@ -1,6 +1,7 @@
 //! Results: what became of each write, as `CloudEvents` for the producer.
 
 use connector::aws::queue::{Attribute, MESSAGE_LIMIT, Message};
+use connector::contract::cloud_event::{CloudEvent, xml_legal};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -20,18 +21,6 @@ pub(crate) struct ResultContext {
     pub(crate) entity: Option<String>,
     pub(crate) idempotency_key: String,
     pub(crate) correlation: Option<Box<RawValue>>,
-}
-
-#[derive(Serialize)]
-struct CloudEvent<'a> {
-    specversion: &'a str,
-    #[serde(rename = "type")]
-    kind: &'a str,
-    id: &'a str,
-    source: &'a str,
-    time: String,
-    datacontenttype: &'a str,
-    data: Data<'a>,
 }
 
 #[derive(Clone, Serialize)]
@@ -119,27 +108,29 @@ impl ResultContext {
         let attributes = vec![Attribute::text("type", kind)];
         let room = MESSAGE_LIMIT - attributes.iter().map(Attribute::size).sum::<usize>();
         let id = format!("{}/{}", self.id, kind.split('.').nth(1).unwrap_or(kind));
-        let event = |data: Data<'_>| {
-            legal(&CloudEvent {
-                specversion: "1.0",
-                kind,
-                id: &id,
-                source: "/protime-connector/publisher",
-                time: format!("{now:.0}"),
-                datacontenttype: "application/json",
-                data,
-            })
+        let opening = CloudEvent {
+            kind,
+            id: &id,
+            source: "/protime-connector/publisher",
+            subject: None,
+            time: now,
+        }
+        .opening();
+        let event = |data: &Data<'_>| {
+            // Plain data with string keys always is JSON.
+            let data = serde_json::to_string(data).unwrap_or_default();
+            format!(r#"{opening},"data":{}}}"#, xml_legal(&data))
         };
-        let mut body = event(data.clone());
+        let mut body = event(data);
         if body.len() > room {
             tracing::warn!("the correlation is too long for the result; it is left out there");
             let without = Data {
                 correlation: None,
                 ..data.clone()
             };
-            body = event(without.clone());
+            body = event(&without);
             if body.len() > room {
-                body = event(Data {
+                body = event(&Data {
                     message: None,
                     ..without
                 });
@@ -153,14 +144,6 @@ impl ResultContext {
             delay_seconds: 0,
         }
     }
-}
-
-/// JSON in which characters that SQS does not take are written as escapes.
-fn legal(event: &CloudEvent<'_>) -> String {
-    // Plain data with string keys always is JSON.
-    let json = serde_json::to_string(event).unwrap_or_default();
-    json.replace('\u{FFFE}', "\\ufffe")
-        .replace('\u{FFFF}', "\\uffff")
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 //! - [`store`]: what is kept in `DynamoDB`, and who may write it.
 //! - [`aws`]: HTTP clients from Secrets Manager, and queues.
 //!
-//! Transformers are jq programs ([`transformer`]), logs are JSON lines ([`telemetry`]), metrics as well ([`metrics`]).
+//! What to do with a write whose answer was lost is a table ([`after_uncertain`]). Transformers are jq programs ([`transformer`]), logs are JSON lines ([`telemetry`]), metrics as well ([`metrics`]).
 //!
 //! ```
 //! use connector::contract::connection::IncomingConnection;
@@ -16,6 +16,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod after_uncertain;
 pub mod aws;
 pub mod clock;
 pub mod contract;

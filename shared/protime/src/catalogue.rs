@@ -188,9 +188,6 @@ pub struct Operation {
     /// The properties of the request body.
     #[serde(default)]
     pub body: Vec<Property>,
-    /// What to do when it is not known whether Protime has written. This is our rule, not Protime's.
-    #[serde(default)]
-    pub after_uncertain: AfterUncertain,
     /// Whether the operation itself is documented.
     #[serde(default)]
     pub certainty: Certainty,
@@ -314,34 +311,6 @@ impl std::fmt::Display for Method {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-/// What to do with a write whose answer was lost.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", bound(deserialize = "'de: 'static"))]
-pub enum AfterUncertain {
-    /// Nothing that is safe: a person has to decide.
-    #[default]
-    Park,
-    /// Writing again has the same effect as writing once.
-    Repeat,
-    /// Look whether the record is there.
-    LookUp(LookUp),
-}
-
-/// How to find the record that a creation may have made, in the list of its entity.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LookUp {
-    /// The property with the date, around which is looked.
-    pub date: &'static str,
-    /// Properties of a found record of which one, in minutes from that date, has to equal the first of them in the
-    /// body. Dates with other minutes can mean the same time.
-    pub minutes: Vec<&'static str>,
-    /// Properties by which, with person and moment, a record is told from others.
-    pub identity: Vec<&'static str>,
-    /// Further properties, which are equal if it is the record that was written.
-    pub equal: Vec<&'static str>,
 }
 
 /// How sure a fact is.

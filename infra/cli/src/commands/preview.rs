@@ -4,11 +4,12 @@ mod reading;
 
 use std::fmt::Write as _;
 
+use connector::after_uncertain::AfterUncertain;
 use connector::contract::outgoing::OutgoingConnection;
 use connector::contract::publish_request::PublishRequest;
 use connector::store::ConnectionState;
 use jiff::Timestamp;
-use protime::catalogue::{AfterUncertain, Operation};
+use protime::catalogue::Operation;
 use protime::{Request, Settings};
 use serde_json::{Value, json};
 
@@ -194,15 +195,12 @@ fn written(request: &PublishRequest, resolved: &Request, settings: &Settings) ->
 }
 
 fn if_answer_is_lost(resolved: &Request) -> &'static str {
-    match resolved
-        .operation
-        .map(|operation| &operation.after_uncertain)
-    {
-        Some(AfterUncertain::Repeat) => "it is sent again, which has the same effect as once",
-        Some(AfterUncertain::LookUp(_)) => {
+    match AfterUncertain::of(resolved.operation) {
+        AfterUncertain::Repeat => "it is sent again, which has the same effect as once",
+        AfterUncertain::LookUp(_) => {
             "the record is looked up, and it is sent again only if it is not there"
         }
-        Some(AfterUncertain::Park) | None => {
+        AfterUncertain::Park => {
             "it is parked as `unknown-outcome`: it can neither be repeated nor looked up"
         }
     }

@@ -1,5 +1,6 @@
 //! What users write and read: incoming connections and page messages, outgoing connections and publish requests.
 
+pub mod cloud_event;
 pub mod connection;
 pub mod outgoing;
 pub mod page_message;

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::Xxh3;
 
+use super::cloud_event::{CloudEvent, NO_XML, quoted, xml_legal};
 use crate::aws::queue::{Attribute, Body, Message};
 use crate::store::LoadKind;
 
@@ -17,8 +18,6 @@ const RUN_COMPLETED: &str = "protime.run-completed.v1";
 const RESYNC: &str = "protime.resync.v1";
 /// Holds the place of a hash.
 const HASH_PLACE: &str = "0000000000000000";
-/// The characters of JSON strings that XML 1.0 lacks, and their escapes.
-const NO_XML: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
 
 /// What all messages of a run have in common.
 #[derive(Debug, Clone)]
@@ -140,17 +139,19 @@ impl RunHeader {
         self.message(RESYNC, id, body)
     }
 
-    /// The attributes of `CloudEvents` and ours, up to and including `sync`; the object is left open.
+    /// The attributes of `CloudEvents` and our own, up to and including `sync`; the object is left open.
     fn opening(&self, kind: &str, id: &str, time: Timestamp) -> String {
-        format!(
-            r#"{{"specversion":"1.0","type":"{kind}","id":{},"source":{},"subject":{},"time":"{time:.0}","datacontenttype":"application/json","entity":{},"run":{},"sync":"{}""#,
-            quoted(id),
-            quoted(&self.source),
-            quoted(&self.incoming),
-            quoted(&self.entity),
-            quoted(&self.run),
-            self.load.name(),
-        )
+        let event = CloudEvent {
+            kind,
+            id,
+            source: &self.source,
+            subject: Some(&self.incoming),
+            time,
+        };
+        let (entity, run) = (quoted(&self.entity), quoted(&self.run));
+        let sync = self.load.name();
+        let opening = event.opening();
+        format!(r#"{opening},"entity":{entity},"run":{run},"sync":"{sync}""#)
     }
 
     fn message(&self, kind: &'static str, id: String, body: impl Into<Body>) -> Message {
@@ -249,19 +250,6 @@ impl Iterator for Parts<'_> {
         self.part += 1;
         Some(Ok(self.header.message(PAGE, id, body)))
     }
-}
-
-fn quoted(text: &str) -> String {
-    xml_legal(&serde_json::Value::from(text).to_string())
-}
-
-/// JSON with the characters escaped that XML 1.0 lacks.
-fn xml_legal(json: &str) -> String {
-    NO_XML
-        .iter()
-        .fold(json.to_owned(), |json, (character, escape)| {
-            json.replace(*character, escape)
-        })
 }
 
 /// The id of a record, or of the record inside a change of a delta.

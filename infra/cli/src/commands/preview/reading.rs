@@ -124,7 +124,7 @@ impl Reading {
 
     fn header(&self, source: String) -> RunHeader {
         RunHeader {
-            incoming: self.connection.incoming.clone(),
+            incoming: self.connection.name.clone(),
             entity: self.connection.entity.clone(),
             source,
             run: "preview".to_owned(),

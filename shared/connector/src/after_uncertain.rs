@@ -1,0 +1,90 @@
+//! What to do with a write when it is not known whether Protime has written. These rules are ours, not Protime's.
+
+use std::sync::LazyLock;
+
+use protime::Method;
+use protime::catalogue::Operation;
+use serde::Deserialize;
+
+static RULES: LazyLock<Vec<Row>> = LazyLock::new(|| {
+    #[expect(
+        clippy::expect_used,
+        reason = "the file is part of the program, and a test reads it"
+    )]
+    serde_json::from_str(include_str!("after_uncertain.json"))
+        .expect("after_uncertain.json is valid")
+});
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, bound(deserialize = "'de: 'static"))]
+struct Row {
+    method: Method,
+    path: &'static str,
+    rule: AfterUncertain,
+}
+
+/// What to do with a write whose answer was lost.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", bound(deserialize = "'de: 'static"))]
+pub enum AfterUncertain {
+    /// Nothing that is safe: a person has to decide.
+    #[default]
+    Park,
+    /// Writing again has the same effect as writing once.
+    Repeat,
+    /// Look whether the record is there.
+    LookUp(LookUp),
+}
+
+/// How to find the record that a creation may have made, in the list of its entity.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LookUp {
+    /// The property with the date, around which is looked.
+    pub date: &'static str,
+    /// Properties of a found record of which one, in minutes from that date, has to equal the first of them in the
+    /// body. Dates with other minutes can mean the same time.
+    pub minutes: Vec<&'static str>,
+    /// Properties by which, with person and moment, a record is told from others.
+    pub identity: Vec<&'static str>,
+    /// Further properties, which are equal if it is the record that was written.
+    pub equal: Vec<&'static str>,
+}
+
+impl AfterUncertain {
+    /// The rule of a write; an operation without a row is parked.
+    pub fn of(operation: Option<&Operation>) -> &'static Self {
+        let of_operation = |row: &&Row| {
+            operation.is_some_and(|write| (write.method, write.path) == (row.method, row.path))
+        };
+        RULES
+            .iter()
+            .find(of_operation)
+            .map_or(&Self::Park, |row| &row.rule)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protime::catalogue::catalogue;
+
+    use super::*;
+
+    #[test]
+    fn every_rule_is_of_a_documented_write() {
+        assert!(!RULES.is_empty());
+        for row in RULES.iter() {
+            let mut operations = catalogue()
+                .entities()
+                .iter()
+                .flat_map(|entity| &entity.operations);
+            assert!(row.method != Method::Get);
+            assert!(
+                operations.any(|known| (known.method, known.path) == (row.method, row.path)),
+                "{} {}",
+                row.method,
+                row.path
+            );
+        }
+    }
+}

@@ -33,9 +33,9 @@ STORE = """            if changed && stored.elapsed() >= self.checkpoint_interva
                 changed = false;
             }
 """
-APPLY = """            for item in reached {
+APPLY = """            for event in reached {
                 changed = true;
-                apply(item, state, tally);
+                apply(event, state, tally);
             }
 """
 TRANSMIT = """            if !batch.is_empty() {

@@ -72,14 +72,14 @@ impl Handling<'_> {
         context: ResultContext,
         verdict: Verdict,
     ) -> Result<(), Deferral> {
-        let (write, repeated) = match verdict {
+        match verdict {
             Verdict::Acknowledged => {
                 let because = "the transformer wants nothing written";
                 tracing::info!(messageId = self.delivery.id, because, "acknowledged");
-                return Ok(());
+                Ok(())
             }
             Verdict::Deferred(deferral) if !(self.is_last() && deferral.can_expire()) => {
-                return Err(deferral);
+                Err(deferral)
             }
             Verdict::Deferred(deferral) => {
                 let message = format!(
@@ -91,22 +91,31 @@ impl Handling<'_> {
                     letter: Box::new(DeadLetter::new(Reason::Expired, message)),
                     given_up: None,
                 };
-                return self.decide(context, outcome).await;
+                self.decide(context, outcome).await
             }
             Verdict::Parked { letter, given_up } => {
                 let outcome = Outcome::Parked { letter, given_up };
-                return self.decide(context, outcome).await;
+                self.decide(context, outcome).await
             }
             Verdict::Written(write) => {
                 self.tally.ended(Counted::Written, self.age());
-                (write, false)
+                self.end_written(&context, &write, false).await
             }
             Verdict::Settled(write) => {
                 self.tally.ended(Counted::Settled, self.age());
-                (write, false)
+                self.end_written(&context, &write, false).await
             }
-            Verdict::WrittenBefore(write) => (write, true),
-        };
+            Verdict::WrittenBefore(write) => self.end_written(&context, &write, true).await,
+        }
+    }
+
+    /// Tells the producer of a write; it is `repeated` if an earlier delivery or message made it.
+    async fn end_written(
+        &self,
+        context: &ResultContext,
+        write: &CompletedWrite,
+        repeated: bool,
+    ) -> Result<(), Deferral> {
         tracing::info!(
             messageId = self.delivery.id,
             method = context.method,
@@ -124,14 +133,14 @@ impl Handling<'_> {
         // Only the result is left to do, whatever becomes of Protime or the transformer meanwhile. That is remembered where
         // the result cannot be sent, and before it is sent where attempts died: the next one would count as one more.
         let keep = || async {
-            let ended = self.ended(&context, Outcome::Written(write.clone()), Stage::Done);
+            let ended = self.ended(context, Outcome::Written(write.clone()), Stage::Done);
             self.keep(&ended, self.seen()).await
         };
         let is_kept = self.is_counted.get();
         if is_kept {
             keep().await?;
         }
-        let told = self.tell(|| context.published(&write, repeated, now)).await;
+        let told = self.tell(|| context.published(write, repeated, now)).await;
         if told.is_err() && !is_kept {
             keep().await?;
         }

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::error::Error;
 use crate::page::json;
 use crate::settings::Settings;
-use crate::transport::{ExchangeError, Memory, send_request};
+use crate::transport::{ExchangeError, HttpResponse, Memory, send_request};
 
 /// A token is renewed this long before it expires, or a fifth of its life before if that is less.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -123,6 +123,15 @@ async fn send(
             retry_after: None,
         },
     })?;
+    let (status, body) = read(&answer)?;
+    let mut response = oauth2::HttpResponse::new(Value::Object(body).to_string().into_bytes());
+    *response.status_mut() = oauth2::http::StatusCode::from_u16(status)
+        .map_err(|_| unusual("its status is not an HTTP status"))?;
+    Ok(response)
+}
+
+/// The status and body that the oauth2 crate understands, of an answer as servers really send them.
+fn read(answer: &HttpResponse) -> Result<(u16, Map<String, Value>), Problem> {
     let status = answer.status;
     if status == 429 || status >= 500 {
         let reason = format!("it answered {status}");
@@ -138,30 +147,20 @@ async fn send(
         )));
     }
     let body = serde_json::from_slice::<Map<String, Value>>(json(&answer.body)).ok();
-    let (status, body) = match (status, body) {
+    match (status, body) {
         // Some servers report errors with status 200.
-        (200 | 400 | 401 | 403, Some(body)) if body.get("error").is_some_and(Value::is_string) => (
-            400,
-            body.into_iter()
-                .filter(|(name, _)| name == "error")
-                .collect(),
-        ),
-        (400 | 401 | 403, _) => {
-            return Err(Problem::Rejected(format!(
-                "status {status} and no OAuth 2.0 error code"
-            )));
+        (200 | 400 | 401 | 403, Some(body)) if body.get("error").is_some_and(Value::is_string) => {
+            let error = body.into_iter().filter(|(name, _)| name == "error");
+            Ok((400, error.collect()))
         }
-        (200, Some(body)) => (200, as_the_standard_has_it(body)?),
-        _ => {
-            return Err(unusual(&format!(
-                "it answered {status} without a JSON object; check the field `access_token_url`"
-            )));
-        }
-    };
-    let mut response = oauth2::HttpResponse::new(Value::Object(body).to_string().into_bytes());
-    *response.status_mut() = oauth2::http::StatusCode::from_u16(status)
-        .map_err(|_| unusual("its status is not an HTTP status"))?;
-    Ok(response)
+        (400 | 401 | 403, _) => Err(Problem::Rejected(format!(
+            "status {status} and no OAuth 2.0 error code"
+        ))),
+        (200, Some(body)) => Ok((200, as_the_standard_has_it(body)?)),
+        _ => Err(unusual(&format!(
+            "it answered {status} without a JSON object; check the field `access_token_url`"
+        ))),
+    }
 }
 
 /// A token response whose fields have the types of RFC 6749, which servers take freely.

@@ -38,7 +38,7 @@ struct Invocation {
 /// The account.
 pub struct Account {
     /// The subscriber, and its Protime.
-    pub in_process: InProcessSubscriber,
+    pub local: InProcessSubscriber,
     /// The publisher and its queue, if there is one.
     pub queue: Option<FakeQueue>,
     /// All metrics.
@@ -63,11 +63,11 @@ pub struct Account {
 
 impl Account {
     /// An account with that subscriber; nothing is scheduled but the watch.
-    pub fn new(in_process: InProcessSubscriber) -> Self {
+    pub fn new(local: InProcessSubscriber) -> Self {
         let seconds = Timestamp::now().as_second();
         let start = Timestamp::from_second(seconds - seconds.rem_euclid(900)).expect("a time");
         Self {
-            in_process,
+            local,
             queue: None,
             cloudwatch: CloudWatch::default(),
             now: start,
@@ -87,7 +87,7 @@ impl Account {
 
     /// Schedules a connection.
     pub fn schedule(&mut self, connection: &Value, every: SignedDuration) {
-        let event = serde_json::from_str(&self.in_process.event(connection)).expect("JSON");
+        let event = serde_json::from_str(&self.local.event(connection)).expect("JSON");
         self.schedules.push(Schedule {
             event,
             next: self.now + STEP,
@@ -142,7 +142,7 @@ impl Account {
         }
         let since = self.now.duration_since(self.start).as_secs();
         if self.is_watched && since % WATCH_EVERY.as_secs() == 0 {
-            let result = self.in_process.watch(self.now).await;
+            let result = self.local.watch(self.now).await;
             self.errors("Subscriber", result.is_err());
         }
         self.deliver_continuations().await;
@@ -162,7 +162,7 @@ impl Account {
             request_id, event, ..
         } = &invocation;
         let result = self
-            .in_process
+            .local
             .handle_as(request_id, event.clone(), self.now, TIME)
             .await;
         self.errors("Subscriber", result.is_err());
@@ -179,8 +179,8 @@ impl Account {
     }
 
     async fn deliver_continuations(&mut self) {
-        let queue = &self.in_process.continuations;
-        for message in self.in_process.tenant.stack.drain(queue).await {
+        let queue = &self.local.continuations;
+        for message in self.local.tenant.stack.drain(queue).await {
             let body: Value = serde_json::from_str(message.body().expect("a body")).expect("JSON");
             let generation = body["generation"].as_u64().expect("a generation");
             self.continuations.push((generation, self.now));
@@ -188,7 +188,7 @@ impl Account {
         }
         for (message, received) in std::mem::take(&mut self.waiting) {
             let delivery = InProcessSubscriber::delivery(&message);
-            let result = self.in_process.handle(delivery, self.now, TIME).await;
+            let result = self.local.handle(delivery, self.now, TIME).await;
             self.errors("Subscriber", result.is_err());
             match result {
                 Ok(_) => {}
@@ -236,10 +236,7 @@ impl Account {
 
     fn read_metrics(&mut self) {
         let publisher = self.queue.as_ref().map(|queue| queue.metrics.lines());
-        let sources = [
-            self.in_process.metrics.lines(),
-            publisher.unwrap_or_default(),
-        ];
+        let sources = [self.local.metrics.lines(), publisher.unwrap_or_default()];
         for (lines, read) in sources.iter().zip(&mut self.read) {
             for line in &lines[*read..] {
                 self.cloudwatch.log(line);

@@ -175,13 +175,23 @@ impl StateTable {
             token: attempt.token.clone(),
             generation: count_of(&item, "generation"),
         };
-        let not_before = time_of(&item, "not_before");
-        let rescues = count_of(&item, "rescues");
-        match ConnectionState::of(&item, incoming) {
+        self.leased(lease, &item, now).await
+    }
+
+    /// What the item of a lease that was just taken says. The lease is given back where it cannot be read.
+    async fn leased(
+        &self,
+        lease: Lease,
+        item: &Item,
+        now: Timestamp,
+    ) -> Result<Acquired, StateError> {
+        let not_before = time_of(item, "not_before");
+        let rescues = count_of(item, "rescues");
+        match ConnectionState::of(item, &lease.incoming) {
             Ok(state) => Ok(Acquired::Leased(Box::new(Leased {
                 lease,
                 state,
-                due: due_of(&item),
+                due: due_of(item),
                 not_before,
                 rescues,
             }))),

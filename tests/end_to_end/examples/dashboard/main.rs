@@ -60,7 +60,7 @@ async fn main() {
 
 /// Takes all pages.
 async fn consume(account: &mut Account) {
-    let tenant = &account.in_process.tenant;
+    let tenant = &account.local.tenant;
     let pages = u32::try_from(tenant.stack.drain(&tenant.pages).await.len()).unwrap();
     let (metric, now) = ("ApproximateNumberOfMessagesVisible", account.now);
     account
@@ -87,7 +87,7 @@ fn trouble(account: &mut Account, hour: u32) {
         body: String::new(),
     };
     let queue = account.queue.as_ref().unwrap();
-    for protime in [&account.in_process.tenant.protime, &queue.tenant.protime] {
+    for protime in [&account.local.tenant.protime, &queue.tenant.protime] {
         match hour {
             10 => protime.add_fault(Fault::new("/clockings", u32::MAX, answer(503, "600"))),
             14 => protime.add_fault(Fault::new("/clockings", 3, answer(429, "1"))),

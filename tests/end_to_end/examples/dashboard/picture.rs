@@ -237,7 +237,7 @@ impl Picture<'_> {
 
     /// The query of the template, on the same lines: the last one of each connection.
     fn draw_connections(&self, area: &Area<'_>) {
-        let lines = self.account.in_process.metrics.lines();
+        let lines = self.account.local.metrics.lines();
         let mut last: BTreeMap<String, Value> = BTreeMap::new();
         for line in lines
             .into_iter()

@@ -13,13 +13,13 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 async fn account() -> Account {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let records: Vec<Value> = (1..=5).map(|id| json!({"id": id})).collect();
     let records = json!(records).to_string();
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     protime.configure(|settings| settings.page_size = 2);
     protime.set_records("departments", &records).unwrap();
-    Account::new(in_process)
+    Account::new(local)
 }
 
 fn nightly() -> Value {
@@ -52,10 +52,10 @@ async fn healthy_days_and_a_pause_raise_none() {
     }
     assert_eq!(account.raised(), [""; 0]);
 
-    let id = format!("connection/{}", account.in_process.incoming("hourly"));
+    let id = format!("connection/{}", account.local.incoming("hourly"));
     let until = (account.now + DAY).as_millisecond().to_string();
     let until = aws_sdk_dynamodb::types::AttributeValue::N(until);
-    account.in_process.set(&id, "paused_until", until).await;
+    account.local.set(&id, "paused_until", until).await;
     account.pass(DAY * 2).await;
     assert_eq!(account.raised(), [""; 0]);
     let paused = account.cloudwatch.values("ConnectionsPaused");
@@ -111,11 +111,7 @@ async fn a_delta_that_is_not_polled_for_49_hours_is_an_alarm() {
 #[tokio::test]
 async fn a_wrong_secret_of_the_subscriber_is_an_alarm() {
     let mut account = account().await;
-    account
-        .in_process
-        .tenant
-        .protime
-        .rotate_client_secret("other");
+    account.local.tenant.protime.rotate_client_secret("other");
     account.schedule(&nightly(), DAY);
     account.pass(HOUR / 3).await;
     let failed = [
@@ -199,11 +195,11 @@ async fn a_lasting_401_is_taken_up_eight_times_then_alarms_then_is_left_alone() 
         body: String::new(),
     };
     let fault = Fault::new("/departments?continuationToken", u32::MAX, refused);
-    account.in_process.tenant.protime.add_fault(fault);
+    account.local.tenant.protime.add_fault(fault);
     // By hand, as a backfill is.
     let backfill = json!({"incoming": "backfill", "entity": "departments"});
     let failed = account
-        .in_process
+        .local
         .run_at(&backfill, account.now, std::time::Duration::from_mins(1))
         .await;
     assert_eq!(
@@ -226,13 +222,13 @@ async fn a_lasting_401_is_taken_up_eight_times_then_alarms_then_is_left_alone() 
             "SubscriberFailedAlarm"
         ]
     );
-    let before = account.in_process.tenant.protime.requests().len();
+    let before = account.local.tenant.protime.requests().len();
     account.pass(DAY).await;
-    assert_eq!(account.in_process.tenant.protime.requests().len(), before);
+    assert_eq!(account.local.tenant.protime.requests().len(), before);
     // The cause is mended: the next run goes on, and the alarm ends.
-    account.in_process.tenant.protime.clear_faults();
+    account.local.tenant.protime.clear_faults();
     let outcome = account
-        .in_process
+        .local
         .run_at(&backfill, account.now, std::time::Duration::from_mins(1))
         .await;
     assert_eq!(outcome.unwrap()["status"], "completed");

@@ -11,17 +11,17 @@ use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 
 async fn five_pages() -> InProcessSubscriber {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let records: Vec<Value> = (1..=50).map(|id| json!({"id": id})).collect();
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     protime.configure(|settings| settings.page_size = 10);
     let records = json!(records).to_string();
     protime.set_records("departments", &records).unwrap();
-    in_process
+    local
 }
 
 /// The third page, once the faults before it were used up.
-fn on_the_third_page(in_process: &InProcessSubscriber, times: u32, status: u16, body: &str) {
+fn on_the_third_page(local: &InProcessSubscriber, times: u32, status: u16, body: &str) {
     let action = Action::Answer {
         status,
         headers: Vec::new(),
@@ -31,7 +31,7 @@ fn on_the_third_page(in_process: &InProcessSubscriber, times: u32, status: u16, 
         skip: 1,
         ..Fault::new("/departments?continuationToken", times, action)
     };
-    in_process.tenant.protime.add_fault(fault);
+    local.tenant.protime.add_fault(fault);
 }
 
 fn ids(events: &[Value]) -> Vec<u64> {
@@ -55,12 +55,12 @@ async fn a_bad_page_fails_the_run_and_keeps_its_checkpoint() {
         (200, r#"{"id": 7}"#),
         (206, "[]"),
     ] {
-        let in_process = five_pages().await;
-        on_the_third_page(&in_process, u32::MAX, status, body);
+        let local = five_pages().await;
+        on_the_third_page(&local, u32::MAX, status, body);
         let connection = json!({"entity": "departments"});
-        let error = in_process.run(&connection).await.unwrap_err();
+        let error = local.run(&connection).await.unwrap_err();
         assert_eq!(error.kind().name(), "ProtimeContent", "{body}: {error}");
-        let events = in_process.tenant.events().await;
+        let events = local.tenant.events().await;
         assert_eq!(ids(&events), (1..=20).collect::<Vec<_>>(), "{body}");
         assert!(
             events
@@ -68,15 +68,12 @@ async fn a_bad_page_fails_the_run_and_keeps_its_checkpoint() {
                 .all(|event| event["type"] == "protime.page.v1"),
             "{body}"
         );
-        assert!(
-            in_process.state("test").await.checkpoint.is_some(),
-            "{body}"
-        );
+        assert!(local.state("test").await.checkpoint.is_some(), "{body}");
 
         // The next run goes on where this one stopped, and is a whole one itself.
-        in_process.tenant.protime.clear_faults();
-        in_process.run(&connection).await.unwrap();
-        let events = in_process.tenant.events().await;
+        local.tenant.protime.clear_faults();
+        local.run(&connection).await.unwrap();
+        let events = local.tenant.events().await;
         let completed = events
             .iter()
             .filter(|event| event["type"] == "protime.run-completed.v1");
@@ -95,12 +92,9 @@ async fn an_empty_page_is_read_again() {
         (204, ""),
         (200, r#"{"value": [{"id": 21}, {"id""#),
     ] {
-        let in_process = five_pages().await;
-        on_the_third_page(&in_process, 2, status, body);
-        let outcome = in_process
-            .run(&json!({"entity": "departments"}))
-            .await
-            .unwrap();
+        let local = five_pages().await;
+        on_the_third_page(&local, 2, status, body);
+        let outcome = local.run(&json!({"entity": "departments"})).await.unwrap();
         let told = ["pages", "records", "requests", "retries", "chains"]
             .map(|name| outcome[name].as_u64().unwrap());
         assert_eq!(told, [5, 50, 7, 2, 1], "{body}");
@@ -110,7 +104,7 @@ async fn an_empty_page_is_read_again() {
             "{outcome}"
         );
         assert_eq!(
-            ids(&in_process.tenant.events().await),
+            ids(&local.tenant.events().await),
             (1..=50).collect::<Vec<_>>()
         );
     }
@@ -120,27 +114,21 @@ async fn an_empty_page_is_read_again() {
 async fn a_paging_token_that_is_refused_begins_the_list_again() {
     // §13.1: **`409` on a list = the continuation token is invalid or expired**
     for status in [400, 404, 409, 410] {
-        let in_process = five_pages().await;
-        on_the_third_page(&in_process, 1, status, "");
-        let outcome = in_process
-            .run(&json!({"entity": "departments"}))
-            .await
-            .unwrap();
+        let local = five_pages().await;
+        on_the_third_page(&local, 1, status, "");
+        let outcome = local.run(&json!({"entity": "departments"})).await.unwrap();
         assert_eq!(outcome["records"], 50, "{status}");
-        let requests = in_process.tenant.targets();
+        let requests = local.tenant.targets();
         assert_eq!(requests.len(), 3 + 5, "{status}: {requests:?}");
 
         // For good: the run ends, and the next one is a new one.
-        on_the_third_page(&in_process, u32::MAX, status, "");
-        let error = in_process
+        on_the_third_page(&local, u32::MAX, status, "");
+        let error = local
             .run(&json!({"entity": "departments"}))
             .await
             .unwrap_err();
         assert_eq!(error.kind().name(), "ProtimeRefused", "{status}");
-        assert!(
-            in_process.state("test").await.checkpoint.is_none(),
-            "{status}"
-        );
+        assert!(local.state("test").await.checkpoint.is_none(), "{status}");
     }
 }
 
@@ -151,7 +139,7 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
         ("3600", 3_600),
         ("18446744073709551615", i64::MAX),
     ] {
-        let in_process = five_pages().await;
+        let local = five_pages().await;
         let throttled = Action::Answer {
             status: 429,
             headers: vec![("retry-after".to_owned(), retry_after.to_owned())],
@@ -161,19 +149,19 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
             skip: 1,
             ..Fault::new("/departments?continuationToken", u32::MAX, throttled)
         };
-        in_process.tenant.protime.add_fault(fault);
+        local.tenant.protime.add_fault(fault);
         let now = Timestamp::now();
         let connection = json!({"entity": "departments"});
-        let outcome = in_process
+        let outcome = local
             .run_at(&connection, now, Duration::from_secs(14))
             .await
             .unwrap();
         assert_eq!(outcome["status"], "continued", "{retry_after}");
-        let asked = in_process.tenant.targets().len();
+        let asked = local.tenant.targets().len();
         assert!(asked <= 2 + 6, "{retry_after}: {asked}");
         // Whoever comes before the time is over leaves Protime alone.
-        let item = in_process
-            .item(&format!("connection/{}", in_process.incoming("test")))
+        let item = local
+            .item(&format!("connection/{}", local.incoming("test")))
             .await;
         let until = item["not_before"].as_n().unwrap().parse::<i64>().unwrap();
         let wait = (until - now.as_millisecond()) / 1_000;
@@ -186,16 +174,14 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
                 let mut again = connection.clone();
                 again["run"] = run.clone();
                 let later = now + minutes.minutes();
-                let skipped = in_process
-                    .run_at(&again, later, Duration::from_mins(1))
-                    .await;
+                let skipped = local.run_at(&again, later, Duration::from_mins(1)).await;
                 let skipped = skipped.unwrap();
                 assert_eq!(skipped["status"], "skipped");
                 let reason = skipped["reason"].as_str().unwrap();
                 assert!(reason.contains("asked to be left alone"), "{reason}");
             }
-            in_process.watch(now + 50.minutes()).await.unwrap();
-            assert_eq!(in_process.tenant.targets().len(), asked, "{retry_after}");
+            local.watch(now + 50.minutes()).await.unwrap();
+            assert_eq!(local.tenant.targets().len(), asked, "{retry_after}");
         }
     }
 }
@@ -216,7 +202,7 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
             (_, binary) => put.secret_binary(Blob::new(binary.unwrap())),
         };
         put.send().await.unwrap();
-        let in_process = connector::aws::credentials::HttpClients::new(
+        let local = connector::aws::credentials::HttpClients::new(
             "subscriber",
             "protime/",
             secrets,
@@ -224,7 +210,7 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
             std::sync::Arc::new(|_| {}),
             connector::clock::Clock::default(),
         );
-        let client = in_process.get(&tenant.client).await.unwrap();
+        let client = local.get(&tenant.client).await.unwrap();
         let stored: Value = serde_json::from_str(&secret).unwrap();
         assert_eq!(client.settings().client_id, stored["client_id"]);
     }
@@ -232,8 +218,8 @@ async fn a_secret_is_read_as_editors_and_shells_store_it() {
 
 #[tokio::test]
 async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
-    let in_process = five_pages().await;
-    in_process
+    let local = five_pages().await;
+    local
         .tenant
         .protime
         .configure(|settings| settings.latency_ms = 150);
@@ -246,7 +232,7 @@ async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
             body: body.to_string(),
         }
     };
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     for (token, id, next) in [
         ("=aaa", 2, "bbb"),
         ("=bbb", 3, "ccc"),
@@ -259,19 +245,15 @@ async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
     // Time for a page or two.
     let time = Duration::from_millis(10_400);
     let connection = json!({"entity": "departments", "run": "circle"});
-    let mut result = in_process.run_at(&connection, Timestamp::now(), time).await;
+    let mut result = local.run_at(&connection, Timestamp::now(), time).await;
     let mut hand_overs = 0;
     while let Ok(outcome) = &result {
         assert_ne!(outcome["status"], "completed");
         hand_overs += 1;
         assert!(hand_overs < 20);
-        let messages = in_process
-            .tenant
-            .stack
-            .drain(&in_process.continuations)
-            .await;
+        let messages = local.tenant.stack.drain(&local.continuations).await;
         let delivery = InProcessSubscriber::delivery(&messages[0]);
-        result = in_process.handle(delivery, Timestamp::now(), time).await;
+        result = local.handle(delivery, Timestamp::now(), time).await;
     }
     assert_eq!(result.unwrap_err().kind().name(), "ProtimeLink");
     assert!(hand_overs >= 2, "{hand_overs}");
@@ -279,13 +261,13 @@ async fn a_link_that_repeats_is_found_however_few_pages_an_invocation_reads() {
 
 #[tokio::test]
 async fn an_event_that_nobody_sends_is_named() {
-    let in_process = five_pages().await;
+    let local = five_pages().await;
     for event in [
         json!({"Records": []}),
         json!({"watch": false}),
         json!({"watch": 1, "Records": [{}]}),
     ] {
-        let handled = in_process
+        let handled = local
             .handle(event.to_string(), Timestamp::now(), Duration::from_mins(1))
             .await;
         assert_eq!(
@@ -295,8 +277,9 @@ async fn an_event_that_nobody_sends_is_named() {
         );
     }
     for incoming in ["", "a/b", "a b", "\u{e9}", &"x".repeat(81)] {
-        let event = json!({"incoming": incoming, "client": in_process.tenant.client, "entity": "departments"});
-        let handled = in_process
+        let event =
+            json!({"incoming": incoming, "client": local.tenant.client, "entity": "departments"});
+        let handled = local
             .handle(event.to_string(), Timestamp::now(), Duration::from_mins(1))
             .await;
         let error = handled.unwrap_err();

@@ -28,9 +28,9 @@ fn departments(tenant: &InProcessSubscriber) {
 }
 
 /// The ids in the queue, by run.
-async fn ids(in_process: &InProcessSubscriber) -> BTreeMap<String, BTreeSet<String>> {
+async fn ids(local: &InProcessSubscriber) -> BTreeMap<String, BTreeSet<String>> {
     let mut runs: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for event in in_process.tenant.events().await {
+    for event in local.tenant.events().await {
         let id = event["id"].as_str().unwrap().to_owned();
         runs.entry(event["run"].as_str().unwrap().to_owned())
             .or_default()
@@ -55,12 +55,12 @@ fn connection(name: &str, run: &str, fault: Break) -> Value {
 }
 
 /// What a run sends that nothing stops, as `whole` and the number of its requests.
-async fn undisturbed(in_process: &InProcessSubscriber, fault: Break) -> (BTreeSet<String>, u32) {
-    in_process.crash_proxy.arm(0, false);
+async fn undisturbed(local: &InProcessSubscriber, fault: Break) -> (BTreeSet<String>, u32) {
+    local.crash_proxy.arm(0, false);
     let run = connection("whole", "whole", fault);
-    in_process.run(&run).await.unwrap();
-    let requests = in_process.crash_proxy.count();
-    let events = in_process.tenant.events().await;
+    local.run(&run).await.unwrap();
+    let requests = local.crash_proxy.count();
+    let events = local.tenant.events().await;
     for event in events
         .iter()
         .filter(|event| !event["data"]["value"].is_null())
@@ -80,30 +80,27 @@ async fn undisturbed(in_process: &InProcessSubscriber, fault: Break) -> (BTreeSe
 }
 
 /// Breaks a run at that request, and returns whether it was stopped.
-async fn broken(in_process: &InProcessSubscriber, at: u32, fault: Break, run: &Value) -> bool {
-    in_process
-        .subscriber
-        .clients
-        .forget(&in_process.tenant.client);
-    in_process.crash_proxy.arm_with(at, fault);
+async fn broken(local: &InProcessSubscriber, at: u32, fault: Break, run: &Value) -> bool {
+    local.subscriber.clients.forget(&local.tenant.client);
+    local.crash_proxy.arm_with(at, fault);
     let was_stopped = tokio::select! {
-        result = in_process.run(run) => {
+        result = local.run(run) => {
             assert_eq!(result.unwrap()["status"], "completed", "{run}");
             false
         }
-        () = in_process.crash_proxy.crashed() => true,
+        () = local.crash_proxy.crashed() => true,
     };
     assert!(!(was_stopped && fault == Break::LoseAnswer));
-    in_process.crash_proxy.arm(0, false);
+    local.crash_proxy.arm(0, false);
     was_stopped
 }
 
 /// Breaks a run at each of its requests in turn, and finishes each. Returns the number of requests, and how many runs
 /// were finished from a checkpoint.
 async fn each_request(fault: Break) -> (u32, u32) {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    departments(&in_process);
-    let (whole, requests) = undisturbed(&in_process, fault).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
+    departments(&local);
+    let (whole, requests) = undisturbed(&local, fault).await;
     let expected = |run: &str| -> BTreeSet<String> {
         let of_run = |id: &String| id.replacen("whole", run, 1);
         whole.iter().map(of_run).collect()
@@ -111,9 +108,9 @@ async fn each_request(fault: Break) -> (u32, u32) {
     let mut unfinished = 0;
     for at in 1..=requests {
         let [name, old, new] = ["c", "old", "new"].map(|of| format!("{of}-{at}-{fault:?}"));
-        let was_stopped = broken(&in_process, at, fault, &connection(&name, &old, fault)).await;
-        let before = ids(&in_process).await.remove(&old).unwrap_or_default();
-        let checkpoint = in_process.state(&name).await.checkpoint;
+        let was_stopped = broken(&local, at, fault, &connection(&name, &old, fault)).await;
+        let before = ids(&local).await.remove(&old).unwrap_or_default();
+        let checkpoint = local.state(&name).await.checkpoint;
         if let Some(checkpoint) = &checkpoint {
             let sent = pages_of(&before);
             let next = checkpoint
@@ -133,9 +130,7 @@ async fn each_request(fault: Break) -> (u32, u32) {
         let run = if is_new { &new } else { &old };
         let later = Timestamp::now() + 5.minutes();
         let again = connection(&name, run, fault);
-        let outcome = in_process
-            .run_at(&again, later, Duration::from_mins(1))
-            .await;
+        let outcome = local.run_at(&again, later, Duration::from_mins(1)).await;
         let outcome = outcome.unwrap();
         // It may have completed just before it was stopped.
         let is_done = !is_new && outcome["reason"] == "this run has completed before";
@@ -143,7 +138,7 @@ async fn each_request(fault: Break) -> (u32, u32) {
             outcome["run"] == json!(run) && (outcome["status"] == "completed" || is_done),
             "{name}: {outcome}"
         );
-        let mut sent = ids(&in_process).await;
+        let mut sent = ids(&local).await;
         let mut all = before;
         all.extend(sent.remove(&old).unwrap_or_default());
         // A run that had sent nothing when it was stopped may never have been.
@@ -152,7 +147,7 @@ async fn each_request(fault: Break) -> (u32, u32) {
         if is_new {
             assert_eq!(sent.remove(&new).unwrap(), expected(&new));
         }
-        let state = in_process.state(&name).await;
+        let state = local.state(&name).await;
         assert!(state.checkpoint.is_none() && state.last.unwrap().run == *run);
     }
     (requests, unfinished)
@@ -179,25 +174,25 @@ async fn a_run_stopped_at_any_request_is_finished_by_the_next() {
 
 #[tokio::test]
 async fn another_version_of_a_connection_drops_the_unfinished_run() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    departments(&in_process);
-    in_process.crash_proxy.arm(30, true);
+    let local = InProcessSubscriber::new(Options::default()).await;
+    departments(&local);
+    local.crash_proxy.arm(30, true);
     let first = json!({"entity": "departments", "run": "old"});
     tokio::select! {
-        result = in_process.run(&first) => panic!("{result:?}"),
-        () = in_process.crash_proxy.crashed() => {}
+        result = local.run(&first) => panic!("{result:?}"),
+        () = local.crash_proxy.crashed() => {}
     }
-    in_process.crash_proxy.arm(0, false);
+    local.crash_proxy.arm(0, false);
     let changed = json!({"entity": "departments", "run": "new", "query": {"x": 1}});
     let later = Timestamp::now() + 5.minutes();
-    in_process
+    local
         .run_at(&changed, later, Duration::from_mins(1))
         .await
         .unwrap();
-    let sent = ids(&in_process).await;
+    let sent = ids(&local).await;
     assert!(sent["old"].iter().all(|id| !id.ends_with("/completed")));
     assert!(sent["new"].contains("new/completed"));
-    let history = in_process.history("test").await;
+    let history = local.history("test").await;
     let dropped = history.run("old").unwrap().error.as_ref().unwrap();
     assert_eq!(dropped.kind, "Dropped");
     assert!(dropped.message.contains("run `new`"), "{}", dropped.message);
@@ -205,13 +200,13 @@ async fn another_version_of_a_connection_drops_the_unfinished_run() {
 
 #[tokio::test]
 async fn two_runs_at_once_one_works_and_one_is_skipped() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    departments(&in_process);
+    let local = InProcessSubscriber::new(Options::default()).await;
+    departments(&local);
     let (one, other) = (
         json!({"entity": "departments", "run": "one"}),
         json!({"entity": "departments", "run": "other"}),
     );
-    let (one, other) = tokio::join!(in_process.run(&one), in_process.run(&other));
+    let (one, other) = tokio::join!(local.run(&one), local.run(&other));
     let (one, other) = (one.unwrap(), other.unwrap());
     let mut statuses = [
         one["status"].as_str().unwrap(),
@@ -235,15 +230,15 @@ async fn two_runs_at_once_one_works_and_one_is_skipped() {
 
 #[tokio::test]
 async fn without_state_protime_is_not_asked() {
-    let mut in_process = InProcessSubscriber::new(Options::default()).await;
+    let mut local = InProcessSubscriber::new(Options::default()).await;
     let aws = end_to_end::aws().load().await;
-    in_process.subscriber.state =
+    local.subscriber.state =
         connector::store::StateTable::new(aws_sdk_dynamodb::Client::new(&aws), "no-such-table");
-    let error = in_process
+    let error = local
         .run(&json!({"entity": "departments"}))
         .await
         .unwrap_err();
     assert_eq!(error.kind().name(), "State");
     assert!(error.to_string().contains("no-such-table"), "{error}");
-    assert!(in_process.tenant.targets().is_empty());
+    assert!(local.tenant.targets().is_empty());
 }

@@ -12,18 +12,18 @@ const LIST: &str = "/connector/protimeapi/api/v1/clockings?";
 const POLL: &str = "/connector/protimeapi/api/v1/delta/clockings";
 
 /// 250 clockings in pages of 100, the last day being today.
-async fn in_process() -> InProcessSubscriber {
-    let in_process = InProcessSubscriber::new(Options {
+async fn local() -> InProcessSubscriber {
+    let local = InProcessSubscriber::new(Options {
         people: 5,
         days: 25,
         ..Options::default()
     })
     .await;
-    in_process
+    local
         .tenant
         .protime
         .configure(|settings| settings.page_size = 100);
-    in_process
+    local
 }
 
 fn clockings() -> Value {
@@ -31,8 +31,8 @@ fn clockings() -> Value {
 }
 
 /// Type, sync and number of records of what arrived.
-async fn arrived(in_process: &InProcessSubscriber) -> Vec<(String, String, usize)> {
-    let events = in_process.tenant.events().await;
+async fn arrived(local: &InProcessSubscriber) -> Vec<(String, String, usize)> {
+    let events = local.tenant.events().await;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     events
         .iter()
@@ -53,16 +53,13 @@ fn event(kind: &str, sync: &str) -> (String, String, usize) {
 const COMPLETED: &str = "protime.run-completed.v1";
 
 /// Touches one clocking of today and deletes another, behind the API's back.
-async fn change(in_process: &InProcessSubscriber) {
+async fn change(local: &InProcessSubscriber) {
     let http = reqwest::Client::new();
     for body in [
         json!({"entity": "clockings", "id": "249", "set": {"timeOfDayInMinutes": 1}}),
         json!({"entity": "clockings", "id": "250", "delete": true}),
     ] {
-        let url = format!(
-            "{}/_simulator/changes",
-            in_process.tenant.protime.base_uri()
-        );
+        let url = format!("{}/_simulator/changes", local.tenant.protime.base_uri());
         let answer = http
             .post(url)
             .header("content-type", "application/json")
@@ -78,11 +75,11 @@ async fn change(in_process: &InProcessSubscriber) {
 async fn a_delta_is_loaded_once_and_then_polled() {
     // §5.1: Items are now **wrapped**
     // §5.1: Persist the new `deltaLink` after *every* call
-    let in_process = in_process().await;
+    let local = local().await;
     // The days of the year so far decide how many of the 25 days count.
-    let outcome = in_process.run(&clockings()).await.unwrap();
+    let outcome = local.run(&clockings()).await.unwrap();
     let loaded = outcome["records"].as_u64().unwrap();
-    let events = arrived(&in_process).await;
+    let events = arrived(&local).await;
     assert_eq!(events.last().unwrap(), &event(COMPLETED, "initial"));
     assert!(
         events[..events.len() - 1]
@@ -96,23 +93,23 @@ async fn a_delta_is_loaded_once_and_then_polled() {
             .sum::<u64>(),
         loaded
     );
-    let first = in_process.state("test").await.delta.unwrap();
+    let first = local.state("test").await.delta.unwrap();
     assert!(
         first.link.contains("/delta/clockings?deltaToken="),
         "{first:?}"
     );
 
     // An empty poll stores the new link all the same.
-    let outcome = in_process.run(&clockings()).await.unwrap();
+    let outcome = local.run(&clockings()).await.unwrap();
     assert_eq!(
         (&outcome["pages"], &outcome["records"]),
         (&json!(1), &json!(0))
     );
-    assert_eq!(arrived(&in_process).await, [event(COMPLETED, "delta")]);
-    let second = in_process.state("test").await.delta.unwrap();
+    assert_eq!(arrived(&local).await, [event(COMPLETED, "delta")]);
+    let second = local.state("test").await.delta.unwrap();
     assert_ne!(first.link, second.link);
     assert_eq!(
-        in_process
+        local
             .tenant
             .targets()
             .iter()
@@ -122,9 +119,9 @@ async fn a_delta_is_loaded_once_and_then_polled() {
     );
 
     // One change and one deletion, as Protime sends them of clockings.
-    change(&in_process).await;
-    in_process.run(&clockings()).await.unwrap();
-    let events = in_process.tenant.events().await;
+    change(&local).await;
+    local.run(&clockings()).await.unwrap();
+    let events = local.tenant.events().await;
     let value = &events[0]["data"]["value"];
     assert_eq!(
         (&events[0]["sync"], value.as_array().unwrap().len()),
@@ -143,24 +140,18 @@ async fn a_delta_is_loaded_once_and_then_polled() {
     // §5.2: `409` on collection GETs with delta = concurrency conflict
     // §7.1: GET | 409
     // A conflict is waited out; one that stays fails the run and leaves the link.
-    in_process
-        .tenant
-        .protime
-        .add_fault(Fault::status(POLL, 409, 1));
-    in_process.run(&clockings()).await.unwrap();
-    arrived(&in_process).await;
-    let before = in_process.state("test").await.delta;
-    in_process
-        .tenant
-        .protime
-        .add_fault(Fault::status(POLL, 409, 5));
-    let error = in_process.run(&clockings()).await.unwrap_err();
+    local.tenant.protime.add_fault(Fault::status(POLL, 409, 1));
+    local.run(&clockings()).await.unwrap();
+    arrived(&local).await;
+    let before = local.state("test").await.delta;
+    local.tenant.protime.add_fault(Fault::status(POLL, 409, 5));
+    let error = local.run(&clockings()).await.unwrap_err();
     assert_eq!(error.refusal_kind(), Some(RefusalKind::Conflict));
-    assert_eq!(in_process.state("test").await.delta, before);
-    assert!(arrived(&in_process).await.is_empty());
-    let failed = in_process.state("test").await.checkpoint.unwrap().run;
-    in_process.run(&clockings()).await.unwrap();
-    let events = in_process.tenant.events().await;
+    assert_eq!(local.state("test").await.delta, before);
+    assert!(arrived(&local).await.is_empty());
+    let failed = local.state("test").await.checkpoint.unwrap().run;
+    local.run(&clockings()).await.unwrap();
+    let events = local.tenant.events().await;
     assert_eq!(
         events
             .iter()
@@ -174,19 +165,16 @@ async fn a_delta_is_loaded_once_and_then_polled() {
 #[tokio::test]
 async fn a_delta_that_has_expired_is_loaded_anew_in_the_same_run() {
     // §5.2: Expired link → **`410 Gone`**
-    let in_process = in_process().await;
-    let loaded = in_process.run(&clockings()).await.unwrap()["records"].clone();
-    in_process.tenant.events().await;
+    let local = local().await;
+    let loaded = local.run(&clockings()).await.unwrap()["records"].clone();
+    local.tenant.events().await;
     // More than 72 hours without a poll.
-    in_process
-        .tenant
-        .protime
-        .set_now(Timestamp::now() + 73.hours());
+    local.tenant.protime.set_now(Timestamp::now() + 73.hours());
     let mut connection = clockings();
     connection["run"] = json!("again");
-    let outcome = in_process.run(&connection).await.unwrap();
+    let outcome = local.run(&connection).await.unwrap();
     assert_eq!(outcome["records"], loaded);
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     let count = |kind: &str, id: &str| {
         events
             .iter()
@@ -199,64 +187,55 @@ async fn a_delta_that_has_expired_is_loaded_anew_in_the_same_run() {
         .iter()
         .filter(|event| event["type"] == "protime.page.v1");
     assert!(pages.all(|event| event["sync"] == "initial"));
-    in_process.run(&clockings()).await.unwrap();
-    assert_eq!(arrived(&in_process).await, [event(COMPLETED, "delta")]);
+    local.run(&clockings()).await.unwrap();
+    assert_eq!(arrived(&local).await, [event(COMPLETED, "delta")]);
 }
 
 #[tokio::test]
 async fn a_delta_has_one_owner_until_it_is_taken_over() {
-    let in_process = in_process().await;
+    let local = local().await;
     let mut other = clockings();
     other["incoming"] = json!("other");
-    in_process.run(&clockings()).await.unwrap();
-    let error = in_process.run(&other).await.unwrap_err();
+    local.run(&clockings()).await.unwrap();
+    let error = local.run(&other).await.unwrap_err();
     assert_eq!(error.kind().name(), "DeltaConflict");
     assert!(
-        error.to_string().contains(&format!(
-            "connection `{}` has it",
-            in_process.incoming("test")
-        )),
+        error
+            .to_string()
+            .contains(&format!("connection `{}` has it", local.incoming("test"))),
         "{error}"
     );
 
     // A full read under another name leaves the delta alone.
     let backfill = json!({"incoming": "backfill", "entity": "clockings", "query": {"filter": "date ge '2026-01-01' and date le '2026-01-31'"}});
-    let before = in_process.state("test").await.delta;
-    in_process.run(&backfill).await.unwrap();
-    assert_eq!(in_process.state("test").await.delta, before);
+    let before = local.state("test").await.delta;
+    local.run(&backfill).await.unwrap();
+    assert_eq!(local.state("test").await.delta, before);
 
     let mut takeover = other.clone();
     takeover["takeover"] = json!(true);
-    in_process.tenant.events().await;
-    in_process.run(&takeover).await.unwrap();
+    local.tenant.events().await;
+    local.run(&takeover).await.unwrap();
     assert!(
-        arrived(&in_process)
+        arrived(&local)
             .await
             .iter()
             .all(|(_, sync, _)| sync == "initial")
     );
-    in_process.run(&takeover).await.unwrap();
+    local.run(&takeover).await.unwrap();
     assert_eq!(
-        arrived(&in_process).await,
+        arrived(&local).await,
         [event(COMPLETED, "delta")],
         "once taken over, it is polled"
     );
     assert_eq!(
-        in_process
-            .run(&clockings())
-            .await
-            .unwrap_err()
-            .kind()
-            .name(),
+        local.run(&clockings()).await.unwrap_err().kind().name(),
         "DeltaConflict"
     );
 
     // Ownership lapses 72 hours after the last successful poll.
-    in_process
-        .tenant
-        .protime
-        .set_now(Timestamp::now() + 73.hours());
-    in_process
+    local.tenant.protime.set_now(Timestamp::now() + 73.hours());
+    local
         .run_at(
             &clockings(),
             Timestamp::now() + 73.hours(),
@@ -268,17 +247,17 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
 
 #[tokio::test]
 async fn an_edited_request_under_a_live_delta_is_refused() {
-    let in_process = in_process().await;
-    in_process.run(&clockings()).await.unwrap();
+    let local = local().await;
+    local.run(&clockings()).await.unwrap();
     let mut edited = clockings();
     edited["query"] = json!({"externalReferences": "(people,@badge-number)"});
-    let error = in_process.run(&edited).await.unwrap_err();
+    let error = local.run(&edited).await.unwrap_err();
     assert!(error.to_string().contains("\"takeover\": true"), "{error}");
     edited["takeover"] = json!(true);
-    in_process.tenant.events().await;
-    in_process.run(&edited).await.unwrap();
+    local.tenant.events().await;
+    local.run(&edited).await.unwrap();
     assert!(
-        arrived(&in_process)
+        arrived(&local)
             .await
             .iter()
             .all(|(_, sync, _)| sync == "initial")
@@ -287,13 +266,13 @@ async fn an_edited_request_under_a_live_delta_is_refused() {
 
 #[tokio::test]
 async fn a_transformer_sees_when_the_last_completed_run_was_due() {
-    let in_process = in_process().await;
+    let local = local().await;
     let connection = json!({"entity": "clockings", "scheduled": "2026-11-20T10:00:00Z", "transform": ".query.filter = \"date ge '\\($last // \"2026-11-01\" | .[:10])'\""});
-    in_process.run(&connection).await.unwrap();
+    local.run(&connection).await.unwrap();
     let mut next = connection.clone();
     next["scheduled"] = json!("2026-11-21T10:00:00Z");
-    in_process.run(&next).await.unwrap();
-    let targets = in_process.tenant.targets();
+    local.run(&next).await.unwrap();
+    let targets = local.tenant.targets();
     let firsts: Vec<&String> = targets
         .iter()
         .filter(|target| !target.contains("continuationToken"))
@@ -303,19 +282,19 @@ async fn a_transformer_sees_when_the_last_completed_run_was_due() {
         "{firsts:?}"
     );
     // A schedule that fires twice for the same time is one run.
-    let outcome = in_process.run(&next).await.unwrap();
+    let outcome = local.run(&next).await.unwrap();
     assert_eq!(outcome["status"], "skipped");
     assert_eq!(
         outcome["run"],
-        format!("{}@2026-11-21T10:00:00Z", in_process.incoming("test"))
+        format!("{}@2026-11-21T10:00:00Z", local.incoming("test"))
     );
-    assert_eq!(in_process.tenant.targets().len(), targets.len());
+    assert_eq!(local.tenant.targets().len(), targets.len());
 }
 
 #[tokio::test]
 async fn a_continuation_that_has_expired_begins_again_once() {
-    let in_process = in_process().await;
-    in_process
+    let local = local().await;
+    local
         .tenant
         .protime
         .set_records(
@@ -328,17 +307,17 @@ async fn a_continuation_that_has_expired_begins_again_once() {
         headers: Vec::new(),
         body: String::new(),
     };
-    in_process.tenant.protime.add_fault(Fault::new(
+    local.tenant.protime.add_fault(Fault::new(
         "/departments?continuationToken",
         1,
         gone.clone(),
     ));
-    let outcome = in_process
+    let outcome = local
         .run(&json!({"entity": "departments", "run": "r"}))
         .await
         .unwrap();
     assert_eq!(outcome["records"], 250);
-    let mut ids: Vec<String> = in_process
+    let mut ids: Vec<String> = local
         .tenant
         .events()
         .await
@@ -348,12 +327,12 @@ async fn a_continuation_that_has_expired_begins_again_once() {
     ids.sort();
     ids.dedup();
     assert_eq!(ids.len(), 4, "what was sent twice has the same id: {ids:?}");
-    in_process
+    local
         .tenant
         .protime
         .add_fault(Fault::new("/departments?continuationToken", 9, gone));
     assert_eq!(
-        in_process
+        local
             .run(&json!({"entity": "departments"}))
             .await
             .unwrap_err()
@@ -361,7 +340,7 @@ async fn a_continuation_that_has_expired_begins_again_once() {
         Some(RefusalKind::InvalidContinuation)
     );
     assert!(
-        in_process.state("test").await.checkpoint.is_none(),
+        local.state("test").await.checkpoint.is_none(),
         "of no use any more"
     );
 }

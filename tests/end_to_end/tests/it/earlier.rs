@@ -23,8 +23,8 @@ fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-async fn put(in_process: &InProcessSubscriber, item: &[(&str, AttributeValue)]) {
-    put_into(&in_process.dynamodb, &in_process.table, item).await;
+async fn put(local: &InProcessSubscriber, item: &[(&str, AttributeValue)]) {
+    put_into(&local.dynamodb, &local.table, item).await;
 }
 
 async fn put_into(
@@ -54,24 +54,24 @@ fn parsed(queue: &FakeQueue, request: &Value) -> PublishRequest {
 }
 
 async fn departments() -> InProcessSubscriber {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let records: Vec<Value> = (1..=4).map(|id| json!({"id": id})).collect();
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     protime.configure(|settings| settings.page_size = 1);
     protime
         .set_records("departments", &json!(records).to_string())
         .unwrap();
-    in_process
+    local
 }
 
 /// A checkpoint of release 0.1.0 after the first of four pages, in generation 3.
-async fn unfinished(in_process: &InProcessSubscriber, lease: &[(&str, AttributeValue)]) -> Value {
+async fn unfinished(local: &InProcessSubscriber, lease: &[(&str, AttributeValue)]) -> Value {
     let first = format!(
         "{}/connector/protimeapi/api/v1/departments",
-        in_process.tenant.base_uri
+        local.tenant.base_uri
     );
     // The same connection, read by that release, had this fingerprint.
-    let event = in_process.event(&json!({"entity": "departments"}));
+    let event = local.event(&json!({"entity": "departments"}));
     let connection = connector::contract::connection::IncomingConnection::from_event(
         &event,
         "old",
@@ -84,31 +84,31 @@ async fn unfinished(in_process: &InProcessSubscriber, lease: &[(&str, AttributeV
     let last = json!({"run": "older", "scheduled": "2026-11-19T03:00:00Z",
         "counts": {"pages": 1, "records": 1, "messages": 1}});
     let state = json!({"checkpoint": checkpoint, "last": last}).to_string();
-    let id = format!("connection/{}", in_process.incoming("test"));
+    let id = format!("connection/{}", local.incoming("test"));
     let mut item = vec![
         ("id", text(id)),
         ("generation", number(3)),
         ("state", text(state)),
     ];
     item.extend(lease.iter().cloned());
-    put(in_process, &item).await;
+    put(local, &item).await;
     serde_json::from_str(&event).unwrap()
 }
 
 #[tokio::test]
 async fn a_checkpoint_is_finished_by_the_next_run() {
-    let in_process = departments().await;
+    let local = departments().await;
     let now = Timestamp::now();
     // Of a run that died: nobody gave the lease back.
     let lease = [
         ("lease_owner", text("request-of-then")),
         ("lease_until", number((now - 1.minute()).as_millisecond())),
     ];
-    unfinished(&in_process, &lease).await;
+    unfinished(&local, &lease).await;
     // The watch leaves it alone, as it lacks the event.
-    let report = in_process.watch(now + 1.hour()).await.unwrap();
+    let report = local.watch(now + 1.hour()).await.unwrap();
     assert_eq!(report["rescued"], json!([]));
-    let outcome = in_process
+    let outcome = local
         .run_at(&json!({"entity": "departments", "run": "new"}), now, MINUTE)
         .await
         .unwrap();
@@ -116,7 +116,7 @@ async fn a_checkpoint_is_finished_by_the_next_run() {
         (&outcome["run"], &outcome["status"]),
         (&json!("new"), &json!("completed"))
     );
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     let completed: Vec<&Value> = events
         .iter()
         .filter(|event| event["type"] == "protime.run-completed.v1")
@@ -127,35 +127,35 @@ async fn a_checkpoint_is_finished_by_the_next_run() {
 
 #[tokio::test]
 async fn a_continuation_goes_on_with_the_event_that_it_carries() {
-    let in_process = departments().await;
-    let event = unfinished(&in_process, &[]).await;
-    let body = json!({"incoming": in_process.incoming("test"), "generation": 3, "run": "old",
+    let local = departments().await;
+    let event = unfinished(&local, &[]).await;
+    let body = json!({"incoming": local.incoming("test"), "generation": 3, "run": "old",
         "scheduled": "2026-11-20T03:00:00Z", "event": event});
     let record = json!({"messageId": "m", "receiptHandle": "r", "body": body.to_string(), "attributes": {},
         "messageAttributes": {}, "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:eu-west-1:0:c", "awsRegion": "eu-west-1"});
     let delivery = json!({"Records": [record]}).to_string();
-    in_process
+    local
         .handle(delivery, Timestamp::now(), MINUTE)
         .await
         .unwrap();
-    let state = in_process.state("test").await;
+    let state = local.state("test").await;
     assert!(state.checkpoint.is_none());
     assert_eq!(state.last.unwrap().run, "old");
 }
 
 #[tokio::test]
 async fn a_delta_is_polled_on() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let connection = json!({"entity": "clockings", "sync": "delta", "transform": ".query.filter = \"date ge '\\(start_of_year)'\""});
-    in_process.run(&connection).await.unwrap();
-    let delta = in_process.state("test").await.delta.unwrap();
+    local.run(&connection).await.unwrap();
+    let delta = local.state("test").await.delta.unwrap();
     // As that release wrote connection and ownership.
-    let id = format!("connection/{}", in_process.incoming("test"));
+    let id = format!("connection/{}", local.incoming("test"));
     let delta =
         json!({"link": delta.link, "polled": delta.polled, "fingerprint": delta.fingerprint});
     let state = json!({"delta": delta}).to_string();
     put(
-        &in_process,
+        &local,
         &[
             ("id", text(id)),
             ("generation", number(1)),
@@ -163,9 +163,9 @@ async fn a_delta_is_polled_on() {
         ],
     )
     .await;
-    in_process.tenant.events().await;
-    in_process.run(&connection).await.unwrap();
-    let events = in_process.tenant.events().await;
+    local.tenant.events().await;
+    local.run(&connection).await.unwrap();
+    let events = local.tenant.events().await;
     assert!(events.iter().all(|event| event["sync"] == "delta"));
 }
 

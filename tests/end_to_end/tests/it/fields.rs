@@ -26,18 +26,18 @@ fn connection(fields: &Value) -> Value {
 }
 
 async fn with_clockings(clockings: &[Value]) -> InProcessSubscriber {
-    let in_process = InProcessSubscriber::new(Options {
+    let local = InProcessSubscriber::new(Options {
         now: Some("2026-01-31T12:00:00Z".parse().unwrap()),
         ..Options::default()
     })
     .await;
     let clockings = json!(clockings).to_string();
-    in_process
+    local
         .tenant
         .protime
         .set_records("clockings", &clockings)
         .unwrap();
-    in_process
+    local
 }
 
 fn records(events: &[Value]) -> Vec<Value> {
@@ -49,11 +49,11 @@ fn records(events: &[Value]) -> Vec<Value> {
 
 #[tokio::test]
 async fn what_is_named_is_sent_and_what_is_always_kept_and_nothing_else() {
-    let in_process = with_clockings(&[clocking(7, 1)]).await;
+    let local = with_clockings(&[clocking(7, 1)]).await;
     let fields = json!(["person.id", "date", "activityLevels[].level"]);
-    let outcome = in_process.run(&connection(&fields)).await.unwrap();
+    let outcome = local.run(&connection(&fields)).await.unwrap();
     assert_eq!(outcome["records"], 1);
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     let expected = json!({
         "changeVersion": "00000000000000000007", "id": 7, "status": "Active", "date": "2026-01-05",
         "person": {"id": 1}, "activityLevels": [{"level": 1}, {"level": 2}],
@@ -65,7 +65,7 @@ async fn what_is_named_is_sent_and_what_is_always_kept_and_nothing_else() {
 
 #[tokio::test]
 async fn ids_are_over_what_is_sent() {
-    let in_process = with_clockings(&[clocking(7, 1)]).await;
+    let local = with_clockings(&[clocking(7, 1)]).await;
     let page_ids = |events: Vec<Value>| -> BTreeSet<String> {
         let pages = events.iter().filter(|event| !event["page"].is_null());
         pages
@@ -87,13 +87,13 @@ async fn ids_are_over_what_is_sent() {
         (clocking(7, 2), json!(["date"])),
         (clocking(7, 2), json!(["date", "kind"])),
     ] {
-        in_process
+        local
             .tenant
             .protime
             .set_records("clockings", &json!([clocking]).to_string())
             .unwrap();
-        in_process.run(&connection(&fields)).await.unwrap();
-        hashes.push(page_ids(in_process.tenant.events().await));
+        local.run(&connection(&fields)).await.unwrap();
+        hashes.push(page_ids(local.tenant.events().await));
     }
     assert_eq!(hashes[0], hashes[1]);
     assert_ne!(hashes[1], hashes[2]);
@@ -101,12 +101,12 @@ async fn ids_are_over_what_is_sent() {
 
 #[tokio::test]
 async fn a_record_is_too_large_by_what_is_sent_of_it() {
-    let in_process = with_clockings(&[clocking(7, 200_000)]).await;
-    let outcome = in_process.run(&connection(&json!(["date"]))).await.unwrap();
+    let local = with_clockings(&[clocking(7, 200_000)]).await;
+    let outcome = local.run(&connection(&json!(["date"]))).await.unwrap();
     assert_eq!(outcome["status"], "completed");
-    assert_eq!(records(&in_process.tenant.events().await).len(), 1);
+    assert_eq!(records(&local.tenant.events().await).len(), 1);
 
-    let error = in_process
+    let error = local
         .run(&connection(&json!(["geolocation"])))
         .await
         .unwrap_err();
@@ -129,15 +129,15 @@ async fn change(protime: &Simulator) {
 
 #[tokio::test]
 async fn paths_of_a_delta_count_inside_of_its_data_and_other_fields_need_takeover() {
-    let in_process = InProcessSubscriber::new(Options {
+    let local = InProcessSubscriber::new(Options {
         people: 1,
         days: 1,
         ..Options::default()
     })
     .await;
     let delta = |fields: Value| json!({"entity": "clockings", "sync": "delta", "fields": fields, "transform": ".query.filter = \"date ge '\\(start_of_year)'\""});
-    in_process.run(&delta(json!(["date"]))).await.unwrap();
-    let loaded = records(&in_process.tenant.events().await);
+    local.run(&delta(json!(["date"]))).await.unwrap();
+    let loaded = records(&local.tenant.events().await);
     assert_eq!(loaded.len(), 2);
     let names = |record: &Value| -> BTreeSet<String> {
         record.as_object().unwrap().keys().cloned().collect()
@@ -152,9 +152,9 @@ async fn paths_of_a_delta_count_inside_of_its_data_and_other_fields_need_takeove
         );
     }
 
-    change(&in_process.tenant.protime).await;
-    in_process.run(&delta(json!(["date"]))).await.unwrap();
-    let changes = records(&in_process.tenant.events().await);
+    change(&local.tenant.protime).await;
+    local.run(&delta(json!(["date"]))).await.unwrap();
+    let changes = records(&local.tenant.events().await);
     assert_eq!(changes.len(), 2);
     for change in &changes {
         assert_eq!(names(change), of(&["changeType", "data"]));
@@ -169,15 +169,15 @@ async fn paths_of_a_delta_count_inside_of_its_data_and_other_fields_need_takeove
         );
     }
 
-    let error = in_process
+    let error = local
         .run(&delta(json!(["date", "kind"])))
         .await
         .unwrap_err();
     assert!(error.to_string().contains("takeover"), "{error}");
     let mut taken_over = delta(json!(["date", "kind"]));
     taken_over["takeover"] = json!(true);
-    in_process.run(&taken_over).await.unwrap();
-    let events = in_process.tenant.events().await;
+    local.run(&taken_over).await.unwrap();
+    let events = local.tenant.events().await;
     assert!(
         events
             .iter()
@@ -192,8 +192,8 @@ async fn paths_of_a_delta_count_inside_of_its_data_and_other_fields_need_takeove
 
 #[tokio::test]
 async fn an_unfinished_run_with_other_fields_is_dropped() {
-    let in_process = with_clockings(&(1..=20).map(|id| clocking(id, 1)).collect::<Vec<_>>()).await;
-    in_process
+    let local = with_clockings(&(1..=20).map(|id| clocking(id, 1)).collect::<Vec<_>>()).await;
+    local
         .tenant
         .protime
         .configure(|settings| settings.page_size = 2);
@@ -202,20 +202,20 @@ async fn an_unfinished_run_with_other_fields_is_dropped() {
         event["run"] = json!(name);
         event
     };
-    in_process.crash_proxy.arm(15, true);
+    local.crash_proxy.arm(15, true);
     let old = run("old", json!(["date"]));
     tokio::select! {
-        result = in_process.run(&old) => panic!("{result:?}"),
-        () = in_process.crash_proxy.crashed() => {}
+        result = local.run(&old) => panic!("{result:?}"),
+        () = local.crash_proxy.crashed() => {}
     }
-    in_process.crash_proxy.arm(0, false);
+    local.crash_proxy.arm(0, false);
     let later = Timestamp::now() + 5.minutes();
     let new = run("new", json!(["kind"]));
-    in_process
+    local
         .run_at(&new, later, Duration::from_mins(1))
         .await
         .unwrap();
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     assert!(events.iter().all(|event| event["id"] != "old/completed"));
     let of_new: Vec<Value> = events
         .into_iter()

@@ -25,47 +25,40 @@ const SHORT: Duration = Duration::from_millis(10_250);
 
 #[tokio::test]
 async fn a_run_of_forty_hand_overs_completes() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    in_process.tenant.protime.configure(|settings| {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    local.tenant.protime.configure(|settings| {
         settings.page_size = 1;
         settings.latency_ms = 20;
     });
-    in_process
+    local
         .tenant
         .protime
         .set_records("departments", &departments(600))
         .unwrap();
     let connection = json!({"entity": "departments", "run": "long"});
-    let mut outcome = in_process
+    let mut outcome = local
         .run_at(&connection, Timestamp::now(), SHORT)
         .await
         .unwrap();
     let mut hand_overs = 0;
     while outcome["status"] == "continued" {
         hand_overs += 1;
-        let messages = in_process
-            .tenant
-            .stack
-            .drain(&in_process.continuations)
-            .await;
+        let messages = local.tenant.stack.drain(&local.continuations).await;
         assert_eq!(messages.len(), 1, "one continuation for each hand-over");
         let delivery = InProcessSubscriber::delivery(&messages[0]);
         let twice = delivery.clone();
-        let before = in_process.tenant.protime.requests().len();
-        let answer = in_process
+        let before = local.tenant.protime.requests().len();
+        let answer = local
             .handle(delivery, Timestamp::now(), SHORT)
             .await
             .unwrap();
         assert_eq!(answer["batchItemFailures"], json!([]));
-        let after = in_process.tenant.protime.requests().len();
+        let after = local.tenant.protime.requests().len();
         assert!(after > before);
         // Delivered twice, it runs once.
-        in_process
-            .handle(twice, Timestamp::now(), SHORT)
-            .await
-            .unwrap();
-        assert_eq!(in_process.tenant.protime.requests().len(), after);
-        let state = in_process.state("test").await;
+        local.handle(twice, Timestamp::now(), SHORT).await.unwrap();
+        assert_eq!(local.tenant.protime.requests().len(), after);
+        let state = local.state("test").await;
         outcome = if state.checkpoint.is_some() {
             json!({"status": "continued"})
         } else {
@@ -75,7 +68,7 @@ async fn a_run_of_forty_hand_overs_completes() {
     }
     assert!(hand_overs >= 40, "{hand_overs}");
     let mut sent: BTreeMap<String, u32> = BTreeMap::new();
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     for event in &events {
         *sent
             .entry(event["id"].as_str().unwrap().to_owned())
@@ -100,38 +93,34 @@ async fn a_run_of_forty_hand_overs_completes() {
 
 #[tokio::test]
 async fn a_run_that_was_handed_over_is_finished_before_another_version_of_its_connection() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    in_process.tenant.protime.configure(|settings| {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    local.tenant.protime.configure(|settings| {
         settings.page_size = 1;
         settings.latency_ms = 20;
     });
     let records = departments(60);
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     protime.set_records("departments", &records).unwrap();
     let now = Timestamp::now();
     let backfill = json!({"entity": "departments", "run": "backfill"});
-    let outcome = in_process.run_at(&backfill, now, SHORT).await.unwrap();
+    let outcome = local.run_at(&backfill, now, SHORT).await.unwrap();
     assert_eq!(outcome["status"], "continued");
     let nightly = json!({"entity": "departments", "run": "nightly", "query": {"x": 1}});
-    let outcome = in_process.run_at(&nightly, now, SHORT).await.unwrap();
+    let outcome = local.run_at(&nightly, now, SHORT).await.unwrap();
     assert_eq!(outcome["status"], "skipped");
     let reason = outcome["reason"].as_str().unwrap();
     assert!(reason.contains("run `backfill` goes on first"), "{reason}");
     loop {
-        let messages = in_process
-            .tenant
-            .stack
-            .drain(&in_process.continuations)
-            .await;
+        let messages = local.tenant.stack.drain(&local.continuations).await;
         for message in &messages {
             let delivery = InProcessSubscriber::delivery(message);
-            in_process.handle(delivery, now, SHORT).await.unwrap();
+            local.handle(delivery, now, SHORT).await.unwrap();
         }
         if messages.is_empty() {
             break;
         }
     }
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     let mut completed: Vec<&str> = events
         .iter()
         .filter(|event| event["type"] == "protime.run-completed.v1")
@@ -144,7 +133,7 @@ async fn a_run_that_was_handed_over_is_finished_before_another_version_of_its_co
 
 #[tokio::test]
 async fn without_a_new_page_a_run_is_not_handed_over() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let wait = vec![("retry-after".to_owned(), "600".to_owned())];
     let fault = Fault::new(
         "/departments",
@@ -155,62 +144,57 @@ async fn without_a_new_page_a_run_is_not_handed_over() {
             body: String::new(),
         },
     );
-    in_process.tenant.protime.add_fault(fault);
-    let error = in_process
+    local.tenant.protime.add_fault(fault);
+    let error = local
         .run_at(&json!({"entity": "departments"}), Timestamp::now(), SHORT)
         .await
         .unwrap_err();
     assert_eq!(error.refusal_kind(), Some(RefusalKind::Unavailable));
     assert!(
-        in_process
+        local
             .tenant
             .stack
-            .drain(&in_process.continuations)
+            .drain(&local.continuations)
             .await
             .is_empty()
     );
     assert!(
-        in_process.state("test").await.checkpoint.is_some(),
+        local.state("test").await.checkpoint.is_some(),
         "the next run goes on"
     );
 }
 
 #[tokio::test]
 async fn a_continuation_waits_for_a_live_lease() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    in_process.tenant.protime.configure(|settings| {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    local.tenant.protime.configure(|settings| {
         settings.page_size = 1;
         settings.latency_ms = 50;
     });
-    in_process
+    local
         .tenant
         .protime
         .set_records("departments", &departments(30))
         .unwrap();
     let connection = json!({"entity": "departments"});
-    let outcome = in_process
+    let outcome = local
         .run_at(&connection, Timestamp::now(), SHORT)
         .await
         .unwrap();
     assert_eq!(outcome["status"], "continued");
-    let continuation = InProcessSubscriber::delivery(
-        &in_process
-            .tenant
-            .stack
-            .drain(&in_process.continuations)
-            .await[0],
-    );
+    let continuation =
+        InProcessSubscriber::delivery(&local.tenant.stack.drain(&local.continuations).await[0]);
     let minute = Duration::from_mins(1);
     // The next scheduled run has the lease when the continuation comes.
-    let (scheduled, continued) = tokio::join!(in_process.run(&connection), async {
+    let (scheduled, continued) = tokio::join!(local.run(&connection), async {
         tokio::time::timeout(minute, async {
-            while in_process.tenant.protime.requests().len() < 12 {
+            while local.tenant.protime.requests().len() < 12 {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .unwrap();
-        in_process
+        local
             .handle(continuation.clone(), Timestamp::now(), minute)
             .await
     });
@@ -221,19 +205,19 @@ async fn a_continuation_waits_for_a_live_lease() {
         "a delayed message takes its place, so that waiting uses up no receives"
     );
     let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
-    let attributes = in_process.tenant.stack.sqs.get_queue_attributes();
+    let attributes = local.tenant.stack.sqs.get_queue_attributes();
     let attributes = attributes
-        .queue_url(&in_process.continuations)
+        .queue_url(&local.continuations)
         .attribute_names(delayed.clone());
     let attributes = attributes.send().await.unwrap().attributes.unwrap();
     assert_eq!(attributes[&delayed], "1");
-    let before = in_process.tenant.protime.requests().len();
-    in_process
+    let before = local.tenant.protime.requests().len();
+    local
         .handle(continuation, Timestamp::now(), minute)
         .await
         .unwrap();
     assert_eq!(
-        in_process.tenant.protime.requests().len(),
+        local.tenant.protime.requests().len(),
         before,
         "stale by then"
     );

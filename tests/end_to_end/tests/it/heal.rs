@@ -15,10 +15,10 @@ fn this_year() -> i32 {
 }
 
 async fn loaded() -> InProcessSubscriber {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    in_process.run(&clockings()).await.unwrap();
-    in_process.tenant.events().await;
-    in_process
+    let local = InProcessSubscriber::new(Options::default()).await;
+    local.run(&clockings()).await.unwrap();
+    local.tenant.events().await;
+    local
 }
 
 /// As people write it: with a start of this year, written out.
@@ -33,21 +33,21 @@ fn with(field: &str, value: impl Into<Value>) -> Value {
     connection
 }
 
-fn refuse(in_process: &InProcessSubscriber, status: u16) {
+fn refuse(local: &InProcessSubscriber, status: u16) {
     let answer = Action::Answer {
         status,
         headers: Vec::new(),
         body: String::new(),
     };
-    in_process
+    local
         .tenant
         .protime
         .add_fault(Fault::new(POLL, u32::MAX, answer));
 }
 
 /// The distinct types and loads of what arrived.
-async fn arrived(in_process: &InProcessSubscriber) -> Vec<String> {
-    let events = in_process.tenant.events().await;
+async fn arrived(local: &InProcessSubscriber) -> Vec<String> {
+    let events = local.tenant.events().await;
     let kind = |event: &Value| {
         format!(
             "{} {}",
@@ -69,119 +69,116 @@ const ANEW: [&str; 3] = [
 
 #[tokio::test]
 async fn a_start_of_last_year_is_no_matter_for_a_poll() {
-    let in_process = loaded().await;
+    let local = loaded().await;
     let next_year = format!("{}-01-02T03:00:00Z", this_year() + 1);
     let connection = with("scheduled", next_year);
-    let outcome = in_process.run(&connection).await.unwrap();
+    let outcome = local.run(&connection).await.unwrap();
     assert_eq!(outcome["status"], "completed");
-    assert_eq!(
-        arrived(&in_process).await,
-        ["protime.run-completed.v1 delta"]
-    );
+    assert_eq!(arrived(&local).await, ["protime.run-completed.v1 delta"]);
     // The transformer, which would set the filter, is not asked either.
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let mut connection = with(
         "transform",
         "if $now < \"2100\" then . else error(\"too late\") end",
     );
-    in_process.run(&connection).await.unwrap();
+    local.run(&connection).await.unwrap();
     connection["scheduled"] = "2100-01-01T00:00:00Z".into();
-    in_process.run(&connection).await.unwrap();
+    local.run(&connection).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_link_that_is_refused_is_kept_until_it_has_expired() {
     for status in [400, 404] {
-        let in_process = loaded().await;
-        let link = in_process.state("test").await.delta.unwrap().link;
-        refuse(&in_process, status);
+        let local = loaded().await;
+        let link = local.state("test").await.delta.unwrap().link;
+        refuse(&local, status);
         let now = Timestamp::now();
         for hours in [1, 24, 71] {
-            let polled = in_process
+            let polled = local
                 .run_at(&clockings(), now + hours.hours(), MINUTE)
                 .await;
             let error = polled.unwrap_err();
             assert_eq!(error.kind().name(), "DeltaRefused", "{status}");
             assert!(error.to_string().contains("takeover"), "{error}");
             assert!(error.to_string().contains(&status.to_string()), "{error}");
-            let state = in_process.state("test").await;
+            let state = local.state("test").await;
             assert_eq!(state.delta.unwrap().link, link);
             assert!(state.checkpoint.is_none());
         }
-        assert_eq!(arrived(&in_process).await, [""; 0]);
-        let outcome = in_process
+        assert_eq!(arrived(&local).await, [""; 0]);
+        let outcome = local
             .run_at(&clockings(), now + 73.hours(), MINUTE)
             .await
             .unwrap();
         assert_eq!(outcome["status"], "completed");
-        assert_eq!(arrived(&in_process).await, ANEW);
+        assert_eq!(arrived(&local).await, ANEW);
     }
 }
 
 #[tokio::test]
 async fn a_delta_that_cannot_be_started_anew_is_not_forgotten() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let mut connection = with(
         "transform",
         "if $now < \"2100\" then . else error(\"not yet\") end",
     );
-    in_process.run(&connection).await.unwrap();
-    arrived(&in_process).await;
+    local.run(&connection).await.unwrap();
+    arrived(&local).await;
     let later = Timestamp::now() + 80.hours();
     connection["scheduled"] = "2100-01-01T00:00:00Z".into();
-    let failed = in_process.run_at(&connection, later, MINUTE).await;
+    let failed = local.run_at(&connection, later, MINUTE).await;
     assert_eq!(failed.unwrap_err().kind().name(), "InvalidParameters");
-    assert!(in_process.state("test").await.delta.is_some());
+    assert!(local.state("test").await.delta.is_some());
     connection["scheduled"] = later.to_string().into();
-    in_process.run_at(&connection, later, MINUTE).await.unwrap();
-    assert_eq!(arrived(&in_process).await, ANEW);
+    local.run_at(&connection, later, MINUTE).await.unwrap();
+    assert_eq!(arrived(&local).await, ANEW);
 }
 
 #[tokio::test]
 async fn takeover_starts_ones_own_delta_anew_once_for_each_value() {
-    let in_process = loaded().await;
-    refuse(&in_process, 404);
+    let local = loaded().await;
+    refuse(&local, 404);
     for value in [json!(true), json!("2026-11-25"), json!("once more")] {
         let connection = with("takeover", value.clone());
-        in_process.run(&connection).await.unwrap();
-        assert_eq!(arrived(&in_process).await, ANEW, "{value}");
+        local.run(&connection).await.unwrap();
+        assert_eq!(arrived(&local).await, ANEW, "{value}");
         // It stays in the schedule's input.
-        in_process.tenant.protime.clear_faults();
-        in_process.run(&connection).await.unwrap();
+        local.tenant.protime.clear_faults();
+        local.run(&connection).await.unwrap();
         assert_eq!(
-            arrived(&in_process).await,
+            arrived(&local).await,
             ["protime.run-completed.v1 delta"],
             "{value}"
         );
-        refuse(&in_process, 404);
+        refuse(&local, 404);
         assert_eq!(
-            in_process.run(&connection).await.unwrap_err().kind().name(),
+            local.run(&connection).await.unwrap_err().kind().name(),
             "DeltaRefused"
         );
     }
     // An edited request is another connection, for which the same value acts again.
-    in_process.tenant.protime.clear_faults();
+    local.tenant.protime.clear_faults();
     let mut edited = with("takeover", "once more");
     edited["query"]["filter"] = clockings()["query"]["filter"]
         .as_str()
         .unwrap()
         .replace("01-01", "02-01")
         .into();
-    in_process.run(&edited).await.unwrap();
-    assert_eq!(arrived(&in_process).await, ANEW);
+    local.run(&edited).await.unwrap();
+    assert_eq!(arrived(&local).await, ANEW);
     // A run that is done is done again for a new value only.
     let mut again = with("takeover", "and again");
     again["run"] = "one".into();
-    in_process.run(&again).await.unwrap();
-    assert_eq!(in_process.run(&again).await.unwrap()["status"], "skipped");
+    local.run(&again).await.unwrap();
+    assert_eq!(local.run(&again).await.unwrap()["status"], "skipped");
     again["takeover"] = "the last".into();
-    assert_eq!(in_process.run(&again).await.unwrap()["status"], "completed");
+    assert_eq!(local.run(&again).await.unwrap()["status"], "completed");
 }
 
 #[tokio::test]
 async fn a_delta_link_to_another_host_is_refused_when_it_arrives() {
-    let in_process = loaded().await;
-    let link = in_process.state("test").await.delta.unwrap().link;
+    let local = loaded().await;
+    let link = local.state("test").await.delta.unwrap().link;
     let body = json!({"value": [], "deltaLink": "https://elsewhere.example/delta?deltaToken=x"})
         .to_string();
     let answer = Action::Answer {
@@ -189,33 +186,30 @@ async fn a_delta_link_to_another_host_is_refused_when_it_arrives() {
         headers: Vec::new(),
         body,
     };
-    in_process
-        .tenant
-        .protime
-        .add_fault(Fault::new(POLL, 1, answer));
-    let error = in_process.run(&clockings()).await.unwrap_err();
+    local.tenant.protime.add_fault(Fault::new(POLL, 1, answer));
+    let error = local.run(&clockings()).await.unwrap_err();
     assert!(error.to_string().contains("elsewhere.example"), "{error}");
-    assert_eq!(in_process.state("test").await.delta.unwrap().link, link);
-    assert_eq!(arrived(&in_process).await, [""; 0]);
-    in_process.run(&clockings()).await.unwrap();
+    assert_eq!(local.state("test").await.delta.unwrap().link, link);
+    assert_eq!(arrived(&local).await, [""; 0]);
+    local.run(&clockings()).await.unwrap();
 
     // One that an earlier release stored unchecked is healed by a takeover.
-    let id = format!("connection/{}", in_process.incoming("test"));
-    let state = in_process.item(&id).await["state"].as_s().unwrap().clone();
+    let id = format!("connection/{}", local.incoming("test"));
+    let state = local.item(&id).await["state"].as_s().unwrap().clone();
     let mut state: Value = serde_json::from_str(&state).unwrap();
     state["delta"]["link"] = "https://elsewhere.example/delta?deltaToken=x".into();
     let stored = aws_sdk_dynamodb::types::AttributeValue::S(state.to_string());
-    in_process.set(&id, "state", stored).await;
-    let error = in_process.run(&clockings()).await.unwrap_err();
+    local.set(&id, "state", stored).await;
+    let error = local.run(&clockings()).await.unwrap_err();
     assert!(error.to_string().contains("takeover"), "{error}");
-    arrived(&in_process).await;
-    in_process.run(&with("takeover", true)).await.unwrap();
-    assert_eq!(arrived(&in_process).await, ANEW);
+    arrived(&local).await;
+    local.run(&with("takeover", true)).await.unwrap();
+    assert_eq!(arrived(&local).await, ANEW);
 }
 
 #[tokio::test]
 async fn whoever_gains_a_lapsed_delta_is_protected_from_that_moment() {
-    let in_process = loaded().await;
+    let local = loaded().await;
     let other = |name: &str| {
         let mut connection = clockings();
         connection["incoming"] = name.into();
@@ -228,25 +222,23 @@ async fn whoever_gains_a_lapsed_delta_is_protected_from_that_moment() {
         headers: vec![("retry-after".to_owned(), "3600".to_owned())],
         body: String::new(),
     };
-    in_process
+    local
         .tenant
         .protime
         .add_fault(Fault::new("/clockings", 1, busy));
-    in_process
+    local
         .run_at(&other("second"), later, MINUTE)
         .await
         .unwrap_err();
     for name in ["test", "third"] {
-        let refused = in_process
-            .run_at(&other(name), later + 1.hour(), MINUTE)
-            .await;
+        let refused = local.run_at(&other(name), later + 1.hour(), MINUTE).await;
         assert_eq!(
             refused.unwrap_err().kind().name(),
             "DeltaConflict",
             "{name}"
         );
     }
-    let outcome = in_process
+    let outcome = local
         .run_at(&other("second"), later + 2.hours(), MINUTE)
         .await
         .unwrap();
@@ -255,8 +247,8 @@ async fn whoever_gains_a_lapsed_delta_is_protected_from_that_moment() {
 
 #[tokio::test]
 async fn a_resumed_load_that_lost_its_delta_does_not_go_on() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    in_process
+    let local = InProcessSubscriber::new(Options::default()).await;
+    local
         .tenant
         .protime
         .configure(|settings| settings.page_size = 100);
@@ -266,44 +258,35 @@ async fn a_resumed_load_that_lost_its_delta_does_not_go_on() {
         body: String::new(),
     };
     let fault = Fault::new("/clockings?", 1, busy);
-    in_process
-        .tenant
-        .protime
-        .add_fault(Fault { skip: 1, ..fault });
-    let outcome = in_process.run(&clockings()).await.unwrap();
+    local.tenant.protime.add_fault(Fault { skip: 1, ..fault });
+    let outcome = local.run(&clockings()).await.unwrap();
     assert_eq!(outcome["status"], "continued");
     let mut thief = with("takeover", true);
     thief["incoming"] = "thief".into();
     let later = Timestamp::now() + 1.hour();
-    in_process.run_at(&thief, later, MINUTE).await.unwrap();
-    let error = in_process
-        .run_at(&clockings(), later, MINUTE)
-        .await
-        .unwrap_err();
+    local.run_at(&thief, later, MINUTE).await.unwrap();
+    let error = local.run_at(&clockings(), later, MINUTE).await.unwrap_err();
     assert_eq!(error.kind().name(), "DeltaConflict", "{error}");
 }
 
 #[tokio::test]
 async fn a_delta_is_read_to_its_end_and_is_one_request() {
     // §5.2: Delta (phase 2) responses are a **single, unpaged** page
-    let in_process = InProcessSubscriber::new(Options::default()).await;
-    let error = in_process
-        .run(&with("pagination", false))
-        .await
-        .unwrap_err();
+    let local = InProcessSubscriber::new(Options::default()).await;
+    let error = local.run(&with("pagination", false)).await.unwrap_err();
     assert!(error.to_string().contains("`pagination`"), "{error}");
-    assert!(in_process.tenant.targets().is_empty());
+    assert!(local.tenant.targets().is_empty());
 
     // A continuation that is too long is not halved: two requests would start two deltas.
-    in_process
+    local
         .tenant
         .protime
         .configure(|settings| settings.page_size = 10);
     let too_long = Fault::status("continuationToken", 414, u32::MAX);
-    in_process.tenant.protime.add_fault(too_long);
-    let error = in_process.run(&clockings()).await.unwrap_err();
+    local.tenant.protime.add_fault(too_long);
+    let error = local.run(&clockings()).await.unwrap_err();
     assert_eq!(error.kind().name(), "ProtimeRefused", "{error}");
-    let starts = in_process
+    let starts = local
         .tenant
         .targets()
         .into_iter()

@@ -28,47 +28,43 @@ fn options() -> Options {
 
 #[tokio::test]
 async fn two_thousand_chains_complete_with_hand_overs_and_cost_what_changes() {
-    let mut in_process = InProcessSubscriber::new(options()).await;
-    in_process.subscriber.checkpoint_interval = subscriber::CHECKPOINT_INTERVAL;
+    let mut local = InProcessSubscriber::new(options()).await;
+    local.subscriber.checkpoint_interval = subscriber::CHECKPOINT_INTERVAL;
     let now = Timestamp::now();
     // Half a second, and what is kept for handing over.
     let time = Duration::from_millis(10_500);
-    let outcome = in_process.run_at(&clockings(), now, time).await.unwrap();
+    let outcome = local.run_at(&clockings(), now, time).await.unwrap();
     assert_eq!(outcome["status"], "continued");
-    let id = format!("connection/{}", in_process.incoming("test"));
+    let id = format!("connection/{}", local.incoming("test"));
     let mut hand_overs = 0;
-    while in_process.state("test").await.checkpoint.is_some() {
+    while local.state("test").await.checkpoint.is_some() {
         hand_overs += 1;
         assert!(hand_overs < 60);
         // DynamoDB bills all of an item, in units of 1 KB, at every update.
-        let item = in_process.item(&id).await;
+        let item = local.item(&id).await;
         let text = |name: &String| item[name].as_s().map_or(32, String::len) + name.len();
         let size: usize = item.keys().map(text).sum();
         assert!(size < 24 * 1024, "{size} bytes: {item:?}");
-        let messages = in_process
-            .tenant
-            .stack
-            .drain(&in_process.continuations)
-            .await;
+        let messages = local.tenant.stack.drain(&local.continuations).await;
         let [message] = messages.as_slice() else {
             panic!("not one continuation: {messages:?}")
         };
         let delivery = InProcessSubscriber::delivery(message);
-        in_process.handle(delivery, now, time).await.unwrap();
+        local.handle(delivery, now, time).await.unwrap();
     }
-    let outcome = json!(in_process.history("test").await.run("many").unwrap().counts);
+    let outcome = json!(local.history("test").await.run("many").unwrap().counts);
     assert_eq!(outcome["pages"], 2_000, "{outcome}");
-    let targets: BTreeSet<String> = in_process.tenant.targets().into_iter().collect();
+    let targets: BTreeSet<String> = local.tenant.targets().into_iter().collect();
     assert_eq!(targets.len(), 2_000);
     assert!(hand_overs > 0);
-    let (updates, units) = in_process.crash_proxy.updates();
+    let (updates, units) = local.crash_proxy.updates();
     println!("{hand_overs} hand-overs; {updates} updates cost {units} write units");
     // The first URLs, 200 KB, are written once; the counts, the chains under way and the history otherwise.
     assert!(
         units < 300 + 16 * u64::from(updates),
         "{units} in {updates}"
     );
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     assert!(
         events
             .iter()
@@ -81,37 +77,37 @@ async fn two_thousand_chains_complete_with_hand_overs_and_cost_what_changes() {
 
 #[tokio::test]
 async fn too_many_chains_are_refused_before_the_first_request() {
-    let in_process = InProcessSubscriber::new(options()).await;
+    let local = InProcessSubscriber::new(options()).await;
     let mut connection = clockings();
     connection["query"]["filter"] = "date ge '1990-01-01' and date le '2026-06-23'".into();
-    let error = in_process.run(&connection).await.unwrap_err();
+    let error = local.run(&connection).await.unwrap_err();
     assert_eq!(error.kind().name(), "InvalidRequest");
     assert!(error.to_string().contains("window"), "{error}");
-    assert!(in_process.tenant.targets().is_empty());
+    assert!(local.tenant.targets().is_empty());
 }
 
 #[tokio::test]
 async fn long_events_fit_however_many_runs_are_due() {
-    let in_process = InProcessSubscriber::new(options()).await;
+    let local = InProcessSubscriber::new(options()).await;
     let ids: Vec<String> = (0..9_000).map(|id| (10_000_000 + id).to_string()).collect();
     let filter = format!("person in ({})", ids.join(","));
     let connection =
         |run: String| json!({"entity": "people", "query": {"filter": filter}, "run": run});
     // Another run is under way.
-    let id = format!("connection/{}", in_process.incoming("test"));
-    in_process
+    let id = format!("connection/{}", local.incoming("test"));
+    local
         .run(&json!({"entity": "departments", "run": "first"}))
         .await
         .unwrap();
     let until = (Timestamp::now() + 1.hour()).as_millisecond().to_string();
-    in_process
+    local
         .set(
             &id,
             "lease_until",
             aws_sdk_dynamodb::types::AttributeValue::N(until),
         )
         .await;
-    in_process
+    local
         .set(
             &id,
             "lease_run",
@@ -119,7 +115,7 @@ async fn long_events_fit_however_many_runs_are_due() {
         )
         .await;
     for number in 0..10 {
-        let outcome = in_process
+        let outcome = local
             .run(&connection(format!("due-{number}")))
             .await
             .unwrap();
@@ -129,7 +125,7 @@ async fn long_events_fit_however_many_runs_are_due() {
             "{outcome}"
         );
     }
-    let error = in_process
+    let error = local
         .run(&connection("due-10".to_owned()))
         .await
         .unwrap_err();

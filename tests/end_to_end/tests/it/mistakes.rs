@@ -445,26 +445,23 @@ async fn deferred(stack: &Stack, id: &str) -> String {
 
 #[tokio::test]
 async fn a_range_that_a_program_made_empty_is_a_run_without_a_page() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let program = ".query.filter = \"date ge '\\(days(1))' and date le '\\(today)'\"";
     for window in [Value::Null, json!("P1D")] {
         let connection = json!({"entity": "clockings", "transform": program, "window": window});
-        let outcome = in_process.run(&connection).await.unwrap();
+        let outcome = local.run(&connection).await.unwrap();
         assert_eq!(
             (&outcome["status"], &outcome["pages"]),
             (&json!("completed"), &json!(0))
         );
-        assert!(
-            in_process.tenant.targets().is_empty(),
-            "Protime is not asked"
-        );
-        let [completed] = in_process.tenant.events().await.try_into().unwrap();
+        assert!(local.tenant.targets().is_empty(), "Protime is not asked");
+        let [completed] = local.tenant.events().await.try_into().unwrap();
         assert_eq!(completed["type"], "protime.run-completed.v1");
         assert_eq!(
             completed["source"],
             format!(
                 "{}/connector/protimeapi/api/v1/clockings",
-                in_process.tenant.base_uri
+                local.tenant.base_uri
             )
         );
     }

@@ -303,16 +303,16 @@ async fn publishing_is_paused_and_goes_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_was_forgotten_by_half_is_forgotten_by_the_next_try() {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let departments = json!({"entity": "departments"});
-    in_process.run(&departments).await.unwrap();
-    let (name, state) = (in_process.incoming("test"), &in_process.subscriber.state);
-    in_process.crash_proxy.arm(2, false);
+    local.run(&departments).await.unwrap();
+    let (name, state) = (local.incoming("test"), &local.subscriber.state);
+    local.crash_proxy.arm(2, false);
     tokio::select! {
         forgotten = state.forget(&name) => panic!("nothing stops it: {forgotten:?}"),
-        () = in_process.crash_proxy.crashed() => {}
+        () = local.crash_proxy.crashed() => {}
     }
-    in_process.crash_proxy.arm(0, false);
+    local.crash_proxy.arm(0, false);
     assert!(state.connection(&name).await.unwrap().is_some());
     state.forget(&name).await.unwrap();
     assert!(state.connection(&name).await.unwrap().is_none());

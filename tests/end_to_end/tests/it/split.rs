@@ -26,11 +26,11 @@ fn record_ids(events: &[Value]) -> Vec<u64> {
 #[tokio::test]
 async fn three_years_arrive_complete_in_windows_of_one() {
     // §3.2: span at most **1 year**
-    let in_process = InProcessSubscriber::new(options(1, 1127)).await;
+    let local = InProcessSubscriber::new(options(1, 1127)).await;
     let event = json!({"entity": "clockings", "query": {"filter": "date ge '2023-01-01' and date le '2025-12-31'"}});
-    let outcome = in_process.run(&event).await.unwrap();
+    let outcome = local.run(&event).await.unwrap();
     assert_eq!(outcome["records"], 1096 * 2);
-    let events = in_process.tenant.events().await;
+    let events = local.tenant.events().await;
     let ids = record_ids(&events);
     assert_eq!(
         ids.iter().collect::<BTreeSet<_>>().len(),
@@ -42,7 +42,7 @@ async fn three_years_arrive_complete_in_windows_of_one() {
         .filter_map(|event| event["chain"].as_u64())
         .collect();
     assert_eq!(chains, BTreeSet::from([0, 1, 2]));
-    let firsts: Vec<String> = in_process
+    let firsts: Vec<String> = local
         .tenant
         .targets()
         .into_iter()
@@ -58,30 +58,30 @@ async fn three_years_arrive_complete_in_windows_of_one() {
 
 #[tokio::test]
 async fn smaller_windows_can_be_asked_for() {
-    let in_process = InProcessSubscriber::new(options(1, 400)).await;
+    let local = InProcessSubscriber::new(options(1, 400)).await;
     let event = json!({"entity": "clockings", "window": "P1M", "concurrency": 2, "query": {"filter": "date ge '2025-01-31' and date le '2025-06-15'"}});
-    let outcome = in_process.run(&event).await.unwrap();
+    let outcome = local.run(&event).await.unwrap();
     assert_eq!(outcome["records"], 136 * 2);
     assert_eq!(outcome["pages"], 5);
 }
 
 #[tokio::test]
 async fn three_thousand_people_arrive_complete_and_no_url_is_too_long() {
-    let in_process = InProcessSubscriber::new(options(3000, 2)).await;
-    in_process
+    let local = InProcessSubscriber::new(options(3000, 2)).await;
+    local
         .tenant
         .protime
         .configure(|settings| settings.page_size = 150);
     let people: Vec<String> = (1..=3000).map(|id| id.to_string()).collect();
     let filter = format!("date ge '2026-01-30' and person in ({})", people.join(","));
-    let outcome = in_process
+    let outcome = local
         .run(&json!({"entity": "clockings", "query": {"filter": filter}}))
         .await
         .unwrap();
     assert_eq!(outcome["records"], 3000 * 2 * 2);
-    let ids = record_ids(&in_process.tenant.events().await);
+    let ids = record_ids(&local.tenant.events().await);
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 12_000);
-    let longest = in_process
+    let longest = local
         .tenant
         .targets()
         .iter()
@@ -90,7 +90,7 @@ async fn three_thousand_people_arrive_complete_and_no_url_is_too_long() {
         .unwrap();
     assert!(longest < 4_096, "{longest}");
     assert!(
-        in_process
+        local
             .tenant
             .protime
             .requests()
@@ -101,17 +101,17 @@ async fn three_thousand_people_arrive_complete_and_no_url_is_too_long() {
 
 #[tokio::test]
 async fn a_continuation_that_is_too_long_halves_its_list() {
-    let in_process = InProcessSubscriber::new(options(20, 10)).await;
-    in_process
+    let local = InProcessSubscriber::new(options(20, 10)).await;
+    local
         .tenant
         .protime
         .configure(|settings| settings.page_size = 100);
     let fault = simulator::Fault::status("continuationToken", 414, 1);
-    in_process.tenant.protime.add_fault(fault);
+    local.tenant.protime.add_fault(fault);
     let event = json!({"entity": "clockings", "query": {"filter": "date ge '2026-01-01' and person in (1,2,3,4,5,6,7,8,9,10)"}});
-    let outcome = in_process.run(&event).await.unwrap();
+    let outcome = local.run(&event).await.unwrap();
     assert_eq!(outcome["records"], 10 * 10 * 2);
-    let ids: BTreeSet<u64> = record_ids(&in_process.tenant.events().await)
+    let ids: BTreeSet<u64> = record_ids(&local.tenant.events().await)
         .into_iter()
         .collect();
     assert_eq!(ids.len(), 200);

@@ -17,17 +17,17 @@ const WAIT: u32 = 120;
 
 /// Pages of one record.
 async fn departments(pages: u64) -> InProcessSubscriber {
-    let in_process = InProcessSubscriber::new(Options::default()).await;
+    let local = InProcessSubscriber::new(Options::default()).await;
     let records: Vec<Value> = (1..=pages).map(|id| json!({"id": id})).collect();
     let records = json!(records).to_string();
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     protime.configure(|settings| settings.page_size = 1);
     protime.set_records("departments", &records).unwrap();
-    in_process
+    local
 }
 
 /// Lets Protime ask for a wait, so that a run is handed over: after its first page, and so many.
-fn throttle_after(in_process: &InProcessSubscriber, skip: u32, seconds: u32) {
+fn throttle_after(local: &InProcessSubscriber, skip: u32, seconds: u32) {
     let wait = vec![("retry-after".to_owned(), seconds.to_string())];
     let answer = Action::Answer {
         status: 429,
@@ -38,28 +38,28 @@ fn throttle_after(in_process: &InProcessSubscriber, skip: u32, seconds: u32) {
         skip,
         ..Fault::new("/departments?continuationToken", 1, answer)
     };
-    in_process.tenant.protime.clear_faults();
-    in_process.tenant.protime.add_fault(fault);
+    local.tenant.protime.clear_faults();
+    local.tenant.protime.add_fault(fault);
 }
 
-fn throttle(in_process: &InProcessSubscriber, seconds: u32) {
-    throttle_after(in_process, 0, seconds);
+fn throttle(local: &InProcessSubscriber, seconds: u32) {
+    throttle_after(local, 0, seconds);
 }
 
 /// A run that was handed over after the first of five pages. Its continuation is delayed and does not come here: lost, as
 /// far as the tests are concerned.
 async fn handed_over(now: Timestamp) -> InProcessSubscriber {
-    let in_process = departments(5).await;
-    throttle(&in_process, WAIT);
-    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let local = departments(5).await;
+    throttle(&local, WAIT);
+    let outcome = local.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(outcome["status"], "continued");
-    in_process
+    local
 }
 
 /// The continuation of that run, as SQS delivers it.
-async fn continuation(in_process: &InProcessSubscriber) -> String {
-    let incoming = in_process.incoming("test");
-    let item = in_process.item(&format!("connection/{incoming}")).await;
+async fn continuation(local: &InProcessSubscriber) -> String {
+    let incoming = local.incoming("test");
+    let item = local.item(&format!("connection/{incoming}")).await;
     let generation = item["generation"].as_n().unwrap().parse::<u64>().unwrap();
     let body = json!({"incoming": incoming, "run": "long", "generation": generation}).to_string();
     let message = Message::builder()
@@ -74,8 +74,8 @@ fn backfill() -> Value {
 }
 
 /// The distinct ids in the pages queue.
-async fn ids(in_process: &InProcessSubscriber) -> BTreeSet<String> {
-    let events = in_process.tenant.events().await;
+async fn ids(local: &InProcessSubscriber) -> BTreeSet<String> {
+    let events = local.tenant.events().await;
     let ids = events.iter().map(|event| event["id"].as_str().unwrap());
     ids.map(str::to_owned).collect()
 }
@@ -89,25 +89,21 @@ fn is_complete(ids: &BTreeSet<String>, pages: u64) -> bool {
 }
 
 /// The watch and SQS alone, a quarter of an hour at a time, until no run is unfinished. Returns how often it took one up.
-async fn come_to_rest(in_process: &InProcessSubscriber, mut now: Timestamp) -> usize {
+async fn come_to_rest(local: &InProcessSubscriber, mut now: Timestamp) -> usize {
     let mut rescues = 0;
     for _ in 0..40 {
         now += 15.minutes();
         let report = tokio::select! {
-            report = in_process.watch(now) => report.unwrap(),
-            () = in_process.crash_proxy.crashed() => { in_process.crash_proxy.arm(0, false); continue; }
+            report = local.watch(now) => report.unwrap(),
+            () = local.crash_proxy.crashed() => { local.crash_proxy.arm(0, false); continue; }
         };
         rescues += report["rescued"].as_array().unwrap().len();
         loop {
-            let messages = in_process
-                .tenant
-                .stack
-                .drain(&in_process.continuations)
-                .await;
+            let messages = local.tenant.stack.drain(&local.continuations).await;
             for message in &messages {
                 tokio::select! {
-                    result = in_process.handle(InProcessSubscriber::delivery(message), now, MINUTE) => { result.unwrap(); }
-                    () = in_process.crash_proxy.crashed() => in_process.crash_proxy.arm(0, false),
+                    result = local.handle(InProcessSubscriber::delivery(message), now, MINUTE) => { result.unwrap(); }
+                    () = local.crash_proxy.crashed() => local.crash_proxy.arm(0, false),
                 }
             }
             if messages.is_empty() {
@@ -126,72 +122,66 @@ async fn come_to_rest(in_process: &InProcessSubscriber, mut now: Timestamp) -> u
 #[tokio::test]
 async fn a_backfill_whose_continuation_was_deleted_completes_by_the_watch_alone() {
     let now = Timestamp::now();
-    let in_process = handed_over(now).await;
-    let lost = continuation(&in_process).await;
+    let local = handed_over(now).await;
+    let lost = continuation(&local).await;
 
     // Not before it was idle for ten minutes, the wait that Protime asked for left aside.
-    let report = in_process.watch(now + 11.minutes()).await.unwrap();
+    let report = local.watch(now + 11.minutes()).await.unwrap();
     assert_eq!(report["rescued"], json!([]));
     assert_eq!(report["connections"][0]["unfinished"], "long");
-    assert_eq!(come_to_rest(&in_process, now).await, 1);
-    assert!(is_complete(&ids(&in_process).await, 5));
+    assert_eq!(come_to_rest(&local, now).await, 1);
+    assert!(is_complete(&ids(&local).await, 5));
 
     // The lost message turns up after all: it is acknowledged, and begins nothing.
-    let before = in_process.tenant.protime.requests().len();
-    let answer = in_process
-        .handle(lost, now + 1.hour(), MINUTE)
-        .await
-        .unwrap();
+    let before = local.tenant.protime.requests().len();
+    let answer = local.handle(lost, now + 1.hour(), MINUTE).await.unwrap();
     assert_eq!(answer["batchItemFailures"], json!([]));
-    assert_eq!(in_process.tenant.protime.requests().len(), before);
+    assert_eq!(local.tenant.protime.requests().len(), before);
 }
 
 #[tokio::test]
 async fn wherever_a_run_is_stopped_or_loses_an_answer_it_completes_without_another_schedule() {
     let pages = 5;
-    let in_process = departments(pages).await;
+    let local = departments(pages).await;
     let connection = |name: &str| json!({"incoming": name, "entity": "departments", "run": "long"});
-    in_process.crash_proxy.arm(0, false);
-    throttle(&in_process, WAIT);
+    local.crash_proxy.arm(0, false);
+    throttle(&local, WAIT);
     let now = Timestamp::now();
-    let event = in_process.event(&connection("whole"));
-    in_process.handle(event, now, MINUTE).await.unwrap();
-    come_to_rest(&in_process, now).await;
-    let requests = in_process.crash_proxy.count();
-    assert!(is_complete(&ids(&in_process).await, pages));
+    let event = local.event(&connection("whole"));
+    local.handle(event, now, MINUTE).await.unwrap();
+    come_to_rest(&local, now).await;
+    let requests = local.crash_proxy.count();
+    assert!(is_complete(&ids(&local).await, pages));
 
     let (mut rescues, mut retries) = (0, 0);
     for at in 1..=requests {
         for fault in [Break::StopBefore, Break::StopAfter, Break::LoseAnswer] {
             let name = format!("c-{at}-{fault:?}");
-            in_process
-                .subscriber
-                .clients
-                .forget(&in_process.tenant.client);
-            throttle(&in_process, WAIT);
-            in_process.crash_proxy.arm_with(at, fault);
-            let event = in_process.event(&connection(&name));
+            local.subscriber.clients.forget(&local.tenant.client);
+            throttle(&local, WAIT);
+            local.crash_proxy.arm_with(at, fault);
+            let event = local.event(&connection(&name));
             tokio::select! {
-                result = in_process.handle_as(&name, event.clone(), now, MINUTE) => {
+                result = local.handle_as(&name, event.clone(), now, MINUTE) => {
                     assert_ne!(result.unwrap()["status"], "skipped", "{name}");
                 }
-                () = in_process.crash_proxy.crashed() => in_process.crash_proxy.arm(0, false),
+                () = local.crash_proxy.crashed() => local.crash_proxy.arm(0, false),
             }
-            let id = format!("connection/{}", in_process.incoming(&name));
-            if !in_process.item(&id).await.contains_key("state") {
+            let id = format!("connection/{}", local.incoming(&name));
+            if !local.item(&id).await.contains_key("state") {
                 // Lambda's own retry is enough, although the dead attempt has the lease.
-                let retry = in_process.handle_as(&name, event, now + 1.minute(), MINUTE);
+                let retry = local.handle_as(&name, event, now + 1.minute(), MINUTE);
                 assert_ne!(retry.await.unwrap()["status"], "skipped", "{name}");
                 retries += 1;
             }
-            rescues += come_to_rest(&in_process, now).await;
-            in_process.crash_proxy.arm(0, false);
-            let ids = ids(&in_process).await;
+            rescues += come_to_rest(&local, now).await;
+            local.crash_proxy.arm(0, false);
+            let ids = ids(&local).await;
             assert!(is_complete(&ids, pages), "{name}: {ids:?}");
-            let state = in_process.state(&name).await;
+            let state = local.state(&name).await;
             assert!(state.checkpoint.is_none() && state.last.unwrap().counts.pages == pages);
             // So that the next watch has less to do.
-            in_process.remove(&id).await;
+            local.remove(&id).await;
         }
     }
     assert!(rescues > 60 && retries > 5, "{rescues} {retries}");
@@ -201,16 +191,12 @@ async fn wherever_a_run_is_stopped_or_loses_an_answer_it_completes_without_anoth
 #[tokio::test]
 async fn two_watches_at_once_send_one_continuation() {
     let now = Timestamp::now();
-    let in_process = handed_over(now).await;
+    let local = handed_over(now).await;
     let later = now + 13.minutes();
-    let (one, other) = tokio::join!(in_process.watch(later), in_process.watch(later));
+    let (one, other) = tokio::join!(local.watch(later), local.watch(later));
     let rescued = |report: &Value| report["rescued"].as_array().unwrap().len();
     assert_eq!(rescued(&one.unwrap()) + rescued(&other.unwrap()), 1);
-    let sent = in_process
-        .tenant
-        .stack
-        .drain(&in_process.continuations)
-        .await;
+    let sent = local.tenant.stack.drain(&local.continuations).await;
     assert_eq!(sent.len(), 1);
     // Names, no event: that is in the checkpoint.
     let body: Value = serde_json::from_str(sent[0].body().unwrap()).unwrap();
@@ -221,34 +207,34 @@ async fn two_watches_at_once_send_one_continuation() {
 #[tokio::test]
 async fn a_paused_run_waits_for_the_end_of_the_pause_and_goes_on_by_the_watch() {
     let now = Timestamp::now();
-    let in_process = handed_over(now).await;
-    let id = format!("connection/{}", in_process.incoming("test"));
+    let local = handed_over(now).await;
+    let id = format!("connection/{}", local.incoming("test"));
     let until = (now + 2.hours()).as_millisecond().to_string();
-    in_process
+    local
         .set(&id, "paused_until", AttributeValue::N(until))
         .await;
     // The continuation is acknowledged, a run is skipped, and the watch leaves it alone.
-    let before = in_process.tenant.protime.requests().len();
-    let message = continuation(&in_process).await;
-    in_process.handle(message, now, MINUTE).await.unwrap();
-    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let before = local.tenant.protime.requests().len();
+    let message = continuation(&local).await;
+    local.handle(message, now, MINUTE).await.unwrap();
+    let outcome = local.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(outcome["status"], "skipped");
     assert!(outcome["reason"].as_str().unwrap().contains("paused until"));
-    let report = in_process.watch(now + 1.hour()).await.unwrap();
+    let report = local.watch(now + 1.hour()).await.unwrap();
     assert_eq!(report["rescued"], json!([]));
     assert!(report["connections"][0]["pausedUntil"].is_string());
-    assert_eq!(in_process.tenant.protime.requests().len(), before);
+    assert_eq!(local.tenant.protime.requests().len(), before);
 
-    assert_eq!(come_to_rest(&in_process, now + 2.hours()).await, 1);
-    assert!(is_complete(&ids(&in_process).await, 5));
+    assert_eq!(come_to_rest(&local, now + 2.hours()).await, 1);
+    assert!(is_complete(&ids(&local).await, 5));
 }
 
 /// How many continuations SQS is to deliver later.
-async fn delayed(in_process: &InProcessSubscriber) -> String {
+async fn delayed(local: &InProcessSubscriber) -> String {
     let delayed = QueueAttributeName::ApproximateNumberOfMessagesDelayed;
-    let attributes = in_process.tenant.stack.sqs.get_queue_attributes();
+    let attributes = local.tenant.stack.sqs.get_queue_attributes();
     let attributes = attributes
-        .queue_url(&in_process.continuations)
+        .queue_url(&local.continuations)
         .attribute_names(delayed.clone());
     let mut attributes = attributes.send().await.unwrap().attributes.unwrap();
     attributes.remove(&delayed).unwrap()
@@ -257,114 +243,106 @@ async fn delayed(in_process: &InProcessSubscriber) -> String {
 #[tokio::test]
 async fn continuations_that_wait_do_not_multiply_while_sqs_loses_its_answers() {
     let now = Timestamp::now();
-    let in_process = handed_over(now).await;
-    assert_eq!(delayed(&in_process).await, "1");
-    let early = continuation(&in_process).await;
-    in_process
+    let local = handed_over(now).await;
+    assert_eq!(delayed(&local).await, "1");
+    let early = continuation(&local).await;
+    local
         .crash_proxy
         .arm_with(1, Break::LoseAnswersTo("SendMessageBatch"));
-    let answer = in_process.handle(early, now, MINUTE).await.unwrap();
+    let answer = local.handle(early, now, MINUTE).await.unwrap();
     assert_eq!(answer["batchItemFailures"], json!([]));
-    assert_eq!(delayed(&in_process).await, "2", "one more, in place of it");
+    assert_eq!(delayed(&local).await, "2", "one more, in place of it");
 
-    in_process.crash_proxy.arm(0, false);
-    come_to_rest(&in_process, now).await;
-    assert!(is_complete(&ids(&in_process).await, 5));
+    local.crash_proxy.arm(0, false);
+    come_to_rest(&local, now).await;
+    assert!(is_complete(&ids(&local).await, 5));
 }
 
 #[tokio::test]
 async fn a_continuation_that_cannot_wait_in_the_queue_is_left_to_the_watch() {
     let now = Timestamp::now();
-    let in_process = handed_over(now).await;
-    let early = continuation(&in_process).await;
-    in_process
+    let local = handed_over(now).await;
+    let early = continuation(&local).await;
+    local
         .crash_proxy
         .arm_with(1, Break::Refuse("SendMessageBatch"));
-    let answer = in_process.handle(early, now, MINUTE).await.unwrap();
+    let answer = local.handle(early, now, MINUTE).await.unwrap();
     assert_eq!(answer["batchItemFailures"], json!([]));
-    assert_eq!(
-        delayed(&in_process).await,
-        "1",
-        "that of the hand-over alone"
-    );
+    assert_eq!(delayed(&local).await, "1", "that of the hand-over alone");
 
-    in_process.crash_proxy.arm(0, false);
-    assert_eq!(come_to_rest(&in_process, now).await, 1);
-    assert!(is_complete(&ids(&in_process).await, 5));
+    local.crash_proxy.arm(0, false);
+    assert_eq!(come_to_rest(&local, now).await, 1);
+    assert!(is_complete(&ids(&local).await, 5));
 }
 
 #[tokio::test]
 async fn a_wait_that_protime_asks_for_is_kept_and_uses_up_no_receives() {
     let now = Timestamp::now();
-    let in_process = handed_over(now).await;
-    assert_eq!(delayed(&in_process).await, "1", "a delayed message");
+    let local = handed_over(now).await;
+    assert_eq!(delayed(&local).await, "1", "a delayed message");
 
     // More than a quarter of an hour is left to the watch.
-    let in_process = departments(5).await;
-    throttle(&in_process, 7_200);
-    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let local = departments(5).await;
+    throttle(&local, 7_200);
+    let outcome = local.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(outcome["status"], "continued");
-    let report = in_process.watch(now + 2.hours()).await.unwrap();
+    let report = local.watch(now + 2.hours()).await.unwrap();
     assert_eq!(report["rescued"], json!([]), "it was asked to wait");
-    assert_eq!(come_to_rest(&in_process, now + 2.hours()).await, 1);
-    assert!(is_complete(&ids(&in_process).await, 5));
+    assert_eq!(come_to_rest(&local, now + 2.hours()).await, 1);
+    assert!(is_complete(&ids(&local).await, 5));
 }
 
 #[tokio::test]
 async fn a_run_that_meets_another_follows_it() {
-    let in_process = departments(6).await;
-    let protime = &in_process.tenant.protime;
+    let local = departments(6).await;
+    let protime = &local.tenant.protime;
     protime.configure(|settings| settings.latency_ms = 300);
     let now = Timestamp::now();
     let connection = |run: &str| json!({"entity": "departments", "run": run});
     let first = connection("first");
-    let (first, second) = tokio::join!(in_process.run_at(&first, now, MINUTE), async {
+    let (first, second) = tokio::join!(local.run_at(&first, now, MINUTE), async {
         tokio::time::timeout(MINUTE, async {
-            while in_process.tenant.protime.requests().len() < 3 {
+            while local.tenant.protime.requests().len() < 3 {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .unwrap();
-        in_process.run_at(&connection("second"), now, MINUTE).await
+        local.run_at(&connection("second"), now, MINUTE).await
     });
     assert_eq!(first.unwrap()["status"], "completed");
     let second = second.unwrap();
     assert_eq!(second["status"], "skipped");
     assert!(second["reason"].as_str().unwrap().contains("follows it"));
-    let sent = in_process
-        .tenant
-        .stack
-        .drain(&in_process.continuations)
-        .await;
+    let sent = local.tenant.stack.drain(&local.continuations).await;
     assert_eq!(sent.len(), 1, "whoever frees the lease starts it");
-    in_process
+    local
         .handle(InProcessSubscriber::delivery(&sent[0]), now, MINUTE)
         .await
         .unwrap();
-    let ids = ids(&in_process).await;
+    let ids = ids(&local).await;
     assert!(ids.contains("first/completed") && ids.contains("second/completed"));
     assert_eq!(ids.len(), 14);
 }
 
 #[tokio::test]
 async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
-    let in_process = departments(6).await;
+    let local = departments(6).await;
     let now = Timestamp::now();
     let connection = |run: &str| json!({"entity": "departments", "run": run});
     // The second finishes the first, hands it over in turn, and is not forgotten.
     for (run, pages_before, minutes) in [("first", 0, 0), ("second", 2, 5)] {
-        throttle_after(&in_process, pages_before, WAIT);
+        throttle_after(&local, pages_before, WAIT);
         let later = now + minutes.minutes();
-        let outcome = in_process.run_at(&connection(run), later, MINUTE).await;
+        let outcome = local.run_at(&connection(run), later, MINUTE).await;
         let outcome = outcome.unwrap();
         assert_eq!(
             (&outcome["status"], &outcome["run"]),
             (&json!("continued"), &json!("first"))
         );
     }
-    come_to_rest(&in_process, now + 5.minutes()).await;
-    let ids = ids(&in_process).await;
+    come_to_rest(&local, now + 5.minutes()).await;
+    let ids = ids(&local).await;
     assert!(
         ids.contains("first/completed") && ids.contains("second/completed"),
         "{ids:?}"
@@ -374,11 +352,11 @@ async fn a_run_that_is_due_begins_by_the_watch_if_its_continuation_is_lost() {
 
 #[tokio::test]
 async fn a_run_without_a_page_after_an_earlier_one_was_finished_is_handed_over() {
-    let in_process = departments(3).await;
+    let local = departments(3).await;
     let connection = |run: &str| json!({"entity": "departments", "run": run});
-    throttle(&in_process, WAIT);
+    throttle(&local, WAIT);
     let now = Timestamp::now();
-    in_process
+    local
         .run_at(&connection("first"), now, MINUTE)
         .await
         .unwrap();
@@ -390,83 +368,81 @@ async fn a_run_without_a_page_after_an_earlier_one_was_finished_is_handed_over()
         body: String::new(),
     };
     let fault = Fault::new("/departments", 1, answer);
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     protime.add_fault(Fault { skip: 2, ..fault });
     let later = now + 5.minutes();
-    let outcome = in_process
-        .run_at(&connection("second"), later, MINUTE)
-        .await;
+    let outcome = local.run_at(&connection("second"), later, MINUTE).await;
     let outcome = outcome.unwrap();
     assert_eq!(
         (&outcome["run"], &outcome["status"]),
         (&json!("second"), &json!("continued"))
     );
-    assert!(ids(&in_process).await.contains("first/completed"));
-    come_to_rest(&in_process, later).await;
-    assert!(ids(&in_process).await.contains("second/completed"));
+    assert!(ids(&local).await.contains("first/completed"));
+    come_to_rest(&local, later).await;
+    assert!(ids(&local).await.contains("second/completed"));
 }
 
 #[tokio::test]
 async fn a_permanent_error_late_in_a_long_run_ends_it_once() {
-    let in_process = departments(1).await;
+    let local = departments(1).await;
     let text = |id: usize| "x".repeat(if id == 4 { 2 << 20 } else { 1 });
     let records: Vec<Value> = (1..=5)
         .map(|id| json!({"id": id, "text": text(id)}))
         .collect();
     let records = json!(records).to_string();
-    let protime = &in_process.tenant.protime;
+    let protime = &local.tenant.protime;
     protime.set_records("departments", &records).unwrap();
-    throttle_after(&in_process, 1, WAIT);
+    throttle_after(&local, 1, WAIT);
     let now = Timestamp::now();
-    let outcome = in_process.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let outcome = local.run_at(&backfill(), now, MINUTE).await.unwrap();
     assert_eq!(
         (&outcome["status"], &outcome["pages"]),
         (&json!("continued"), &json!(2))
     );
-    let continuation = continuation(&in_process).await;
+    let continuation = continuation(&local).await;
     let later = now + 5.minutes();
-    let failed = in_process.handle(continuation.clone(), later, MINUTE).await;
+    let failed = local.handle(continuation.clone(), later, MINUTE).await;
     assert_eq!(failed.unwrap_err().kind().name(), "OversizedRecord");
-    assert!(in_process.state("test").await.checkpoint.is_none());
+    assert!(local.state("test").await.checkpoint.is_none());
     // It is delivered again, and the watch looks: nothing begins anew.
-    let requests = in_process.tenant.targets().len();
+    let requests = local.tenant.targets().len();
     for hour in 1..6 {
-        let again = in_process
+        let again = local
             .handle(continuation.clone(), later + hour.hours(), MINUTE)
             .await;
         assert_eq!(again.unwrap()["batchItemFailures"], json!([]));
-        let report = in_process.watch(later + hour.hours()).await.unwrap();
+        let report = local.watch(later + hour.hours()).await.unwrap();
         assert_eq!(report["rescued"], json!([]));
     }
-    assert_eq!(in_process.tenant.targets().len(), requests);
-    assert!(!ids(&in_process).await.contains("long/completed"));
+    assert_eq!(local.tenant.targets().len(), requests);
+    assert!(!ids(&local).await.contains("long/completed"));
 }
 
 #[tokio::test]
 async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginning() {
-    let in_process = departments(2).await;
+    let local = departments(2).await;
     let now = Timestamp::now();
     let connection = |run: &str, hour: u32| json!({"entity": "departments", "run": run, "scheduled": format!("2026-11-20T0{hour}:00:00Z")});
     let done = connection("done", 1);
-    in_process.run_at(&done, now, MINUTE).await.unwrap();
+    local.run_at(&done, now, MINUTE).await.unwrap();
     // Both come while another run is under way, the second for the first time.
-    let id = format!("connection/{}", in_process.incoming("test"));
+    let id = format!("connection/{}", local.incoming("test"));
     let until = (now + 1.minute()).as_millisecond().to_string();
-    in_process
+    local
         .set(&id, "lease_until", AttributeValue::N(until))
         .await;
     let other = AttributeValue::S("other".to_owned());
-    in_process.set(&id, "lease_run", other).await;
+    local.set(&id, "lease_run", other).await;
     for event in [&done, &done, &connection("new", 2)] {
-        let outcome = in_process.run_at(event, now, MINUTE).await.unwrap();
+        let outcome = local.run_at(event, now, MINUTE).await.unwrap();
         assert_eq!(outcome["status"], "skipped");
     }
-    let requests = in_process.tenant.targets().len();
-    come_to_rest(&in_process, now + 5.minutes()).await;
-    let ids = ids(&in_process).await;
+    let requests = local.tenant.targets().len();
+    come_to_rest(&local, now + 5.minutes()).await;
+    let ids = ids(&local).await;
     assert!(ids.contains("new/completed"), "{ids:?}");
     assert_eq!(
-        in_process.tenant.targets().len(),
+        local.tenant.targets().len(),
         requests + 2,
         "done is not done again"
     );
@@ -475,29 +451,25 @@ async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginni
 #[tokio::test]
 async fn one_connection_that_cannot_be_read_does_not_keep_the_watch_from_the_others() {
     let now = Timestamp::now();
-    let in_process = handed_over(now).await;
+    let local = handed_over(now).await;
     let broken = json!({"incoming": "broken", "entity": "departments"});
     let later = now + 5.minutes();
-    in_process.run_at(&broken, later, MINUTE).await.unwrap();
-    let id = format!("connection/{}", in_process.incoming("broken"));
-    in_process
+    local.run_at(&broken, later, MINUTE).await.unwrap();
+    let id = format!("connection/{}", local.incoming("broken"));
+    local
         .set(&id, "state", AttributeValue::S("{".to_owned()))
         .await;
 
-    let error = in_process.watch(now + 20.minutes()).await.unwrap_err();
+    let error = local.watch(now + 20.minutes()).await.unwrap_err();
     assert_eq!(error.kind().name(), "State");
     assert!(error.to_string().contains(&id), "{error}");
-    let sent = in_process
-        .tenant
-        .stack
-        .drain(&in_process.continuations)
-        .await;
+    let sent = local.tenant.stack.drain(&local.continuations).await;
     assert_eq!(sent.len(), 1, "the other run is taken up");
-    let gauges = in_process.metrics.lines();
+    let gauges = local.metrics.lines();
     assert!(gauges.iter().any(|line| line["UnfinishedRuns"] == 1));
 
     // A run of it fails, says which item, and leaves no lease behind.
-    let error = in_process.run_at(&broken, now, MINUTE).await.unwrap_err();
+    let error = local.run_at(&broken, now, MINUTE).await.unwrap_err();
     assert!(error.to_string().contains(&id), "{error}");
-    assert!(!in_process.item(&id).await.contains_key("lease_owner"));
+    assert!(!local.item(&id).await.contains_key("lease_owner"));
 }

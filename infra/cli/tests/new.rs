@@ -233,56 +233,59 @@ fn the_same_name_is_refused_the_second_time() {
     assert_eq!(folder.text(), renamed);
 }
 
+/// Arguments, the exit code, and what is said.
+const MISTAKES: &[(&[&str], i32, &str)] = &[
+    (
+        &["a", "--entity", "absence"],
+        11,
+        "did you mean `absences`?",
+    ),
+    (&["a b", "--entity", "absences"], 11, "`incoming`"),
+    (
+        &["...", "--entity", "absences"],
+        11,
+        "needs a letter or a digit",
+    ),
+    (
+        &["a", "--entity", "absences", "--schedule", "hourly"],
+        11,
+        "--schedule: `hourly` is not rate(...)",
+    ),
+    (
+        &["a", "--entity", "absences", "--time-zone", "Mars"],
+        11,
+        "--time-zone: time zone `Mars`: unknown",
+    ),
+    (
+        &[
+            "a",
+            "--entity",
+            "absences",
+            "--filter",
+            "date gt '2026-01-01'",
+        ],
+        11,
+        "`gt` is not an operator",
+    ),
+    (
+        &["a", "--entity", "absences", "--transform", ".query["],
+        11,
+        "`transform`",
+    ),
+    (
+        &["a", "--entity", "activity-definitions/usages"],
+        11,
+        "structureVersionId",
+    ),
+    (&["a"], 2, "`--entity` is missing"),
+];
+
 #[test]
 fn mistakes_are_named_and_the_file_stays_as_it_was() {
     let folder = Folder::with_connections("mistakes");
     let before = folder.text();
     let client = ["--client", "protime/acme"];
-    for (arguments, code, words) in [
-        (
-            &["a", "--entity", "absence"][..],
-            11,
-            "did you mean `absences`?",
-        ),
-        (&["a b", "--entity", "absences"], 11, "`incoming`"),
-        (
-            &["...", "--entity", "absences"],
-            11,
-            "needs a letter or a digit",
-        ),
-        (
-            &["a", "--entity", "absences", "--schedule", "hourly"],
-            11,
-            "--schedule: `hourly` is not rate(...)",
-        ),
-        (
-            &["a", "--entity", "absences", "--time-zone", "Mars"],
-            11,
-            "--time-zone: time zone `Mars`: unknown",
-        ),
-        (
-            &[
-                "a",
-                "--entity",
-                "absences",
-                "--filter",
-                "date gt '2026-01-01'",
-            ],
-            11,
-            "`gt` is not an operator",
-        ),
-        (
-            &["a", "--entity", "absences", "--transform", ".query["],
-            11,
-            "`transform`",
-        ),
-        (
-            &["a", "--entity", "activity-definitions/usages"],
-            11,
-            "structureVersionId",
-        ),
-        (&["a"], 2, "`--entity` is missing"),
-    ] {
+    for (arguments, code, words) in MISTAKES.iter().copied() {
         let (document, found) = folder.connection(arguments, &[&client[..], &["--yes"]].concat());
         assert_eq!(found, code, "{arguments:?}: {document:#}");
         assert!(

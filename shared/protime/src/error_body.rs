@@ -155,63 +155,66 @@ fn text(value: &Value) -> String {
 mod tests {
     use super::*;
 
+    /// A body, and the code, the message, and the reasons and validation errors in it.
+    const BODIES: &[(&str, &str, &str, &str)] = &[
+        (
+            r#"{"error":{"code":"BadRequest","message":"No.","reasons":["why"]}}"#,
+            "BadRequest",
+            "No.",
+            "why",
+        ),
+        (
+            r#"{"code":"Validation","message":"No.","validationErrors":[{"a":1}]}"#,
+            "Validation",
+            "No.",
+            r#"{"a":1}"#,
+        ),
+        (
+            r#"{"type":"https://x/closed","title":"Closed","status":400,"detail":"The period is closed."}"#,
+            "https://x/closed",
+            "Closed: The period is closed.",
+            "",
+        ),
+        (
+            r#"{"title":"Invalid","errors":{"date":["too old","no date"]}}"#,
+            "",
+            "Invalid",
+            "date: too old; no date",
+        ),
+        (r#"{"errors":{"date":"too old"}}"#, "", "", "date: too old"),
+        (r#"{"code":4711,"message":"No."}"#, "4711", "No.", ""),
+        (
+            r#"{"error":"the period is closed"}"#,
+            "",
+            "the period is closed",
+            "",
+        ),
+        (r#"{"error":{"code":17,"Message":"No."}}"#, "17", "No.", ""),
+        (r#"{"Message":"No."}"#, "", "No.", ""),
+        (
+            r#"{"error":{"message":"No.","reasons":"one"}}"#,
+            "",
+            "No.",
+            "one",
+        ),
+        (r#"["one"]"#, "", "", "one"),
+        (r#""the period is closed""#, "", "the period is closed", ""),
+        ("the period is closed\n", "", "the period is closed", ""),
+        ("\u{feff}{\"message\":\"No.\"}", "", "No.", ""),
+        (
+            "<html><TITLE>502  Bad\nGateway</TITLE></html>",
+            "",
+            "an HTML page titled \"502 Bad Gateway\"",
+            "",
+        ),
+        ("<error>", "", "", ""),
+        ("{}", "", "", ""),
+        ("", "", "", ""),
+    ];
+
     #[test]
     fn the_words_arrive_whatever_the_shape() {
-        for (body, code, message, further) in [
-            (
-                r#"{"error":{"code":"BadRequest","message":"No.","reasons":["why"]}}"#,
-                "BadRequest",
-                "No.",
-                "why",
-            ),
-            (
-                r#"{"code":"Validation","message":"No.","validationErrors":[{"a":1}]}"#,
-                "Validation",
-                "No.",
-                r#"{"a":1}"#,
-            ),
-            (
-                r#"{"type":"https://x/closed","title":"Closed","status":400,"detail":"The period is closed."}"#,
-                "https://x/closed",
-                "Closed: The period is closed.",
-                "",
-            ),
-            (
-                r#"{"title":"Invalid","errors":{"date":["too old","no date"]}}"#,
-                "",
-                "Invalid",
-                "date: too old; no date",
-            ),
-            (r#"{"errors":{"date":"too old"}}"#, "", "", "date: too old"),
-            (r#"{"code":4711,"message":"No."}"#, "4711", "No.", ""),
-            (
-                r#"{"error":"the period is closed"}"#,
-                "",
-                "the period is closed",
-                "",
-            ),
-            (r#"{"error":{"code":17,"Message":"No."}}"#, "17", "No.", ""),
-            (r#"{"Message":"No."}"#, "", "No.", ""),
-            (
-                r#"{"error":{"message":"No.","reasons":"one"}}"#,
-                "",
-                "No.",
-                "one",
-            ),
-            (r#"["one"]"#, "", "", "one"),
-            (r#""the period is closed""#, "", "the period is closed", ""),
-            ("the period is closed\n", "", "the period is closed", ""),
-            ("\u{feff}{\"message\":\"No.\"}", "", "No.", ""),
-            (
-                "<html><TITLE>502  Bad\nGateway</TITLE></html>",
-                "",
-                "an HTML page titled \"502 Bad Gateway\"",
-                "",
-            ),
-            ("<error>", "", "", ""),
-            ("{}", "", "", ""),
-            ("", "", "", ""),
-        ] {
+        for (body, code, message, further) in BODIES.iter().copied() {
             let read = ErrorBody::read(body.as_bytes());
             assert_eq!(read.code.unwrap_or_default(), code, "{body}");
             assert_eq!(read.message.unwrap_or_default(), message, "{body}");

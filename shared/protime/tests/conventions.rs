@@ -65,26 +65,28 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(10)
 }
 
+/// A read of clockings and the creation of one.
+fn requests(settings: &Settings) -> (Request, Request) {
+    let query = json!({"filter": "date ge '2026-03-01' and date le '2026-03-31'"});
+    let path = PathParameters::default();
+    let clockings = |query| Target {
+        entity: "clockings",
+        path: &path,
+        query,
+    };
+    let context = Context::of(settings, "2026-03-31".parse().unwrap());
+    let read = Request::read(clockings(serde_json::from_value(query).unwrap()), &context);
+    let write = Request::write(Method::Post, clockings(Query::default()), context.scopes);
+    (read.unwrap(), write.unwrap())
+}
+
 #[tokio::test]
 async fn every_request_carries_the_documented_headers_and_tolerates_what_is_new() {
     let (origin, seen) = server().await;
     let token_url = format!("{origin}/tenants/acme/connect/token");
     let settings = secret(&json!({"base_uri": origin, "access_token_url": token_url}));
     let settings = settings.unwrap().for_service("subscriber");
-    let query = json!({"filter": "date ge '2026-03-01' and date le '2026-03-31'"});
-    let query: Query = serde_json::from_value(query).unwrap();
-    let clockings = Target {
-        entity: "clockings",
-        path: &PathParameters::default(),
-        query,
-    };
-    let context = Context::of(&settings, "2026-03-31".parse().unwrap());
-    let read = Request::read(clockings.clone(), &context).unwrap();
-    let clockings = Target {
-        query: Query::default(),
-        ..clockings
-    };
-    let write = Request::write(Method::Post, clockings, context.scopes).unwrap();
+    let (read, write) = requests(&settings);
     let client = Client::new(http_client().unwrap(), settings.clone(), Box::new(settings));
     let page = client.pages(&read, soon()).next().await.unwrap().unwrap();
     // §1: Clients should therefore tolerate unknown properties and enum values

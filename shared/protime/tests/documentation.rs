@@ -109,68 +109,62 @@ fn compare_operation(ours: &Value, documented: &Value) -> Vec<(&'static str, Val
     let collections = list(&documented["external_references"]).iter();
     let collections: Value = collections.map(|of| of["collection"].clone()).collect();
     let certainty = ours["certainty"].as_str().unwrap_or("documented");
-    vec![
-        (
-            "method",
-            ours["method"].clone(),
-            documented["method"].clone(),
-        ),
+    let both = |name: &str| (ours[name].clone(), documented[name].clone());
+    let rows = [
+        ("method", both("method")),
         (
             "path",
-            ours["path"].clone(),
-            json!(path(&documented["path"])),
+            (ours["path"].clone(), json!(path(&documented["path"]))),
         ),
         (
             "delta path",
-            ours["delta_path"].clone(),
-            json!(path(&documented["continuation_path"])),
+            (
+                ours["delta_path"].clone(),
+                json!(path(&documented["continuation_path"])),
+            ),
         ),
-        (
-            "path values",
-            ours["path_values"].clone(),
-            documented["path_values"].clone(),
-        ),
+        ("path values", both("path_values")),
         (
             "scopes",
-            ours["scopes"].clone(),
-            scopes(&documented["scope"]),
+            (ours["scopes"].clone(), scopes(&documented["scope"])),
         ),
         (
             "filters",
-            filters(&ours["filters"], "max_range_years"),
-            filters(&documented["filters"], "max_range"),
+            (
+                filters(&ours["filters"], "max_range_years"),
+                filters(&documented["filters"], "max_range"),
+            ),
         ),
         (
             "query",
-            sorted(&ours["query"]),
-            sorted(&documented["query"]),
+            (sorted(&ours["query"]), sorted(&documented["query"])),
         ),
         (
             "success",
-            plain(ours["success"].clone()),
-            documented["success"].clone(),
+            (
+                plain(ours["success"].clone()),
+                documented["success"].clone(),
+            ),
         ),
         (
             "external references",
-            plain(ours["external_references"].clone()),
-            plain(collections),
+            (
+                plain(ours["external_references"].clone()),
+                plain(collections),
+            ),
         ),
         (
             "body",
-            properties(&ours["body"]),
-            properties(&documented["body"]),
+            (properties(&ours["body"]), properties(&documented["body"])),
         ),
         (
             "certainty",
-            json!(certainty),
-            documented["certainty"].clone(),
+            (json!(certainty), documented["certainty"].clone()),
         ),
-        (
-            "source",
-            ours["source"].clone(),
-            documented["source"].clone(),
-        ),
-    ]
+        ("source", both("source")),
+    ];
+    rows.map(|(field, (ours, documented))| (field, ours, documented))
+        .to_vec()
 }
 
 #[test]
@@ -188,16 +182,14 @@ fn the_catalogue_says_what_the_documentation_says() {
         let name = entity["name"].as_str().unwrap();
         let own = named(&ours["entities"], "name", &entity["name"]);
         differ(format!("{name} title"), &own["title"], &entity["title"]);
+        let has_webhooks = json!(own["webhooks"] == true);
         differ(
             format!("{name} webhooks"),
-            &json!(own["webhooks"] == true),
+            &has_webhooks,
             &entity["webhooks"],
         );
-        differ(
-            format!("{name} properties"),
-            &properties(&own["properties"]),
-            &properties(&entity["properties"]),
-        );
+        let [own_properties, documented] = [own, entity].map(|of| properties(&of["properties"]));
+        differ(format!("{name} properties"), &own_properties, &documented);
         for operation in list(&entity["operations"]) {
             let kind = &operation["operation"];
             let own = named(&own["operations"], "operation", kind);
@@ -205,11 +197,8 @@ fn the_catalogue_says_what_the_documentation_says() {
             for (field, own, documented) in compare_operation(own, operation) {
                 let is_read = operation["method"] == "GET";
                 if field != "filters" || is_read {
-                    differ(
-                        format!("{name} {} {field}", kind.as_str().unwrap()),
-                        &own,
-                        &documented,
-                    );
+                    let place = format!("{name} {} {field}", kind.as_str().unwrap());
+                    differ(place, &own, &documented);
                 }
                 compared += 1;
             }

@@ -73,7 +73,6 @@ async fn change(local: &InProcessSubscriber) {
 
 #[tokio::test]
 async fn a_delta_is_loaded_once_and_then_polled() {
-    // §5.1: Items are now **wrapped**
     // §5.1: Persist the new `deltaLink` after *every* call
     let local = local().await;
     // The days of the year so far decide how many of the 25 days count.
@@ -117,8 +116,14 @@ async fn a_delta_is_loaded_once_and_then_polled() {
             .count(),
         1
     );
+}
 
-    // One change and one deletion, as Protime sends them of clockings.
+#[tokio::test]
+async fn a_change_and_a_deletion_arrive_as_protime_sends_them() {
+    // §5.1: Items are now **wrapped**
+    let local = local().await;
+    local.run(&clockings()).await.unwrap();
+    arrived(&local).await;
     change(&local).await;
     local.run(&clockings()).await.unwrap();
     let events = local.tenant.events().await;
@@ -136,10 +141,14 @@ async fn a_delta_is_loaded_once_and_then_polled() {
         (&json!("InsertOrUpdate"), &json!(250))
     );
     assert_eq!(value[1]["data"]["status"], "Deleted");
+}
 
+#[tokio::test]
+async fn a_conflict_is_waited_out_and_one_that_stays_leaves_the_link() {
     // §5.2: `409` on collection GETs with delta = concurrency conflict
     // §7.1: GET | 409
-    // A conflict is waited out; one that stays fails the run and leaves the link.
+    let local = local().await;
+    local.run(&clockings()).await.unwrap();
     local.tenant.protime.add_fault(Fault::status(POLL, 409, 1));
     local.run(&clockings()).await.unwrap();
     arrived(&local).await;

@@ -23,6 +23,13 @@ fn departments(count: u64) -> String {
 /// Time for a few pages only: ten seconds are kept for handing over.
 const SHORT: Duration = Duration::from_millis(10_250);
 
+/// The one message of a hand-over, as Lambda delivers it.
+async fn continuation(local: &InProcessSubscriber) -> String {
+    let messages = local.tenant.stack.drain(&local.continuations).await;
+    assert_eq!(messages.len(), 1, "one continuation for each hand-over");
+    InProcessSubscriber::delivery(&messages[0])
+}
+
 #[tokio::test]
 async fn a_run_of_forty_hand_overs_completes() {
     let local = InProcessSubscriber::new(Options::default()).await;
@@ -30,22 +37,16 @@ async fn a_run_of_forty_hand_overs_completes() {
         settings.page_size = 1;
         settings.latency_ms = 20;
     });
-    local
-        .tenant
-        .protime
-        .set_records("departments", &departments(600))
-        .unwrap();
+    let records = departments(600);
+    let protime = &local.tenant.protime;
+    protime.set_records("departments", &records).unwrap();
     let connection = json!({"entity": "departments", "run": "long"});
-    let mut outcome = local
-        .run_at(&connection, Timestamp::now(), SHORT)
-        .await
-        .unwrap();
+    let started = local.run_at(&connection, Timestamp::now(), SHORT).await;
+    let mut outcome = started.unwrap();
     let mut hand_overs = 0;
     while outcome["status"] == "continued" {
         hand_overs += 1;
-        let messages = local.tenant.stack.drain(&local.continuations).await;
-        assert_eq!(messages.len(), 1, "one continuation for each hand-over");
-        let delivery = InProcessSubscriber::delivery(&messages[0]);
+        let delivery = continuation(&local).await;
         let twice = delivery.clone();
         let before = local.tenant.protime.requests().len();
         let answer = local
@@ -59,20 +60,20 @@ async fn a_run_of_forty_hand_overs_completes() {
         local.handle(twice, Timestamp::now(), SHORT).await.unwrap();
         assert_eq!(local.tenant.protime.requests().len(), after);
         let state = local.state("test").await;
-        outcome = if state.checkpoint.is_some() {
-            json!({"status": "continued"})
+        let is_unfinished = state.checkpoint.is_some();
+        outcome["status"] = json!(if is_unfinished {
+            "continued"
         } else {
-            json!({"status": "completed"})
-        };
+            "completed"
+        });
         assert!(hand_overs < 400);
     }
     assert!(hand_overs >= 40, "{hand_overs}");
     let mut sent: BTreeMap<String, u32> = BTreeMap::new();
     let events = local.tenant.events().await;
     for event in &events {
-        *sent
-            .entry(event["id"].as_str().unwrap().to_owned())
-            .or_default() += 1;
+        let id = event["id"].as_str().unwrap().to_owned();
+        *sent.entry(id).or_default() += 1;
     }
     assert_eq!(sent.len(), 601);
     let repeated: u32 = sent.values().map(|count| count - 1).sum();
@@ -182,8 +183,7 @@ async fn a_continuation_waits_for_a_live_lease() {
         .await
         .unwrap();
     assert_eq!(outcome["status"], "continued");
-    let continuation =
-        InProcessSubscriber::delivery(&local.tenant.stack.drain(&local.continuations).await[0]);
+    let continuation = continuation(&local).await;
     let minute = Duration::from_mins(1);
     // The next scheduled run has the lease when the continuation comes.
     let (scheduled, continued) = tokio::join!(local.run(&connection), async {

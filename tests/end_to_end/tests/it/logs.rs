@@ -5,10 +5,8 @@ use end_to_end::{Stack, Tenant, eventually, variable};
 use serde_json::{Value, json};
 use simulator::{Fault, Options};
 
-#[tokio::test]
-async fn no_secret_token_or_record_content_is_in_any_log() {
-    // The stack is deployed with LogLevel=debug.
-    let tenant = Tenant::with(Options::default(), &json!({"log_requests": true})).await;
+/// A person is read and written, and requests are logged, with canaries in the secret, in records and payloads.
+async fn canaries(tenant: &Tenant) {
     tenant.protime.rotate_client_secret("canary-client-secret");
     tenant
         .store_secret_with(&json!({"log_requests": true}))
@@ -49,47 +47,15 @@ async fn no_secret_token_or_record_content_is_in_any_log() {
             found.len() >= 2
         })
         .await;
+}
 
+#[tokio::test]
+async fn no_secret_token_or_record_content_is_in_any_log() {
+    // The stack is deployed with LogLevel=debug.
+    let tenant = Tenant::with(Options::default(), &json!({"log_requests": true})).await;
+    canaries(&tenant).await;
     let lines = tenant.stack.log_lines().await;
-    let requests: Vec<Value> = lines
-        .iter()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect();
-    let logged = requests.iter().find(|line| {
-        line["url"]
-            .as_str()
-            .is_some_and(|url| url.ends_with("/people"))
-    });
-    let logged = logged.expect("log_requests logs the URL");
-    assert_eq!(
-        (&logged["method"], &logged["status"], &logged["level"]),
-        (&json!("GET"), &json!(200), &json!("INFO"))
-    );
-    assert!(logged["durationMs"].is_u64() && logged["responseBytes"].is_u64());
-    assert!(
-        logged["requestId"]
-            .as_str()
-            .is_some_and(|id| id.len() == 36),
-        "{logged}"
-    );
-    assert!(requests.iter().any(|line| {
-        line["url"]
-            .as_str()
-            .is_some_and(|url| url.ends_with("/connect/token"))
-    }));
-    assert!(
-        requests.iter().any(|line| line["level"] == "DEBUG"),
-        "debug lines are there"
-    );
-    for metric in ["Records", "Parked"] {
-        assert!(
-            requests
-                .iter()
-                .any(|line| !line["_aws"].is_null() && !line[metric].is_null()),
-            "the lines of {metric} are there"
-        );
-    }
-
+    tells_of_requests_and_metrics(&lines);
     let everything =
         lines.join("\n") + &std::fs::read_to_string(variable("LOCAL_AWS_LOG")).unwrap();
     for canary in [
@@ -104,6 +70,43 @@ async fn no_secret_token_or_record_content_is_in_any_log() {
     }
     // The continuation of the second page was logged without its token.
     assert!(everything.contains("continuationToken=..."));
+}
+
+/// What was looked through has lines of every kind.
+fn tells_of_requests_and_metrics(lines: &[String]) {
+    let requests: Vec<Value> = lines
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let of_url = |end: &str| {
+        let is_it = |line: &&Value| line["url"].as_str().is_some_and(|url| url.ends_with(end));
+        requests.iter().find(is_it)
+    };
+    let logged = of_url("/people").expect("log_requests logs the URL");
+    assert_eq!(
+        (&logged["method"], &logged["status"], &logged["level"]),
+        (&json!("GET"), &json!(200), &json!("INFO"))
+    );
+    assert!(logged["durationMs"].is_u64() && logged["responseBytes"].is_u64());
+    assert!(
+        logged["requestId"]
+            .as_str()
+            .is_some_and(|id| id.len() == 36),
+        "{logged}"
+    );
+    assert!(of_url("/connect/token").is_some());
+    assert!(
+        requests.iter().any(|line| line["level"] == "DEBUG"),
+        "debug lines are there"
+    );
+    for metric in ["Records", "Parked"] {
+        assert!(
+            requests
+                .iter()
+                .any(|line| !line["_aws"].is_null() && !line[metric].is_null()),
+            "the lines of {metric} are there"
+        );
+    }
 }
 
 /// The lines that have a field of that value.

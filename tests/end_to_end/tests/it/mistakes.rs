@@ -126,6 +126,21 @@ fn connections(tenant: &Tenant) -> Vec<(&'static str, Value)> {
     connections
 }
 
+const OF_ANOTHER_KIND: [&str; 7] = [
+    "[]",
+    "7",
+    "\"x\"",
+    "null",
+    "{}",
+    "{\"Records\": []}",
+    "{\"watch\": false}",
+];
+const NOT_JSON: [&str; 3] = [
+    "clock in",
+    "{\"incoming\": \"test\", }",
+    "{\"incoming\": \"te",
+];
+
 #[tokio::test]
 async fn a_connection_that_cannot_be_run_says_why() {
     let tenant = Tenant::new().await;
@@ -142,29 +157,12 @@ async fn a_connection_that_cannot_be_run_says_why() {
         let told = told(&tenant, event.to_string()).await;
         rows.push((title, incoming, connection.to_string(), told));
     }
-    for event in [
-        "[]",
-        "7",
-        "\"x\"",
-        "null",
-        "{}",
-        "{\"Records\": []}",
-        "{\"watch\": false}",
-    ] {
-        let told = told(&tenant, event.to_owned()).await;
-        rows.push((
-            "Events of another kind",
-            String::new(),
-            event.to_owned(),
-            told,
-        ));
+    for event in OF_ANOTHER_KIND.map(str::to_owned) {
+        let told = told(&tenant, event.clone()).await;
+        rows.push(("Events of another kind", String::new(), event, told));
     }
     // Lambda's own API takes no such event, `cargo lambda invoke --data-ascii` does.
-    for event in [
-        "clock in",
-        "{\"incoming\": \"test\", }",
-        "{\"incoming\": \"te",
-    ] {
+    for event in NOT_JSON {
         let error = runtime_api::failed("SUBSCRIBER_BINARY", event).await;
         let [kind, message] = ["errorType", "errorMessage"].map(|name| error[name].clone());
         let told = format!("{}: {}", kind.as_str().unwrap(), message.as_str().unwrap());

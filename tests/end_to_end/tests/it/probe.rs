@@ -47,75 +47,79 @@ async fn found(change: impl FnOnce(&mut Settings)) -> Findings {
     Findings::of(&probe(&tenant, &["--per-second", "1000"]))
 }
 
+const BAD_REQUEST: &str = "400 {error: {code: BadRequest, message: string, reasons: [string]}}";
+const NOT_FOUND: &str = "404 {error: {code: NotFound, message: string}}";
+
+/// What is asked, of what, and what a tenant answers that is as documented.
+const DOCUMENTED: &[(&str, &str, &str)] = &[
+    (SPACES, "clockings %20", "200"),
+    (SPACES, "clockings +", "200"),
+    (LISTS, "people list", "200"),
+    (TOKEN, "life of a token", "1800 s"),
+    (TOKEN, "scopes granted of those asked for", "all"),
+    (TOKEN, "scope that does not exist", "refused, invalid_scope"),
+    (PAGES, "clockings first page", "500 records, and a nextLink"),
+    (PAGES, "people first page", "no nextLink"),
+    (TWICE, "clockings the second time", "200"),
+    (TWICE, "records of both", "the same"),
+    (PROPERTIES, "clockings record", "as documented"),
+    (OPERATORS, "clockings person eq", "400"),
+    (OPERATORS, "clockings kind in", "400"),
+    (FIELDS, "people person in (1)", "400"),
+    (OR, "clockings kind", "200"),
+    (OR, "clockings person", "400"),
+    (OR, "clockings date", "400"),
+    (NAMED, "clockings org-group", "200"),
+    (NAMED, "clockings org-tree", "400"),
+    (QUOTES, "webhooks no quote: 'ab'", "200"),
+    (QUOTES, "webhooks quote doubled: 'a''b'", "400"),
+    (CONSTANTS, "counter-definitions enabled eq true", "200"),
+    (CONSTANTS, "counter-definitions enabled eq 'true'", "400"),
+    (CONSTANTS, "clockings date ge 'DATE'", "200"),
+    (CONSTANTS, "clockings date ge DATE", "400"),
+    (
+        RANGES,
+        "clockings to the day before that of the next year",
+        "200",
+    ),
+    (RANGES, "clockings to the same day of the next year", "400"),
+    (RANGES, "clockings without an end", "200"),
+    (ETAGS, "clockings one record", "200, no ETag"),
+    (ERRORS, "clockings malformed filter", BAD_REQUEST),
+    (
+        ERRORS,
+        "clockings no filter where one is required",
+        BAD_REQUEST,
+    ),
+    (ERRORS, "clockings id that does not exist", NOT_FOUND),
+    (
+        ERRORS,
+        "clockings URL of more than 4,096 characters",
+        "414, no body",
+    ),
+    (ERRORS, "collection that does not exist", NOT_FOUND),
+    (
+        SCOPE,
+        "clockings list, with a token of another scope",
+        "403 {error: {code: Forbidden, message: string}}",
+    ),
+    (
+        USER_AGENT,
+        "clockings list",
+        "400 {error: {code: BadRequest, message: string}}",
+    ),
+    (CHARACTERS, "absence-definitions a letter", "404"),
+    (GZIP, "clockings list", "200, not compressed"),
+    (HEADERS, "headers about rates", "none"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_tenant_as_documented_is_described() {
     let tenant = tenant(|_| {}).await;
     let document = probe(&tenant, &["--per-second", "1000"]);
     let found = Findings::of(&document);
-    let bad_request = "400 {error: {code: BadRequest, message: string, reasons: [string]}}";
-    let not_found = "404 {error: {code: NotFound, message: string}}";
-    for (question, asked, seen) in [
-        (SPACES, "clockings %20", "200"),
-        (SPACES, "clockings +", "200"),
-        (LISTS, "people list", "200"),
-        (TOKEN, "life of a token", "1800 s"),
-        (TOKEN, "scopes granted of those asked for", "all"),
-        (TOKEN, "scope that does not exist", "refused, invalid_scope"),
-        (PAGES, "clockings first page", "500 records, and a nextLink"),
-        (PAGES, "people first page", "no nextLink"),
-        (TWICE, "clockings the second time", "200"),
-        (TWICE, "records of both", "the same"),
-        (PROPERTIES, "clockings record", "as documented"),
-        (OPERATORS, "clockings person eq", "400"),
-        (OPERATORS, "clockings kind in", "400"),
-        (FIELDS, "people person in (1)", "400"),
-        (OR, "clockings kind", "200"),
-        (OR, "clockings person", "400"),
-        (OR, "clockings date", "400"),
-        (NAMED, "clockings org-group", "200"),
-        (NAMED, "clockings org-tree", "400"),
-        (QUOTES, "webhooks no quote: 'ab'", "200"),
-        (QUOTES, "webhooks quote doubled: 'a''b'", "400"),
-        (CONSTANTS, "counter-definitions enabled eq true", "200"),
-        (CONSTANTS, "counter-definitions enabled eq 'true'", "400"),
-        (CONSTANTS, "clockings date ge 'DATE'", "200"),
-        (CONSTANTS, "clockings date ge DATE", "400"),
-        (
-            RANGES,
-            "clockings to the day before that of the next year",
-            "200",
-        ),
-        (RANGES, "clockings to the same day of the next year", "400"),
-        (RANGES, "clockings without an end", "200"),
-        (ETAGS, "clockings one record", "200, no ETag"),
-        (ERRORS, "clockings malformed filter", bad_request),
-        (
-            ERRORS,
-            "clockings no filter where one is required",
-            bad_request,
-        ),
-        (ERRORS, "clockings id that does not exist", not_found),
-        (
-            ERRORS,
-            "clockings URL of more than 4,096 characters",
-            "414, no body",
-        ),
-        (ERRORS, "collection that does not exist", not_found),
-        (
-            SCOPE,
-            "clockings list, with a token of another scope",
-            "403 {error: {code: Forbidden, message: string}}",
-        ),
-        (
-            USER_AGENT,
-            "clockings list",
-            "400 {error: {code: BadRequest, message: string}}",
-        ),
-        (CHARACTERS, "absence-definitions a letter", "404"),
-        (GZIP, "clockings list", "200, not compressed"),
-        (HEADERS, "headers about rates", "none"),
-    ] {
-        assert_eq!(found.seen(question, asked), seen, "{question} {asked}");
+    for (question, asked, seen) in DOCUMENTED {
+        assert_eq!(found.seen(question, asked), *seen, "{question} {asked}");
     }
     let questions = document["questions"].as_array().unwrap();
     let not_modified = questions

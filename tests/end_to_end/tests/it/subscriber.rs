@@ -82,29 +82,16 @@ async fn every_record_arrives_once_and_in_order_with_one_run_completed() {
         .map(|record| record["id"].as_u64().unwrap())
         .collect();
     assert_eq!(arrived, (1..=1234).collect::<Vec<u64>>());
+    let origin = tenant.protime.base_uri();
+    let attributes = json!({
+        "specversion": "1.0", "type": "protime.page.v1", "datacontenttype": "application/json",
+        "source": format!("{origin}/connector/protimeapi/api/v1/departments"), "subject": tenant.incoming(),
+        "entity": "departments", "run": "run-1", "sync": "full", "chain": 0, "part": 0,
+    });
     for page in pages {
-        assert_eq!(page["specversion"], "1.0");
-        assert_eq!(page["type"], "protime.page.v1");
-        assert_eq!(
-            page["source"],
-            format!(
-                "{}/connector/protimeapi/api/v1/departments",
-                tenant.protime.base_uri()
-            )
-        );
-        assert_eq!(
-            (&page["subject"], &page["entity"], &page["run"]),
-            (
-                &json!(tenant.incoming()),
-                &json!("departments"),
-                &json!("run-1")
-            )
-        );
-        assert_eq!(
-            (&page["sync"], &page["chain"], &page["part"]),
-            (&json!("full"), &json!(0), &json!(0))
-        );
-        assert_eq!(page["datacontenttype"], "application/json");
+        for (name, value) in attributes.as_object().unwrap() {
+            assert_eq!(&page[name], value, "{name}");
+        }
     }
 }
 
@@ -242,10 +229,9 @@ async fn links_and_redirects_to_other_origins_and_repeated_links_fail_the_run() 
     );
 }
 
-#[tokio::test]
-async fn mistakes_are_explained_before_protime_is_asked() {
-    let tenant = Tenant::new().await;
-    for (event, kind, message) in [
+/// An event, the type of its error, and what the error says.
+fn mistakes() -> [(Value, &'static str, &'static str); 9] {
+    [
         (
             json!({"entity": "clocking"}),
             "InvalidRequest",
@@ -291,21 +277,18 @@ async fn mistakes_are_explained_before_protime_is_asked() {
             "InvalidRequest",
             "structureVersionId",
         ),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn mistakes_are_explained_before_protime_is_asked() {
+    let tenant = Tenant::new().await;
+    for (event, kind, message) in mistakes() {
         let invoked = tenant.subscribe(event.clone()).await;
-        assert_eq!(
-            invoked.payload["errorType"], kind,
-            "{event}: {}",
-            invoked.payload
-        );
-        assert!(
-            invoked.payload["errorMessage"]
-                .as_str()
-                .unwrap()
-                .contains(message),
-            "{event}: {}",
-            invoked.payload
-        );
+        let payload = invoked.payload;
+        assert_eq!(payload["errorType"], kind, "{event}: {payload}");
+        let said = payload["errorMessage"].as_str().unwrap();
+        assert!(said.contains(message), "{event}: {payload}");
     }
     assert!(tenant.targets().is_empty());
 }

@@ -87,7 +87,7 @@ pub(crate) enum BeginOutcome {
     /// Go on, knowing this.
     Attempt(Waiting),
     /// It is done already.
-    Done(CompletedWrite),
+    Completed(CompletedWrite),
     /// Another attempt may be at it until then.
     Elsewhere(Timestamp),
     /// The key is another message's, with another payload.

@@ -87,7 +87,11 @@ impl Subscriber {
         event: &str,
         invocation: &Invocation,
     ) -> Result<Start, Error> {
-        let IncomingConnection { incoming, run, .. } = connection;
+        let IncomingConnection {
+            name: incoming,
+            run,
+            ..
+        } = connection;
         for _ in 0..LEASE_ATTEMPTS {
             let now = invocation.clock.now();
             let attempt = Attempt::new(&invocation.request_id, run);

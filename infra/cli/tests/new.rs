@@ -285,7 +285,7 @@ fn mistakes_are_named_and_the_file_stays_as_it_was() {
     let folder = Folder::with_connections("mistakes");
     let before = folder.text();
     let client = ["--client", "protime/acme"];
-    for (arguments, code, words) in MISTAKES.iter().copied() {
+    for &(arguments, code, words) in MISTAKES {
         let (document, found) = folder.connection(arguments, &[&client[..], &["--yes"]].concat());
         assert_eq!(found, code, "{arguments:?}: {document:#}");
         assert!(

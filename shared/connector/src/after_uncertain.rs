@@ -16,7 +16,7 @@ static RULES: LazyLock<Vec<Row>> = LazyLock::new(|| {
 });
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound(deserialize = "'de: 'static"))]
+#[serde(deny_unknown_fields)]
 struct Row {
     method: Method,
     path: &'static str,

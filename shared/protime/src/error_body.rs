@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_words_arrive_whatever_the_shape() {
-        for (body, code, message, further) in BODIES.iter().copied() {
+        for &(body, code, message, further) in BODIES {
             let read = ErrorBody::read(body.as_bytes());
             assert_eq!(read.code.unwrap_or_default(), code, "{body}");
             assert_eq!(read.message.unwrap_or_default(), message, "{body}");

@@ -99,7 +99,7 @@ impl CrashProxy {
             .build()
             .map_err(std::io::Error::other)?;
         let proxy = Proxy {
-            crash_proxy: self.clone(),
+            shared: self.clone(),
             upstream: upstream.to_owned(),
             http,
         };
@@ -121,13 +121,13 @@ async fn stop<T>(crashed: &Notify) -> T {
 
 #[derive(Clone)]
 struct Proxy {
-    crash_proxy: Arc<CrashProxy>,
+    shared: Arc<CrashProxy>,
     upstream: String,
     http: reqwest::Client,
 }
 
 async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
-    let crash_proxy = &proxy.crash_proxy;
+    let crash_proxy = &proxy.shared;
     let number = crash_proxy.count.fetch_add(1, Ordering::SeqCst) + 1;
     let at = crash_proxy.at.load(Ordering::SeqCst);
     let crashed = crash_proxy.present();

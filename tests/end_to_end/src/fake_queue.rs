@@ -59,7 +59,7 @@ type Shared = Arc<Mutex<Queues>>;
 pub struct FakeQueue {
     /// Whose Protime and secret it is.
     pub tenant: Tenant,
-    /// Behind the crash_proxy.
+    /// Behind the crash proxy.
     pub publisher: Publisher,
     /// Stops the publisher.
     pub crash_proxy: Arc<CrashProxy>,

@@ -28,7 +28,7 @@ use crate::{Tenant, variable};
 pub struct InProcessSubscriber {
     /// The tenant: Protime, secret, pages queue.
     pub tenant: Tenant,
-    /// The subscriber, whose requests pass the crash_proxy.
+    /// The subscriber, whose requests pass the crash proxy.
     pub subscriber: Subscriber,
     /// Its continuation queue.
     pub continuations: String,
@@ -38,7 +38,7 @@ pub struct InProcessSubscriber {
     pub clock: Clock,
     /// The metrics that it wrote.
     pub metrics: Captured,
-    /// `DynamoDB`, past the crash_proxy.
+    /// `DynamoDB`, past the crash proxy.
     pub dynamodb: aws_sdk_dynamodb::Client,
     /// Its state table.
     pub table: String,

@@ -273,7 +273,7 @@ impl Tenant {
         tenant
     }
 
-    /// A Protime whose requests pass a crash_proxy.
+    /// A Protime whose requests pass a crash proxy.
     pub async fn behind(crash_proxy: &Arc<CrashProxy>, options: Options) -> Self {
         let mut tenant = Self::with(options, &json!({})).await;
         let base_uri = crash_proxy

@@ -44,12 +44,14 @@ impl Client {
             .map(|asked| link::resolve(&self.base_uri, asked, None))
             .transpose()?;
         let url = link::resolve(&self.base_uri, read.target, asked.as_ref())?;
-        let grant = self.grant(None, deadline).await?;
+        let session = self.authorize(None, deadline).await?;
         let mut request = reqwest::Request::new(Method::Get.into(), url);
         *request.headers_mut() = read.headers;
-        let authorization = grant.token.authorization.clone();
+        let authorization = session.token.authorization.clone();
         request.headers_mut().insert(AUTHORIZATION, authorization);
-        let answer = self.deliver(&grant, Method::Get, request, deadline).await?;
+        let answer = self
+            .deliver(&session, Method::Get, request, deadline)
+            .await?;
         Ok(RawAnswer {
             status: answer.status,
             headers: answer.headers,
@@ -60,7 +62,7 @@ impl Client {
 
     /// How long the token endpoint lets a token live; none where it does not say.
     pub async fn token_life(&self, deadline: Instant) -> Result<Option<Duration>, Error> {
-        let grant = self.grant(None, deadline).await?;
-        Ok(grant.token.life)
+        let session = self.authorize(None, deadline).await?;
+        Ok(session.token.life)
     }
 }

@@ -1,8 +1,8 @@
 //! What an invocation returns.
 
 use connector::contract::connection::IncomingConnection;
-use connector::contract::page_message::Counts;
 use connector::store::Checkpoint;
+use connector::store::Counts;
 use jiff::Timestamp;
 use serde::Serialize;
 

@@ -1,8 +1,8 @@
 //! What an invocation tells the operator: one line of metrics, and one error line if it failed.
 
 use connector::contract::connection::IncomingConnection;
-use connector::contract::page_message::Counts;
 use connector::metrics::{Line, Metric};
+use connector::store::Counts;
 use serde::Deserialize;
 
 use crate::{Error, Outcome, Status, Subscriber};

@@ -1,6 +1,6 @@
 //! How far the chains of a run have come.
 
-use connector::contract::page_message::Counts;
+use connector::store::Counts;
 use connector::store::{Chains, PageSent};
 use protime::Shape;
 

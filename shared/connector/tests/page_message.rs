@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::aws::queue::{MESSAGE_LIMIT, Message};
-use connector::contract::page_message::{Counts, RunHeader};
+use connector::contract::page_message::RunHeader;
+use connector::store::Counts;
 use connector::store::LoadKind;
 use jiff::Timestamp;
 use proptest::prelude::*;

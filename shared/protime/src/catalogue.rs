@@ -4,10 +4,14 @@
 //! documentation does not state but suggests is marked [`Certainty::Inferred`], and what it does not show is
 //! absent (`None`), so that callers can stop on facts and merely warn about the rest.
 
+mod operator;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
+
+pub use self::operator::Operator;
 
 /// So many fields are named that a payload should not have.
 const MOST_WARNINGS: usize = 5;
@@ -337,7 +341,7 @@ pub struct FilterField {
     #[serde(rename = "type")]
     pub kind: FieldType,
     /// The operators that pages show with it. Whether it takes others is not documented.
-    pub operators: Vec<crate::filter::Operator>,
+    pub operators: Vec<Operator>,
     /// Whether Protime refuses a list without it.
     #[serde(default)]
     pub required: bool,

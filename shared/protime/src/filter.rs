@@ -23,8 +23,8 @@ mod parse;
 use std::fmt;
 
 use jiff::civil::Date;
-use serde::Deserialize;
 
+pub use crate::catalogue::Operator;
 use crate::catalogue::{FilterField, Operation};
 
 pub use check::{Problem, Severity, check};
@@ -62,17 +62,6 @@ pub struct Comparison {
     pub operator: Operator,
     /// What it is compared with.
     pub factor: Factor,
-}
-
-/// The four operators of the language; there is no `ne`, `gt`, `lt` or `not`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the names are the language's own")]
-pub enum Operator {
-    Eq,
-    Ge,
-    Le,
-    In,
 }
 
 /// The right-hand side of a comparison.
@@ -204,27 +193,6 @@ impl Filter {
                 Condition::Group(filter) => filter.mandatory_comparisons(),
             })
             .collect()
-    }
-}
-
-impl Operator {
-    /// All of them, as written.
-    pub const NAMES: [&'static str; 4] = ["eq", "ge", "le", "in"];
-
-    /// The operator as written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Eq => "eq",
-            Self::Ge => "ge",
-            Self::Le => "le",
-            Self::In => "in",
-        }
-    }
-}
-
-impl fmt::Display for Operator {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 
-use connector::contract::page_message::Counts;
+use connector::store::Counts;
 use connector::store::{PageSent, Pending, PendingChains};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;

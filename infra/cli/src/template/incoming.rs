@@ -1,7 +1,7 @@
 //! Incoming connections: read, and their requests made, as the subscriber would.
 
 use connector::contract::connection::{ConnectionError, IncomingConnection};
-use connector::contract::page_message::Counts;
+use connector::store::Counts;
 use connector::store::{ConnectionState, LastRun};
 use jiff::{Timestamp, ToSpan as _};
 use protime::Settings;

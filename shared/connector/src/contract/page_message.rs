@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::cloud_event::{CloudEvent, NO_XML, quoted, xml_legal};
 use crate::aws::queue::{Attribute, Body, Message};
-use crate::store::LoadKind;
+use crate::store::{Counts, LoadKind};
 
 const PAGE: &str = "protime.page.v1";
 const RUN_COMPLETED: &str = "protime.run-completed.v1";
@@ -36,27 +36,6 @@ pub struct RunHeader {
     pub fields: Option<Fields>,
     /// What one message can hold, in bytes.
     pub largest_message: usize,
-}
-
-/// What a run has done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-pub struct Counts {
-    /// Responses of Protime, empty ones included.
-    pub pages: u64,
-    /// Records in them.
-    pub records: u64,
-    /// Distinct page messages sent.
-    pub messages: u64,
-}
-
-impl std::iter::Sum for Counts {
-    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
-        counts.fold(Self::default(), |sum, counts| Self {
-            pages: sum.pages + counts.pages,
-            records: sum.records + counts.records,
-            messages: sum.messages + counts.messages,
-        })
-    }
 }
 
 /// A record that does not fit into a message, even alone.

@@ -10,8 +10,8 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::counts::Counts;
 use super::{KeptTexts, StateError, StateTable};
-use crate::contract::page_message::Counts;
 
 /// URLs up to so many bytes together are kept in the checkpoint itself.
 const MOST_INLINE: usize = 4_096;

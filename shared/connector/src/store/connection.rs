@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use protime::Effort;
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
 use super::item::{Item, string_of};
 use super::{Chains, KeptText, StateError, connection_id};
-use crate::contract::page_message::Counts;
 
 /// What a run leaves behind for the next.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -4,9 +4,9 @@ use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::counts::Counts;
 use super::item::{Item, number, number_of, refused_item, string_of, text};
 use super::{Lease, StateError, StateTable, VERSION, history_id};
-use crate::contract::page_message::Counts;
 
 /// How many runs of each sort are remembered: completed ones, and others.
 const KEPT: usize = 20;

@@ -18,6 +18,7 @@
 
 mod chains;
 mod connection;
+mod counts;
 mod delta;
 mod history;
 pub mod item;
@@ -36,6 +37,7 @@ use item::{Item, text};
 
 pub use chains::{Chain, Chains, PageSent, Pending, PendingChains};
 pub use connection::{Checkpoint, ConnectionState, Delta, Due, LastRun, LoadKind};
+pub use counts::Counts;
 pub use delta::DeltaClaim;
 pub use history::{Failure, History, RunRecord, RunStatus};
 pub use lease::{Acquired, Attempt, Ending, Lease, Leased, Remembered};

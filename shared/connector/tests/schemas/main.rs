@@ -8,8 +8,9 @@ use std::sync::LazyLock;
 
 use connector::contract::connection::IncomingConnection;
 use connector::contract::outgoing::OutgoingConnection;
-use connector::contract::page_message::{Counts, RunHeader};
+use connector::contract::page_message::RunHeader;
 use connector::contract::publish_request::PublishRequest;
+use connector::store::Counts;
 use connector::store::LoadKind;
 use jiff::Timestamp;
 use jsonschema::Validator;

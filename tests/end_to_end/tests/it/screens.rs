@@ -95,7 +95,7 @@ impl Stack {
             started: ended,
             ended: Some(ended),
             status: RunStatus::Completed,
-            counts: connector::contract::page_message::Counts::default(),
+            counts: connector::store::Counts::default(),
             error: None,
         });
         self.state

@@ -1,5 +1,5 @@
-//! One attempt at a write. It begins in the idempotency store, looks up what an earlier attempt may have written, and
-//! sends once. [`crate::decision`] decides which of these is done.
+//! One attempt at a write. It begins in the idempotency store. Then it looks up what an earlier attempt may have
+//! written, or sends once. [`crate::decision`] decides which.
 
 use connector::after_uncertain::{AfterUncertain, LookUp};
 use jiff::Timestamp;

@@ -9,7 +9,7 @@ pub const SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(30);
 /// The `maxReceiveCount` of the stack's publish queues. `MAX_RECEIVE_COUNT` overrides it.
 pub const MOST_RECEIVES: u32 = 1_000;
 
-/// The function's settings.
+/// The function's settings, read once at its start.
 #[derive(Debug)]
 pub struct Config {
     /// The publish queue's URL.
@@ -20,7 +20,7 @@ pub struct Config {
     pub results_queue: Option<String>,
     /// The name of the `DynamoDB` state table.
     pub state_table: String,
-    /// Defaults for what messages leave out. An error here must not stop the function from starting: SQS would use up
+    /// Defaults for what messages leave out. An error here must not stop the function from starting. SQS would use up
     /// the messages' receives and park them without a reason.
     pub outgoing: Result<OutgoingConnection, OutgoingError>,
     /// Settings that hold for every message.

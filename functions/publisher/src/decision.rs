@@ -76,13 +76,13 @@ impl Unknown {
 /// What a failed write means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// Not written; a later attempt may succeed.
+    /// Protime has not written; a later attempt may succeed.
     Unavailable,
-    /// Perhaps written.
+    /// Protime may have written.
     Uncertain,
-    /// Not written: somebody else changed the same record at the same time.
+    /// Protime has not written: somebody else changed the same record at the same time.
     Conflict,
-    /// Not written, and no later attempt will succeed.
+    /// Protime has not written, and no later attempt will succeed.
     Refused,
 }
 
@@ -162,8 +162,8 @@ pub(crate) fn classify(error: &Error, method: Method) -> Failure {
     }
 }
 
-/// The trouble that an error means for the circuit breaker. None if Protime neither is down, nor throttles, nor rejects
-/// the client.
+/// The trouble that an error means for the circuit breaker. None unless Protime is down, throttles or rejects the
+/// client.
 pub(crate) fn trouble(error: &Error) -> Option<Trouble> {
     match error {
         Error::Refused(refusal) => match (refusal.status, refusal.retry_after) {

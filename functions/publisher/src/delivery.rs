@@ -63,7 +63,8 @@ impl<'a> Delivery<'a> {
         count.and_then(|count| count.parse().ok()).unwrap_or(2)
     }
 
-    /// Whether attempts at the message are counted. It was delivered so often that it may be what kills the function.
+    /// Whether attempts at the message are counted. After several deliveries, the message may be what kills the
+    /// function.
     pub(crate) fn is_counted(&self) -> bool {
         self.receive_count() >= COUNTED_FROM
     }

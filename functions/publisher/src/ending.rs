@@ -121,9 +121,9 @@ impl Handling<'_> {
             }
         );
         let now = self.invocation.clock.now();
-        // Only the result is left, whatever happens to Protime or the transformer. The end is stored if the result
-        // cannot be sent. While attempts are counted, it is stored first: a death while sending would count as one
-        // more.
+        // Only the result is left to send, which needs neither Protime nor the transformer. The end is stored if the
+        // result cannot be sent. While attempts are counted, it is stored first: a death while sending would count as
+        // one more.
         let keep = || async {
             let ended = self.ended(&context, Outcome::Written(write.clone()), Stage::Done);
             self.keep(&ended, self.seen()).await

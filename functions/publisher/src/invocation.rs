@@ -48,14 +48,14 @@ impl Invocation {
         Instant::now() + ENOUGH <= self.write_until()
     }
 
-    /// The time by which Protime has to answer a write.
+    /// The latest time for Protime's response to a write.
     pub(crate) fn write_until(&self) -> Instant {
         self.deadline
             .checked_sub(AFTERWARDS)
             .unwrap_or(self.deadline)
     }
 
-    /// The time by which a look-up that begins now has to end.
+    /// The latest end of a look-up that begins now.
     pub(crate) fn look_up_until(&self) -> Instant {
         self.write_until().min(Instant::now() + LOOK_UP)
     }

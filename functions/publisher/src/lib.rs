@@ -116,7 +116,7 @@ impl From<MalformedEvent> for lambda_runtime::Diagnostic {
 impl Publisher {
     /// Publishes a batch. The response names the messages that SQS is to deliver again.
     ///
-    /// Messages of a FIFO queue's group are written one after the other; after a deferral the rest of the group waits
+    /// Messages of a FIFO queue's group are written one after the other. After a deferral the rest of the group waits
     /// as well.
     pub async fn publish(
         &self,

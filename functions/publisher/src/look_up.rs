@@ -166,8 +166,8 @@ impl Search<'_> {
         Ok(LookedUp::Finished { found, began })
     }
 
-    /// The id of the person. Protime is asked for it where the payload has only a reference, since a list can be
-    /// filtered only by id.
+    /// The person, by id if possible, since a list can be filtered only by id. Where the payload has only a reference,
+    /// Protime is asked for the id.
     async fn person<'p>(&self, person: &'p Value) -> Result<Person<'p>, LookUpError> {
         if let Some(id) = whole(&person["id"]) {
             return Ok(Person::Id(id));

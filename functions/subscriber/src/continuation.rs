@@ -1,7 +1,6 @@
 //! Continuations: messages that let a run go on, or a due run begin, in a further invocation.
 //!
-//! A continuation starts only the run that it names. A stale one is acknowledged: the watch finds whatever is left
-//! undone.
+//! A continuation starts only the run that it names. A stale one is acknowledged: the watch finds unfinished runs.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use connector::aws::queue::{LONGEST_DELIVERY_DELAY, Message};
@@ -183,7 +182,7 @@ impl Subscriber {
     }
 
     /// Sends a new continuation for one that came too early. It makes a single request: a retry might leave several
-    /// messages, each of which would send more. If no message is left, the watch goes on with the run.
+    /// messages, and each would send more. If no message is left, the watch goes on with the run.
     async fn wait_again(
         &self,
         continuation: &Continuation,
@@ -204,7 +203,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Sends a continuation that is delivered at `until`. If SQS cannot delay it for so long, the watch goes on with
+    /// Sends a continuation that is delivered at `until`. If that is beyond SQS's longest delay, the watch goes on with
     /// the run.
     pub(crate) async fn send_continuation(
         &self,
@@ -256,7 +255,7 @@ impl Subscriber {
     }
 }
 
-/// A continuation to be delivered at `until`. None if SQS cannot delay it for so long.
+/// A continuation to be delivered at `until`. None if that is beyond SQS's longest delay.
 fn delayed(
     continuation: &Continuation,
     until: Timestamp,

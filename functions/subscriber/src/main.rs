@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
     // Building the SDK clients takes most of a cold start, since each reads a table of all regions. So they are built
-    // here: Lambda gives the start a whole processor, and a handler of 256 MB a seventh of one.
+    // here. Lambda gives the start a whole processor, and a handler of 256 MB a seventh of one.
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let secrets = aws_sdk_secretsmanager::Client::new(&aws);
     let subscriber = Subscriber {

@@ -189,7 +189,7 @@ async fn delta(
             "the delta link is old; Protime forgets changes after 72 hours without a poll"
         );
     }
-    // A poll sends no filter, so none is checked: a start date that was right does not become wrong next year.
+    // A poll sends no filter, so none is checked. A start date that was right does not become wrong next year.
     let source = Request::delta_source(&connection.entity, &settings.base_uri)?;
     let mut poll = checkpoint(connection, LoadKind::Delta, &source);
     poll.chains = Chains::one(delta.link.clone(), Shape::List);

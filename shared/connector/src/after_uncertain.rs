@@ -1,4 +1,4 @@
-//! The rule for a write of which it is unknown whether Protime has written. These rules are ours, not Protime's.
+//! What to do when it is unknown whether Protime has written. These rules are ours, not Protime's.
 
 use std::sync::LazyLock;
 

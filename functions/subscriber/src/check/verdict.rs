@@ -1,4 +1,4 @@
-//! The result of a check: a verdict on each part of a connection, and who has to act on a fault.
+//! The result of a check: verdicts on the parts of a connection, and who has to act on a fault.
 
 use connector::aws::credentials::CredentialsError;
 use connector::contract::connection::IncomingConnection;
@@ -39,7 +39,7 @@ pub enum Part {
     Connection,
     /// The secret that holds the HTTP client.
     Secret,
-    /// The token endpoint.
+    /// The access token from the token endpoint.
     Token,
     /// The scopes that were granted.
     Scopes,

@@ -43,7 +43,7 @@ pub(crate) struct Transfer<'a> {
     pub(crate) effort: Cell<Effort>,
 }
 
-/// Why fetching stopped.
+/// Why the fetching side requests no more pages.
 #[derive(Debug)]
 pub(crate) enum Stopped {
     /// There are no more pages.

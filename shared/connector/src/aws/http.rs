@@ -26,8 +26,8 @@ const ATTEMPT: Duration = Duration::from_secs(10);
 /// The configuration of all SDK clients.
 ///
 /// Region and credentials come from the environment, where Lambda puts them. Looking elsewhere takes nearly as long as
-/// the rest of a cold start. A call that hangs is cut off and repeated: the HTTP client's own time limit is meant for
-/// Protime, and is as long as an invocation of the publisher.
+/// the rest of a cold start. A call that hangs is cut off and repeated. The HTTP client's own time limit is meant for
+/// Protime: it is as long as an invocation of the publisher.
 pub fn config(http: HttpPool) -> aws_config::ConfigLoader {
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())

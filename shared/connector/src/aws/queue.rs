@@ -50,7 +50,7 @@ impl Message {
     }
 }
 
-/// A message attribute.
+/// An attribute of an SQS message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
     /// Name of the attribute, such as `type`.

@@ -15,7 +15,7 @@ const RETURNED: &[Member] = &[
 /// Why request parameters could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ParametersError {
-    /// The transformer failed.
+    /// The transformer failed while it ran.
     #[error("transform: {0}")]
     Run(#[from] RunError),
     /// The transformer did not return exactly one object.

@@ -111,7 +111,7 @@ pub struct Pending {
 }
 
 impl Chain {
-    /// A chain of which nothing has been sent.
+    /// A chain before its first page.
     pub fn beginning(first: String, shape: Shape) -> Self {
         Self {
             first: Some(first),

@@ -35,7 +35,7 @@ pub struct ConnectionState {
 pub struct Checkpoint {
     /// Fingerprint of the connection that the run reads.
     pub fingerprint: String,
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
     /// When the run was due.
     pub scheduled: Timestamp,
@@ -103,7 +103,7 @@ pub struct Delta {
 /// The last completed run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastRun {
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
     /// When the run was due.
     pub scheduled: Timestamp,
@@ -114,7 +114,7 @@ pub struct LastRun {
 /// A run that could not start when it was due, since another one was in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
     /// When the run was due.
     pub scheduled: Timestamp,

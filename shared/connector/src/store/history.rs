@@ -34,7 +34,7 @@ pub struct History {
 /// One run in the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
     /// Fingerprint of the run's connection.
     pub fingerprint: String,

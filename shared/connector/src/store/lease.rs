@@ -18,7 +18,7 @@ const MOST_DUE: i64 = 10;
 pub struct Attempt<'a> {
     /// Lambda's request id, which Lambda's retries share. A retry may take the lease from its attempt that died.
     pub request_id: &'a str,
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: &'a str,
     token: String,
 }
@@ -43,7 +43,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The connection's name.
+    /// The name of the leased connection.
     pub fn incoming(&self) -> &str {
         &self.incoming
     }
@@ -119,7 +119,7 @@ struct Effect<'a> {
 /// How an attempt leaves the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
-    /// The current time.
+    /// The time of the ending, from which idle time counts.
     pub now: Timestamp,
     /// Until when Protime asked not to be called. None if it did not.
     pub not_before: Option<Timestamp>,

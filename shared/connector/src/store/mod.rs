@@ -9,10 +9,10 @@
 //! | `publishing` | until when all publishing is paused |
 //! | `write/<scope>/<key>`, `claim/<record>`, `message/<id>` | written by the publisher only |
 //!
-//! Only the holder of a connection's lease writes its checkpoint. Each attempt at a run has a token of its own, and
-//! each of its updates is conditional on that token. The token also shows that an update was applied already, when the
-//! SDK retries after a lost response. The generation rises whenever a checkpoint is created, handed over or ended.
-//! Continuations of an earlier generation are then stale.
+//! Only the holder of a connection's lease writes its checkpoint. Each attempt at a run has a token of its own, and its
+//! updates are conditional on that token. The token also shows that an update was applied already, when the SDK retries
+//! after a lost response. The generation rises whenever a checkpoint is created, handed over or ended. Continuations of
+//! an earlier generation are then stale.
 //!
 //! The sparse index `connections` (attribute `kind`) lists only connections, and none of the publisher's items.
 
@@ -64,7 +64,7 @@ pub enum StateError {
     /// A call to the table failed.
     #[error("state table {table}: {reason}")]
     Unreachable {
-        /// The table's name.
+        /// The table's name, as the function's settings have it.
         table: String,
         /// AWS's error code and message, or the chain of causes.
         reason: String,

@@ -1,7 +1,7 @@
 //! Texts of any length, in items of their own: `text/<incoming>/<hash>/<number>`.
 //!
-//! An item holds at most 400 KB, and each update bills all of it. So long texts that never change have items of their
-//! own. The key is a hash of the text: storing it again changes nothing. The table's time to live deletes it.
+//! An item holds at most 400 KB, and each update bills all of it. Therefore a long text that never changes has items of
+//! its own. Their key is a hash of the text: storing it again changes nothing. The table's time to live deletes them.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};

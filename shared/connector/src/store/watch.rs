@@ -26,7 +26,7 @@ const CONNECTIONS_A_CALL: usize = 50;
 /// A connection, as the watch sees it.
 #[derive(Debug)]
 pub struct Watched {
-    /// The connection's name.
+    /// The name of the incoming connection.
     pub incoming: String,
     /// The state that its runs left.
     pub state: ConnectionState,

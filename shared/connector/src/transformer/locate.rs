@@ -170,7 +170,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Handles an object, of which only the values are programs.
+    /// Handles the members of an object. Only their values are programs.
     fn members(&mut self, tokens: Tokens<'_, 's>) {
         for member in tokens.split(|token| token.as_str() == ",") {
             let colon = member.iter().position(|token| token.as_str() == ":");

@@ -28,8 +28,8 @@ fn properties(name: &str) -> Vec<String> {
     known.chain(["x".to_owned()]).collect()
 }
 
-/// Replaces values that the schema does not decide about: existing time zones, programs that compile, whether a message
-/// may choose its client, and accepted but undocumented spellings.
+/// Replaces values that the schema does not decide about. Examples: which time zones exist, what compiles, whether a
+/// message may choose its client, and accepted but undocumented spellings.
 fn decided(name: &str, property: String, value: Value) -> (String, Value) {
     let value = match property.as_str() {
         "time_zone" if value.is_string() => json!("Europe/Amsterdam"),

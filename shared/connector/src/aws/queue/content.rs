@@ -1,6 +1,6 @@
 //! Writes the content of a `SendMessageBatch` call directly from the pieces of the messages.
 //!
-//! The SDK would copy every body twice and inspect it byte by byte, which is most of the work on a page's way.
+//! The SDK would copy every body twice and inspect it byte by byte. That would be most of the work that a page needs.
 //! Endpoint, credentials, signature, retries and response remain the SDK's.
 
 use aws_sdk_sqs::config::interceptors::BeforeTransmitInterceptorContextMut;

@@ -96,7 +96,7 @@ impl CircuitBreaker {
     pub fn failed(&self, client: &str, trouble: Trouble, now: Timestamp) {
         let mut states = self.lock();
         let state = states.entry(client.to_owned()).or_default();
-        // Concurrent calls met the same trouble, so they count once.
+        // While the circuit is open, failing calls were sent before and met the same trouble: they do not count again.
         if state.open_until.is_none_or(|until| until <= now) {
             state.failures = state.failures.saturating_add(1);
         }

@@ -47,7 +47,7 @@ pub struct IncomingConnection {
     pub fresh: Option<SignedDuration>,
     /// Whether a run reads everything, or only changes.
     pub sync: SyncMode,
-    /// The longest date range of one request. None: no range is split.
+    /// The longest date range of one request. None sets no limit beyond Protime's own.
     pub window: Option<Span>,
     /// The most independent requests at once.
     pub concurrency: usize,

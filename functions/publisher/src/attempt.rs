@@ -1,5 +1,5 @@
-//! One attempt at a write: begun in the idempotency store, looked up where an earlier one may have written, sent once. What
-//! is done when is decided in [`crate::decision`].
+//! One attempt at a write. It begins in the idempotency store. Then it looks up what an earlier attempt may have
+//! written, or sends once. [`crate::decision`] decides which.
 
 use connector::after_uncertain::{AfterUncertain, LookUp};
 use jiff::Timestamp;
@@ -15,21 +15,20 @@ use crate::write_record::{BeginOutcome, Claimant, CompletedWrite, Waiting};
 use crate::{Deferral, Kind, Publisher, Verdict};
 use connector::contract::publish_request::PublishRequest;
 
-/// A write under its idempotency key.
 pub(crate) struct Attempt<'a> {
     pub(crate) publisher: &'a Publisher,
     pub(crate) client: &'a Client,
     pub(crate) settings: &'a Settings,
     pub(crate) request: &'a PublishRequest,
     pub(crate) resolved: &'a Request,
-    /// The record's id.
+    /// The id of the write's record: the scope, and the idempotency key within.
     pub(crate) id: &'a str,
     pub(crate) claimant: Claimant<'a>,
     pub(crate) invocation: &'a Invocation,
 }
 
 impl Attempt<'_> {
-    /// Runs the attempt, and remembers what came of it before telling.
+    /// Runs the attempt. Its outcome is stored before it is returned.
     pub(crate) async fn run(&self) -> Result<Verdict, StoreError> {
         let store = &self.publisher.store;
         let begun = store
@@ -50,7 +49,8 @@ impl Attempt<'_> {
         }
     }
 
-    /// Makes no further attempt, since earlier ones died. What one of them has certainly written stays written.
+    /// Ends the write without another attempt, since earlier ones died. A write that certainly happened is reported as
+    /// written.
     pub(crate) async fn give_up(&self) -> Result<Verdict, StoreError> {
         let known = self.publisher.store.known(self.id).await?;
         let begun = known.begin(&self.claimant, self.now());
@@ -60,7 +60,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// What is known for an attempt that may go on; else how the message ends.
+    /// What earlier attempts left, if this one may go on. Otherwise the verdict on the message.
     fn may_go_on(&self, begun: BeginOutcome) -> Result<Waiting, Verdict> {
         Err(match begun {
             BeginOutcome::Attempt(waiting) => return Ok(waiting),
@@ -86,7 +86,7 @@ impl Attempt<'_> {
         })
     }
 
-    /// Finds out whether an earlier attempt has written, and writes only if it has not.
+    /// Finds out whether an earlier attempt has written, and sends only if it has not.
     async fn look_up(
         &self,
         waiting: Waiting,
@@ -118,7 +118,7 @@ impl Attempt<'_> {
                 if !decision::is_own_limit(&error) {
                     self.tell_breaker(&error);
                 }
-                // Without Protime's words, which may be about the person.
+                // Protime's own words are left out, since they may be about the person.
                 let because = Deferral::of(&error).because;
                 let because = format!("looking the record up failed: {because}");
                 let deferral = Deferral::new(Kind::of(&error), because);
@@ -145,7 +145,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// Those that belong to no other write.
+    /// The records that no other write has claimed.
     async fn unclaimed(&self, ids: &[String]) -> Result<Vec<String>, StoreError> {
         let store = &self.publisher.store;
         let mut unclaimed = Vec::new();
@@ -160,7 +160,7 @@ impl Attempt<'_> {
         Ok(unclaimed)
     }
 
-    /// An earlier attempt has made this record.
+    /// Ends the write as done, since an earlier attempt created this record.
     async fn settle(&self, id: &str, waiting: Waiting) -> Result<Verdict, StoreError> {
         let store = &self.publisher.store;
         if !store.claim(&self.claimed(id), self.id, self.now()).await? {
@@ -169,7 +169,7 @@ impl Attempt<'_> {
             return Ok(Deferral::new(Kind::Elsewhere, because).into());
         }
         let path = &self.resolved.path;
-        // The lost answer was that of a creation.
+        // Only a creation is looked up, so the lost response was a 201.
         let write = CompletedWrite {
             status: 201,
             location: Some(format!("{}{path}/{id}", protime::API_PATH)),
@@ -199,7 +199,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// What becomes of a write that failed.
+    /// Decides what follows a failed write, and does it.
     async fn failed(&self, error: &Error, before: Waiting) -> Result<Verdict, StoreError> {
         self.tell_breaker(error);
         if matches!(error, Error::BaseUriChanged) {
@@ -248,13 +248,14 @@ impl Attempt<'_> {
         Verdict::Settled(write)
     }
 
-    /// What can be looked up is claimed first, so that it never settles another message.
+    /// Stores a finished write. A record that can be looked up is claimed first, so that it never settles another
+    /// message.
     async fn done(&self, write: &CompletedWrite) {
         let store = &self.publisher.store;
         let after_uncertain = AfterUncertain::of(self.resolved.operation);
         let has_look_up = matches!(after_uncertain, AfterUncertain::LookUp(_));
         let location = write.location.as_deref().filter(|_| {
-            // A deletion or an update makes nothing.
+            // A deletion or an update creates no record.
             has_look_up && self.request.method == Method::Post
         });
         if let Some(id) = location.and_then(|location| location.rsplit('/').next()) {
@@ -279,7 +280,7 @@ impl Attempt<'_> {
         let store = &self.publisher.store;
         let done = || store.done(self.id, &self.claimant, write, self.now());
         if let Err(error) = self.invocation.retry(done).await {
-            // SQS deletes the message, which is a memory as well.
+            // SQS still deletes the message, so no redelivery writes it again.
             tracing::error!(messageId = self.claimant.message_id, %error, "written, and not remembered");
         }
     }
@@ -301,7 +302,7 @@ impl Attempt<'_> {
             .await
     }
 
-    /// Parks the message and gives the write up: what comes under its key again is a new write.
+    /// Parks the message and gives the write up. The next message with the same key is a new write.
     fn park(&self, letter: DeadLetter) -> Verdict {
         self.park_record_of(Some(self.claimant.token.to_owned()), letter)
     }

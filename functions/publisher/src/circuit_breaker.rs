@@ -1,4 +1,4 @@
-//! A circuit breaker: while Protime is out, asks to be left alone, or rejects a client, it is asked now and then only.
+//! A circuit breaker. While Protime is down, throttles or rejects a client, only an occasional trial call is made.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,27 +6,29 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// So many outage answers in a row open it.
+/// This many failures in a row open the circuit.
 const FAILURES: u32 = 3;
 const FIRST_PAUSE: SignedDuration = SignedDuration::from_secs(5);
 const LONGEST_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// A rejected client asks for a token at every try, which Protime limits.
+/// Every call of a rejected client requests a token, and Protime limits token requests.
 const REJECTED_PAUSE: SignedDuration = SignedDuration::from_secs(60);
-/// So long the others wait for the one that tries.
+/// How long other calls wait for the result of the trial call.
 const TRIAL: SignedDuration = SignedDuration::from_secs(15);
 
-/// What makes it open.
+/// Why the circuit opens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
-    /// No answer, or one that says that Protime is out.
+    /// No response, or one that says that Protime is down.
     Outage,
-    /// 429, or an answer with `Retry-After`: to be left alone for so long.
+    /// 429, or a response with `Retry-After`, with the wait that Protime asked for.
     Throttled(Option<Duration>),
-    /// Client id, client secret or scopes are rejected.
+    /// Protime rejects the client id, the client secret or the scopes. Or the settings name a wrong host, or cannot be
+    /// read again.
     ClientRejected,
 }
 
-/// Counts the trouble of one environment, for each client: one tenant's outage is not another's.
+/// Counts failures in one execution environment, separately for each client: one tenant's outage does not affect
+/// another.
 #[derive(Debug, Default)]
 pub struct CircuitBreaker(Mutex<HashMap<String, State>>);
 
@@ -34,15 +36,15 @@ pub struct CircuitBreaker(Mutex<HashMap<String, State>>);
 struct State {
     failures: u32,
     open_until: Option<Timestamp>,
-    /// Until when the others wait for the one that tries.
+    /// Until when other calls wait for the trial call.
     trial_until: Option<Timestamp>,
 }
 
-/// The right to call Protime. Given back unused, it is another's.
+/// The right to call Protime. Dropping an unused trial permit lets another call try.
 #[derive(Debug)]
 pub struct Permit<'a> {
     breaker: &'a CircuitBreaker,
-    /// Whose trial it is, if it is one.
+    /// The client whose trial call this is. None for an ordinary call.
     trial_of: Option<String>,
 }
 
@@ -57,7 +59,7 @@ impl Drop for Permit<'_> {
 }
 
 impl CircuitBreaker {
-    /// The right to call Protime, or how long to leave it alone. When the time is over, one call is let through to try.
+    /// Permits a call to Protime, or returns how long to wait. After the wait, one trial call is permitted.
     pub fn permit(&self, client: &str, now: Timestamp) -> Result<Permit<'_>, SignedDuration> {
         let mut states = self.lock();
         let mut permit = Permit {
@@ -80,8 +82,8 @@ impl CircuitBreaker {
         Ok(permit)
     }
 
-    /// Protime answered a request with what it is to be answered with. That is no news where another call has met trouble
-    /// since this one was sent.
+    /// Resets a client's failures after a response without trouble. While the circuit is open, such a response changes
+    /// nothing: its call was sent before the trouble.
     pub fn answered(&self, client: &str, now: Timestamp) {
         let mut states = self.lock();
         let is_open = |state: &State| state.open_until.is_some_and(|until| until > now);
@@ -90,11 +92,11 @@ impl CircuitBreaker {
         }
     }
 
-    /// A call met trouble.
+    /// Records that a call met trouble.
     pub fn failed(&self, client: &str, trouble: Trouble, now: Timestamp) {
         let mut states = self.lock();
         let state = states.entry(client.to_owned()).or_default();
-        // Calls that were under way at the same time met the same trouble.
+        // While the circuit is open, failing calls were sent before and met the same trouble: they do not count again.
         if state.open_until.is_none_or(|until| until <= now) {
             state.failures = state.failures.saturating_add(1);
         }

@@ -1,22 +1,22 @@
-//! Whether a record of Protime is the one that a write would have made.
+//! Whether a record in Protime is the one that a write would have created.
 //!
-//! Protime fills in what was left out, writes numbers and ids its own way, and can give a clocking another day. So values
-//! are compared by what they mean, and what cannot be compared is not taken for different.
+//! Protime fills in what was left out, formats numbers and ids its own way, and may give a clocking another day. So
+//! values are compared by meaning. Values that cannot be compared do not count as different.
 
 use connector::after_uncertain::LookUp;
 use jiff::civil::{Date, date};
 use serde_json::Value;
 
-/// How a record stands to what was written.
+/// How well a record matches the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Likeness {
     Other,
-    /// The same person and moment, with something that differs or cannot be compared.
+    /// The same person and moment; something else differs or cannot be compared.
     Similar,
     Equal,
 }
 
-/// How two values stand to each other.
+/// The result of comparing two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Compared {
     Different,
@@ -24,13 +24,13 @@ enum Compared {
     Same,
 }
 
-/// A clocking late in the evening or early in the morning can be given to the day after or before
-/// (`concepts/clocking-model`).
+/// Protime can assign a clocking after `EVENING` to the next day, and one before `MORNING` to the previous day
+/// (`concepts/clocking-model`). Minutes of the day.
 const EVENING: i64 = 18 * 60;
 const MORNING: i64 = 8 * 60;
 const DAY: i64 = 1_440;
 
-/// How a record of the same person stands to the payload.
+/// How well a record of the same person matches the payload.
 pub(crate) fn likeness(payload: &Value, record: &Value, rule: &LookUp) -> Likeness {
     if record["status"] == "Deleted" {
         return Likeness::Other;
@@ -49,7 +49,7 @@ pub(crate) fn likeness(payload: &Value, record: &Value, rule: &LookUp) -> Likene
     }
 }
 
-/// The same moment can be written as minutes of one date or of the next.
+/// Compares date and minutes. The same moment can be written as minutes of one date or of the next.
 fn moment(payload: &Value, record: &Value, rule: &LookUp) -> Compared {
     let day = |value: &Value| value[rule.date].as_str().and_then(day_of);
     let (Some(wanted), Some(found)) = (day(payload), day(record)) else {
@@ -73,7 +73,7 @@ fn moment(payload: &Value, record: &Value, rule: &LookUp) -> Compared {
     if of_record().any(|there| found * DAY + there == wanted * DAY + minutes) {
         return Compared::Same;
     }
-    // The schedule may have changed the day alone: how it is read back then is not documented.
+    // The schedule may have changed only the day. How Protime returns such a clocking is not documented.
     let moved = match found - wanted {
         1 => minutes >= EVENING,
         -1 => minutes < MORNING,
@@ -93,12 +93,12 @@ fn days(day: Date) -> i64 {
     )
 }
 
-/// A date, also one with a time.
+/// The date in a text, which may have a time after it.
 pub(crate) fn day_of(text: &str) -> Option<Date> {
     text.get(..10)?.parse().ok()
 }
 
-/// A whole number, also one that is written as `600.0` or as text.
+/// A whole number, even if it is written as `600.0` or as text.
 pub(crate) fn whole(value: &Value) -> Option<i64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
@@ -109,7 +109,7 @@ pub(crate) fn whole(value: &Value) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() < 1e15).then_some(number as i64)
 }
 
-/// What was written against what is there: members that were not written do not matter.
+/// Compares what was written with what Protime returns. Members that were not written do not matter.
 fn compare(written: &Value, there: &Value) -> Compared {
     match (written, there) {
         (Value::Null, _) => Compared::Same,
@@ -127,19 +127,19 @@ fn compare(written: &Value, there: &Value) -> Compared {
             (Some(written), Some(there)) => same(written.total_cmp(&there).is_eq()),
             _ => Compared::Unknown,
         },
-        // Protime does not show it, or shows it in another form.
+        // Protime does not return the value, or returns another kind of value.
         _ => Compared::Unknown,
     }
 }
 
-/// Lists whose order does not matter.
+/// Compares lists regardless of order.
 fn compare_lists(written: &[Value], there: &[Value]) -> Compared {
     let found = |item: &Value| {
         let compared = there.iter().map(|there| compare(item, there));
         compared.max().unwrap_or(Compared::Different)
     };
     let all = written.iter().map(found).min().unwrap_or(Compared::Same);
-    // Protime may add to what was written.
+    // Protime may add items to what was written.
     if written.len() < there.len() {
         all.min(Compared::Unknown)
     } else {
@@ -155,7 +155,7 @@ fn same(is_same: bool) -> Compared {
     }
 }
 
-/// What Protime may leave out, or fill in where it was left out.
+/// Whether the value equals its absence: Protime may leave it out, or fill it in.
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -191,7 +191,7 @@ fn compare_texts(written: &str, there: &str) -> Compared {
     } else if is_guid(written) {
         Compared::Same
     } else {
-        // Whether case matters is not documented.
+        // The documentation does not say whether case matters.
         Compared::Unknown
     }
 }
@@ -231,7 +231,7 @@ mod tests {
                 json!({"date": "2026-02-14", "timeOfDayInMinutes": -120}),
                 Likeness::Equal,
             ),
-            // Rounded by Protime; the original one is kept.
+            // Protime has rounded this value; the record still has the original one.
             (json!({"timeOfDayInMinutes": 1315}), Likeness::Equal),
             (json!({"date": "2026-02-14"}), Likeness::Similar),
             (json!({"date": "2026-02-12"}), Likeness::Other),

@@ -1,40 +1,41 @@
-//! The environment variables of the function.
+//! The function's settings, from its environment variables.
 
 use jiff::SignedDuration;
 
 use connector::contract::outgoing::{OutgoingConnection, OutgoingError};
 
-/// How long after a lost answer a slow write would have shown, unless `SETTLE_AFTER_SECONDS` says otherwise.
+/// How long after a lost response a slow write can still appear. `SETTLE_AFTER_SECONDS` overrides it.
 pub const SETTLE_AFTER: SignedDuration = SignedDuration::from_secs(30);
-/// The `maxReceiveCount` of the stack's publish queues.
+/// The `maxReceiveCount` of the stack's publish queues. `MAX_RECEIVE_COUNT` overrides it.
 pub const MOST_RECEIVES: u32 = 1_000;
 
-/// What the environment says.
+/// The function's settings, read once at its start.
 #[derive(Debug)]
 pub struct Config {
     /// The publish queue's URL.
     pub publish_queue: String,
-    /// Its dead-letter queue's URL.
+    /// The URL of the queue for parked messages.
     pub dead_letter_queue: String,
-    /// The URL of the queue that is told results, if there is one.
+    /// The URL of the queue for results. None if nobody wants results.
     pub results_queue: Option<String>,
-    /// The state table's name.
+    /// The name of the `DynamoDB` state table.
     pub state_table: String,
-    /// What messages may leave out. A wrong one must not keep the function from starting: SQS would use up the messages'
-    /// receives and park them without a reason.
+    /// Defaults for what messages leave out. An error here must not stop the function from starting. SQS would use up
+    /// the messages' receives and park them without a reason.
     pub outgoing: Result<OutgoingConnection, OutgoingError>,
-    /// The numbers.
+    /// Settings that hold for every message.
     pub rules: Rules,
-    /// What the names of all secrets begin with that the function may read; empty if unknown.
+    /// Prefix of all secret names that the function may read. Empty if unknown.
     pub secret_prefix: String,
 }
 
-/// What holds for every message.
+/// Settings that hold for every message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
-    /// How long after a lost answer a slow write would have shown.
+    /// How long after a lost response a slow write can still appear.
     pub settle_after: SignedDuration,
-    /// After so many receives SQS parks a message by itself, without a reason and without its key.
+    /// The queue's `maxReceiveCount`. After that many receives SQS itself parks a message, without a reason and without
+    /// its key.
     pub most_receives: u32,
 }
 
@@ -47,7 +48,7 @@ impl Default for Rules {
     }
 }
 
-/// Everything that is missing or wrong, at once.
+/// All variables that are missing or wrong.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("environment variables: {}", problems.join("; "))]
 pub struct ConfigError {
@@ -55,12 +56,12 @@ pub struct ConfigError {
 }
 
 impl Config {
-    /// Reads the function's environment.
+    /// Reads the settings from the process environment.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from(|name| std::env::var(name).ok())
     }
 
-    /// Reads variables; empty ones count as absent.
+    /// Reads the settings through `variable`. An empty value counts as absent.
     pub fn from(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let mut problems = Vec::new();

@@ -1,4 +1,4 @@
-//! Dead letters: what can never succeed goes to the dead-letter queue, with the reason beside it.
+//! Dead letters: a message that can never succeed goes to the dead-letter queue with its reason.
 
 use connector::aws::queue::{Attribute, MESSAGE_LIMIT, Message};
 use protime::Refusal;
@@ -6,30 +6,30 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::Delivery;
 
-/// More than this of a message or of details helps nobody, and would not fit into the record that keeps it.
+/// Limits of message and details, in bytes. Longer ones help nobody, and would not fit into the record that keeps them.
 const LONGEST_MESSAGE: usize = 8 * 1024;
 const LONGEST_DETAILS: usize = 64 * 1024;
-/// What SQS takes.
+/// The most attributes that SQS accepts on a message.
 const MOST_ATTRIBUTES: usize = 10;
 
-/// Why a message is parked.
+/// Why a message is parked, that is, moved to the dead-letter queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// It is not a publish request that can be sent.
+    /// The body is not a publish request that can be sent.
     Invalid,
-    /// Protime refused it.
+    /// Protime refused the write.
     Refused,
-    /// Whether Protime wrote it is unknown, and writing again could write twice.
+    /// It is unknown whether Protime has written, and a second write could be a duplicate.
     UnknownOutcome,
-    /// Attempts at it ended without a verdict again and again.
+    /// Several attempts ended without a verdict.
     Crashed,
-    /// It was deferred until SQS would have parked or deleted it.
+    /// The message was deferred until SQS would have parked or deleted it.
     Expired,
 }
 
 impl Reason {
-    /// The value of the attribute `reason`.
+    /// The value of the message attribute `reason`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Invalid => "invalid",
@@ -41,27 +41,27 @@ impl Reason {
     }
 }
 
-/// What a parked message says about itself.
+/// The reason that a parked message carries in its attributes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Why.
+    /// Why the message is parked, as one word.
     pub reason: Reason,
-    /// An explanation.
+    /// Explains the reason and what to do; at most 8 KiB.
     pub message: String,
-    /// Protime's answer, if there was one.
+    /// Protime's response. None if there was none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
 }
 
-/// What Protime answered.
+/// Protime's response to the refused write.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
-    /// The HTTP status.
+    /// The HTTP status code.
     pub status: u16,
-    /// Protime's code.
+    /// Protime's own error code. None if the response has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Reasons and validation errors, as JSON; empty if there are none.
+    /// Reasons and validation errors, as JSON. Empty if there are none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub details: String,
 }
@@ -74,7 +74,7 @@ struct Details<'a> {
 }
 
 impl DeadLetter {
-    /// Of a message that Protime has not refused.
+    /// A dead letter without a response of Protime.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
         Self {
             reason,
@@ -83,7 +83,7 @@ impl DeadLetter {
         }
     }
 
-    /// Of a message whose attempts died.
+    /// The dead letter of a message whose attempts died.
     pub(crate) fn crashed() -> Self {
         Self::new(
             Reason::Crashed,
@@ -91,7 +91,7 @@ impl DeadLetter {
         )
     }
 
-    /// With Protime's answer.
+    /// A dead letter with Protime's response.
     pub fn answered(reason: Reason, message: impl Into<String>, refusal: &Refusal) -> Self {
         let code = refusal.code.clone();
         Self {
@@ -104,8 +104,8 @@ impl DeadLetter {
         }
     }
 
-    /// The message for the dead-letter queue: the body untouched, our attributes cut to what fits beside it, then as many
-    /// of the producer's as there is room for.
+    /// Builds the message for the dead-letter queue. The body is unchanged, and our attributes are cut to fit beside
+    /// it. The producer's attributes follow as far as there is room.
     pub(crate) fn to_message(&self, delivery: &Delivery<'_>, idempotency_key: &str) -> Message {
         let mut attributes = Attributes {
             left: MESSAGE_LIMIT.saturating_sub(delivery.body.len()),
@@ -140,7 +140,7 @@ struct Attributes {
 }
 
 impl Attributes {
-    /// SQS takes neither empty values nor characters that XML 1.0 lacks.
+    /// Replaces characters that XML 1.0 lacks, and skips empty values: SQS accepts neither.
     fn add(&mut self, name: &'static str, value: &str) {
         let legal = |c: char| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{FFFD}' | '\u{10000}'..);
         let attribute = Attribute::text(name, value.replace(|c| !legal(c), "\u{FFFD}"));
@@ -152,7 +152,7 @@ impl Attributes {
 
     fn add_shortened(&mut self, name: &'static str, text: &str) {
         let room = self.left.saturating_sub(Attribute::text(name, "").size());
-        // What replaces an illegal character is not longer than three bytes, and the shortest of these have one.
+        // The replacement character has three bytes, and the shortest illegal character has one.
         let illegal = text.chars().filter(|c| *c < ' ').count();
         let room = room.saturating_sub(2 * illegal);
         self.add(name, &shortened(text.to_owned(), room));
@@ -172,12 +172,12 @@ fn shortened(mut text: String, longest: usize) -> String {
     text
 }
 
-/// As many reasons, and then validation errors, as there is room for.
+/// Reasons first, then validation errors, as many as fit into `room` bytes.
 fn details(refusal: &Refusal, room: usize) -> String {
     let mut left = room;
     let mut fitting = |items: &[String]| {
         let fits = |item: &&String| {
-            // Quotes, a comma, and an escape for each character that may need one.
+            // Two quotes, a comma, and the escapes of its characters.
             let size = 3 + item.chars().map(json_length).sum::<usize>();
             let fits = size <= left;
             left = left.saturating_sub(size);
@@ -190,7 +190,7 @@ fn details(refusal: &Refusal, room: usize) -> String {
     if reasons.is_empty() && validation_errors.is_empty() {
         return String::new();
     }
-    // Plain data with string keys always is JSON.
+    // Plain data with string keys always serialises to JSON.
     serde_json::to_string(&Details {
         reasons,
         validation_errors,

@@ -1,24 +1,24 @@
-//! The decisions: pure functions of what is known, so that they can be read, and tested, without AWS.
+//! The decisions, as pure functions of what is known. They can be read and tested without AWS.
 //!
-//! A write is attempted like this:
+//! What an attempt does:
 //!
-//! | what is known | what is done |
+//! | what is known | what the attempt does |
 //! |---|---|
-//! | nothing, or that nothing was written | it is sent |
-//! | an answer was lost, and the operation can be repeated | it is sent again when the first would have shown |
-//! | an answer was lost, and the record can be looked up | it is looked up, and sent only if it is not there |
-//! | an answer was lost, and nothing of that can be done | parked: `unknown-outcome` |
+//! | nothing, or that nothing was written | sends |
+//! | a response was lost, and the operation can be repeated | sends again once the first write would be visible |
+//! | a response was lost, and the record can be looked up | looks it up, and sends only if it is not there |
+//! | a response was lost, and neither is possible | parks: `unknown-outcome` |
 //!
-//! What comes of it:
+//! What follows the response:
 //!
-//! | Protime's answer | it means | and then |
+//! | Protime's response | meaning | what follows |
 //! |---|---|---|
 //! | 2xx without a body, or with JSON | written | remembered for 30 days |
-//! | another 2xx, 408, any 5xx but 503, none after the request was sent | it may have written | as above, from then on |
+//! | another 2xx, 408, any 5xx except 503, no response to a sent request | perhaps written | the table above, from then on |
 //! | 425, 429, 503, no connection, no token | not written | deferred |
-//! | 409 to an update | a conflict | deferred, five times; then as refused |
-//! | 404 to a deletion that may have happened | written | |
-//! | any other | refused | parked: `refused`; if it may have been written before, `unknown-outcome` |
+//! | 409 to an update | a conflict | deferred, five times; then treated as refused |
+//! | 404 to a deletion that may have happened | written | remembered for 30 days |
+//! | any other | refused | parked: `refused`; `unknown-outcome` if an earlier attempt may have written |
 
 use connector::after_uncertain::{AfterUncertain, LookUp};
 use jiff::{SignedDuration, Timestamp};
@@ -30,14 +30,14 @@ use crate::dead_letter::{DeadLetter, Reason};
 use crate::look_up::Found;
 use crate::write_record::Waiting;
 
-/// A 409 to an update is a conflict that may pass; after so many it is a refusal.
+/// A 409 to an update is a conflict that may pass. After this many it counts as a refusal.
 const MOST_CONFLICTS: u32 = 5;
 
-/// What an attempt does next.
+/// The next step of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
     Send,
-    /// An earlier attempt may still show.
+    /// An earlier attempt's write may still appear.
     Wait(SignedDuration),
     LookUp {
         rule: &'a LookUp,
@@ -46,7 +46,7 @@ pub(crate) enum Step<'a> {
     Park(Unknown),
 }
 
-/// Why it stays unknown whether Protime has written.
+/// Why it remains unknown whether Protime has written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unknown {
     #[error("this operation can neither be repeated nor looked up")]
@@ -73,42 +73,42 @@ impl Unknown {
     }
 }
 
-/// What an error of a write means.
+/// What a failed write means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
-    /// It was not written, and may be later.
+    /// Protime has not written; a later attempt may succeed.
     Unavailable,
-    /// It may have been written.
+    /// Protime may have written.
     Uncertain,
-    /// Somebody else changed the same at the same time.
+    /// Protime has not written: somebody else changed the same record at the same time.
     Conflict,
-    /// It was not written, and never will be.
+    /// Protime has not written, and no later attempt will succeed.
     Refused,
 }
 
-/// What comes of a write that failed.
+/// What follows a failed write.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AfterFailure {
     Defer(Waiting),
-    /// The deletion has happened before.
+    /// An earlier attempt deleted the record.
     IsGone,
-    /// Whether the record is there tells whether the deletion has happened.
+    /// Look up whether the record is still there, which tells whether the deletion happened.
     AskWhetherGone,
     Park(DeadLetter),
 }
 
-/// What comes of a look-up.
+/// What follows a look-up.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AfterLookUp<'a> {
-    /// This record is the write's.
+    /// The record with this id belongs to the write.
     Settle(&'a str),
     Send,
-    /// A slow write may still show.
+    /// A slow write may still appear.
     Wait(SignedDuration),
     Park(Unknown),
 }
 
-/// What to do with a write that has begun.
+/// The next step of a write that has begun.
 pub(crate) fn step(
     uncertain: Option<Timestamp>,
     after_uncertain: &AfterUncertain,
@@ -128,18 +128,18 @@ pub(crate) fn step(
     }
 }
 
-/// How long a write whose answer was lost may still take until it shows.
+/// How much longer a write may take to appear after its response was lost. None if it would have appeared.
 fn still_shows(
     since: Timestamp,
     now: Timestamp,
     settle_after: SignedDuration,
 ) -> Option<SignedDuration> {
     let wait = settle_after - now.duration_since(since);
-    // A clock that was set back is no reason to wait for longer.
+    // A clock that was set back does not make the wait longer.
     (wait > SignedDuration::ZERO).then(|| wait.min(settle_after))
 }
 
-/// What an error of a write means, in whatever way it failed.
+/// Classifies the error of a write.
 pub(crate) fn classify(error: &Error, method: Method) -> Failure {
     match error {
         Error::Refused(refusal) => match refusal.status {
@@ -162,7 +162,8 @@ pub(crate) fn classify(error: &Error, method: Method) -> Failure {
     }
 }
 
-/// What an error tells the circuit breaker; none if Protime answered.
+/// The trouble that an error means for the circuit breaker. None unless Protime is down, throttles or rejects the
+/// client.
 pub(crate) fn trouble(error: &Error) -> Option<Trouble> {
     match error {
         Error::Refused(refusal) => match (refusal.status, refusal.retry_after) {
@@ -186,7 +187,7 @@ pub(crate) fn trouble(error: &Error) -> Option<Trouble> {
     }
 }
 
-/// What comes of a write that failed. `before` is what was known when it was sent.
+/// Decides what follows a failed write. `before` is what was known when the write was sent.
 pub(crate) fn after_failure(
     error: &Error,
     method: Method,
@@ -196,7 +197,7 @@ pub(crate) fn after_failure(
     match classify(error, method) {
         Failure::Unavailable => AfterFailure::Defer(before.clone()),
         Failure::Uncertain => AfterFailure::Defer(Waiting {
-            // The answer was lost now; that of an earlier attempt was lost before.
+            // This response was lost now; an earlier attempt's was lost before.
             uncertain: Some(now),
             look_up: None,
             ..before.clone()
@@ -209,7 +210,7 @@ pub(crate) fn after_failure(
     }
 }
 
-/// A refusal of a repetition is not one of the write, which may have happened before.
+/// Decides about a refused write. If an earlier attempt may have written, the refusal says nothing about that attempt.
 fn refused(error: &Error, method: Method, before: &Waiting) -> AfterFailure {
     match (method, error.status(), before.uncertain) {
         (Method::Delete, Some(404), Some(_)) => AfterFailure::IsGone,
@@ -226,10 +227,10 @@ pub(crate) fn repetition_refused(error: &Error) -> DeadLetter {
     letter(Reason::UnknownOutcome, Some(&unknown), error)
 }
 
-/// With Protime's own words.
+/// A dead letter that quotes Protime.
 fn letter(reason: Reason, explanation: Option<&str>, error: &Error) -> DeadLetter {
     let said = match error.refusal() {
-        // With the scope that it needs.
+        // The whole refusal names the scope that the request needs.
         Some(refusal) if matches!(refusal.status, 401 | 403) => refusal.to_string(),
         Some(refusal) => refusal.message.clone(),
         None => error.to_string(),
@@ -244,7 +245,7 @@ fn letter(reason: Reason, explanation: Option<&str>, error: &Error) -> DeadLette
     }
 }
 
-/// What comes of a look-up that has seen all there is. `began` is when, `since` when the answer was lost.
+/// Decides after a complete look-up. It began at `began`; the response was lost at `since`.
 pub(crate) fn after_look_up<'a>(
     found: &Found,
     unclaimed: &'a [String],
@@ -263,7 +264,7 @@ pub(crate) fn after_look_up<'a>(
     }
 }
 
-/// Whether a look-up was ended by the time that we give it, which tells nothing of Protime.
+/// Whether our own time limit ended the look-up, which says nothing about Protime.
 pub(crate) fn is_own_limit(error: &Error) -> bool {
     match error {
         Error::Deadline { last, .. } => is_own_limit(last),
@@ -272,10 +273,10 @@ pub(crate) fn is_own_limit(error: &Error) -> bool {
     }
 }
 
-/// Whether a look-up can be answered later, or never.
+/// Whether a later look-up may succeed.
 pub(crate) fn look_up_may_pass(error: &Error) -> bool {
     match error.refusal() {
-        // A conflict is documented as one that passes (`reference/responses`).
+        // Protime documents a conflict as temporary (`reference/responses`).
         Some(refusal) => {
             matches!(refusal.status, 408 | 425)
                 || matches!(

@@ -1,4 +1,4 @@
-//! Deferrals: why a message has to come again, and when.
+//! Deferrals: why SQS has to deliver a message again, and when.
 
 use std::time::Duration;
 
@@ -11,15 +11,15 @@ use crate::delivery::Delivery;
 
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(15);
-/// The longest that SQS can hide a message is 12 hours, counted from its delivery.
+/// Longest wait of a message. SQS hides a message for at most 12 hours, counted from its delivery.
 const LONGEST_VISIBILITY: Duration = Duration::from_hours(11);
 
-/// A message that has to come again.
+/// Why a message has to come again.
 #[derive(Debug, Clone)]
 pub(crate) struct Deferral {
     pub(crate) kind: Kind,
     pub(crate) because: String,
-    /// How long Protime, or the cause, asks to wait.
+    /// The wait that Protime or the cause asks for. None for exponential backoff.
     after: Option<Duration>,
 }
 
@@ -46,12 +46,12 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word.
+    /// The name of this kind in logs and metrics.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// Of an error of the Protime client that may pass.
+    /// The kind of an error of the Protime client that may pass.
     pub(crate) fn of(error: &protime::Error) -> Self {
         match error {
             protime::Error::ClientRejected { .. } => Self::ClientRejected,
@@ -65,7 +65,7 @@ impl Kind {
         }
     }
 
-    /// Whether messages wait until somebody corrects the stack, its secret or its rights.
+    /// Whether messages wait until somebody corrects the stack, its secret or its permissions.
     pub(crate) fn needs_operator(self) -> bool {
         match self {
             Self::InvalidOutgoing
@@ -74,7 +74,7 @@ impl Kind {
             | Self::State
             | Self::DeadLetterQueue
             | Self::ResultsQueue => true,
-            // A rejected client has a metric and an alarm of its own.
+            // A rejected client has its own metric and alarm.
             Self::ClientRejected
             | Self::ProtimeUnavailable
             | Self::Conflict
@@ -95,7 +95,7 @@ impl Deferral {
         }
     }
 
-    /// By an error of the Protime client that may pass.
+    /// The deferral after an error of the Protime client that may pass.
     pub(crate) fn of(error: &protime::Error) -> Self {
         let because = error.status().map_or_else(
             || error.to_string(),
@@ -104,7 +104,7 @@ impl Deferral {
         Self::new(Kind::of(error), because)
     }
 
-    /// The invocation has no time for it.
+    /// The deferral when too little of the invocation is left for the message.
     pub(crate) fn no_time() -> Self {
         Self::new(
             Kind::NoTime,
@@ -113,7 +113,7 @@ impl Deferral {
         .soon()
     }
 
-    /// An operator has paused all publishing.
+    /// The deferral while an operator has paused all publishing.
     pub(crate) fn paused(pause: &Pause, now: Timestamp) -> Self {
         let wait = pause.until.duration_since(now);
         Self::new(Kind::Paused, format!("publishing is {pause}")).after(wait.try_into().ok())
@@ -123,18 +123,18 @@ impl Deferral {
         Self { after, ..self }
     }
 
-    /// As soon as SQS can deliver it.
+    /// With the shortest wait that SQS has.
     pub(crate) fn soon(self) -> Self {
         self.after(Some(Duration::ZERO))
     }
 
-    /// Whether the message can be parked instead: not while another invocation may write it.
+    /// Whether the message may be parked instead. It may not while another invocation may write it.
     pub(crate) fn can_expire(&self) -> bool {
         self.kind != Kind::Elsewhere
     }
 
-    /// How long the message waits: what was asked for, else longer with every delivery, and always so long that its
-    /// receives suffice. In whole seconds, rounded up, so that none comes back at once.
+    /// How long the message waits. Without a requested wait, the wait grows with each delivery. It is always long
+    /// enough for the remaining receives to last. Whole seconds, rounded up, so that no message returns at once.
     pub(crate) fn delay(&self, delivery: &Delivery<'_>, now: Timestamp, rules: &Rules) -> Duration {
         let asked = self
             .after
@@ -169,7 +169,7 @@ impl Deferral {
     }
 }
 
-/// One second doubling to fifteen minutes, with full jitter.
+/// Exponential backoff from one second to fifteen minutes, with full jitter.
 pub(crate) fn backoff(receive_count: u32) -> Duration {
     let doubled = FIRST.saturating_mul(1 << receive_count.saturating_sub(1).min(16));
     doubled.min(LONGEST).mul_f64(fastrand::f64())

@@ -6,12 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::config::Rules;
 
-/// From this receive on, attempts are counted.
+/// Attempts are counted from this receive on.
 const COUNTED_FROM: u32 = 3;
-/// SQS deletes a message after 14 days, so one this old is parked.
+/// A message of this age is parked, since SQS deletes it after 14 days.
 const OLDEST: SignedDuration = SignedDuration::from_hours(13 * 24);
 
-/// A message as the event source delivers it.
 pub(crate) struct Delivery<'a> {
     pub(crate) id: &'a str,
     pub(crate) receipt: &'a str,
@@ -31,7 +30,7 @@ impl<'a> Delivery<'a> {
         })
     }
 
-    /// The message attribute of that name, else the message's id.
+    /// The message attribute `idempotencyKey`, or the message's id without one.
     pub(crate) fn idempotency_key(&self) -> String {
         let attribute = self.message.message_attributes.get("idempotencyKey");
         let key = attribute
@@ -40,7 +39,7 @@ impl<'a> Delivery<'a> {
         key.unwrap_or_else(|| self.id.to_owned())
     }
 
-    /// The producer's own attributes, by name, so that the same ones are passed on every time.
+    /// The producer's own attributes, sorted by name: each delivery then passes on the same ones.
     pub(crate) fn attributes(&self) -> impl Iterator<Item = Attribute> {
         let mut attributes: Vec<_> = self.message.message_attributes.iter().collect();
         attributes.sort_by_key(|(name, _)| *name);
@@ -49,7 +48,7 @@ impl<'a> Delivery<'a> {
             .filter_map(|(name, attribute)| passed_on(name, attribute))
     }
 
-    /// What a FIFO queue keeps in order.
+    /// The message group, which a FIFO queue keeps in order. Standard queues may have one for fairness.
     pub(crate) fn group(&self) -> Option<&'a str> {
         self.message
             .attributes
@@ -57,43 +56,44 @@ impl<'a> Delivery<'a> {
             .map(String::as_str)
     }
 
-    /// How often it was delivered, this time included.
+    /// How often SQS has delivered the message, including this time.
     pub(crate) fn receive_count(&self) -> u32 {
         let count = self.message.attributes.get("ApproximateReceiveCount");
-        // Unknown is not the first time.
+        // A missing count is not taken for the first delivery.
         count.and_then(|count| count.parse().ok()).unwrap_or(2)
     }
 
-    /// Whether it came so often that attempts are counted, since it may be what ends them.
+    /// Whether attempts at the message are counted. After several deliveries, the message may be what kills the
+    /// function.
     pub(crate) fn is_counted(&self) -> bool {
         self.receive_count() >= COUNTED_FROM
     }
 
-    /// How long ago it was sent.
+    /// The time since the message was sent; zero if that is unknown.
     pub(crate) fn age(&self, now: Timestamp) -> SignedDuration {
         self.sent()
             .map_or(SignedDuration::ZERO, |sent| now.duration_since(sent))
     }
 
-    /// When it was sent.
+    /// When the message was sent. None if SQS does not say.
     pub(crate) fn sent(&self) -> Option<Timestamp> {
         let sent = self.message.attributes.get("SentTimestamp")?;
         Timestamp::from_millisecond(sent.parse().ok()?).ok()
     }
 
-    /// Whether waiting has an end here: before SQS deletes the message, or parks it without a reason.
+    /// Whether the message must not wait any longer. Otherwise SQS deletes it, or parks it without a reason.
     pub(crate) fn is_last(&self, now: Timestamp, rules: &Rules) -> bool {
         self.age(now) > OLDEST || self.receives_left(rules) == 0
     }
 
-    /// Receives that are left before the message is parked, a few kept for invocations that die.
+    /// Receives left before SQS parks the message. A few are reserved for invocations that die.
     fn receives_left(&self, rules: &Rules) -> u32 {
         let kept = (rules.most_receives / 50).max(1);
         let most = rules.most_receives.saturating_sub(kept);
         most.saturating_sub(self.receive_count())
     }
 
-    /// The wait by which the receives that are left last as long as the message can wait; none while there are plenty.
+    /// The wait that makes the remaining receives last until the message is too old. Zero while plenty are left.
     pub(crate) fn sparing_wait(&self, now: Timestamp, rules: &Rules) -> SignedDuration {
         let left = self.receives_left(rules);
         if left > rules.most_receives / 10 * 9 {
@@ -107,7 +107,7 @@ impl<'a> Delivery<'a> {
 fn passed_on(name: &str, attribute: &SqsMessageAttribute) -> Option<Attribute> {
     let binary = || {
         let binary = attribute.binary_value.as_ref()?;
-        // It is written as text in base64, with its quotes.
+        // The event has it as base64 text; serialising adds quotes.
         let quoted = serde_json::to_string(binary).ok()?;
         Some(quoted.trim_matches('"').to_owned())
     };

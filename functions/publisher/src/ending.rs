@@ -1,5 +1,5 @@
-//! The one place where a message ends: remembered, parked, told, in this order. Whatever breaks in between, a later delivery
-//! goes on with what is left, and nothing is sent to Protime again.
+//! The only place where a message ends. Its end is stored, then parked, then reported, in this order. If a step fails,
+//! a later delivery goes on from there. Nothing is sent to Protime again.
 
 use std::cell::{Cell, OnceCell};
 
@@ -15,17 +15,17 @@ use crate::results::ResultContext;
 use crate::write_record::CompletedWrite;
 use crate::{Deferral, Kind, Publisher};
 
-/// How a message ended.
+/// The verdict on a message.
 #[derive(Debug)]
 pub(crate) enum Verdict {
     Written(CompletedWrite),
-    /// An earlier attempt whose answer was lost has written, as a look-up or a repetition shows.
+    /// A look-up or a repetition shows that an earlier attempt, whose response was lost, has written.
     Settled(CompletedWrite),
-    /// It was written before; SQS or its producer has sent it again.
+    /// The write happened before: SQS or the producer has sent the message again.
     WrittenBefore(CompletedWrite),
     /// The transformer wants nothing written.
     Acknowledged,
-    /// To be parked; what is remembered of the write is given up, if it is this message's.
+    /// To be moved to the dead-letter queue. `given_up` is the write's record, if this message owns it.
     Parked {
         letter: Box<DeadLetter>,
         given_up: Option<GivenUp>,
@@ -39,7 +39,7 @@ impl From<Deferral> for Verdict {
     }
 }
 
-/// Parked without an attempt: if there is a record under its key, it stays.
+/// Parks without an attempt. A record under the same key stays as it is.
 impl From<DeadLetter> for Verdict {
     fn from(letter: DeadLetter) -> Self {
         Self::Parked {
@@ -49,24 +49,24 @@ impl From<DeadLetter> for Verdict {
     }
 }
 
-/// A delivery, and what it is handled with.
+/// A delivery, with what its handling needs.
 pub(crate) struct Handling<'a> {
     pub(crate) publisher: &'a Publisher,
     pub(crate) delivery: &'a Delivery<'a>,
     pub(crate) invocation: &'a Invocation,
-    /// A name that no other attempt has.
+    /// Identifies this attempt, and no other.
     pub(crate) token: String,
     pub(crate) tally: &'a Tally,
-    /// That of all publishing.
+    /// The pause of all publishing.
     pub(crate) pause: Option<&'a Pause>,
-    /// Whether the attempt is counted.
+    /// Whether the store has counted this attempt.
     pub(crate) is_counted: Cell<bool>,
-    /// The token of an end that the message had before it was sent back under the same id.
+    /// The token of an earlier end, from before the message was sent back under the same id.
     pub(crate) ended_before: OnceCell<String>,
 }
 
 impl Handling<'_> {
-    /// Ends the message, or tells why it has to come again.
+    /// Ends the message. An error says why it has to come again.
     pub(crate) async fn end(
         &self,
         context: ResultContext,
@@ -86,7 +86,7 @@ impl Handling<'_> {
                     "deferred until SQS would have parked or deleted it, lastly because: {}",
                     deferral.because
                 );
-                // What is uncertain stays remembered, and is looked up when the message is sent back.
+                // An uncertain write stays in the store. It is looked up when the message is sent back.
                 let outcome = Outcome::Parked {
                     letter: Box::new(DeadLetter::new(Reason::Expired, message)),
                     given_up: None,
@@ -130,8 +130,9 @@ impl Handling<'_> {
             }
         );
         let now = self.invocation.clock.now();
-        // Only the result is left to do, whatever becomes of Protime or the transformer meanwhile. That is remembered where
-        // the result cannot be sent, and before it is sent where attempts died: the next one would count as one more.
+        // Only the result is left to send, which needs neither Protime nor the transformer. The end is stored if the
+        // result cannot be sent. While attempts are counted, it is stored first: a death while sending would count as
+        // one more.
         let keep = || async {
             let ended = self.ended(context, Outcome::Written(write.clone()), Stage::Done);
             self.keep(&ended, self.seen()).await
@@ -147,11 +148,11 @@ impl Handling<'_> {
         told
     }
 
-    /// Remembers the verdict, and does what is left to do.
+    /// Stores the verdict, then carries it out.
     async fn decide(&self, context: ResultContext, outcome: Outcome) -> Result<(), Deferral> {
         let ended = self.ended(&context, outcome, Stage::Decided);
         match self.keep(&ended, self.seen()).await {
-            // SQS would lose what is parked neither now nor remembered.
+            // The message is at its last delivery: if it is not parked now, SQS loses it.
             Err(deferral) if deferral.kind == Kind::State && self.is_last() => {
                 tracing::error!(
                     messageId = self.delivery.id,
@@ -174,7 +175,7 @@ impl Handling<'_> {
         }
     }
 
-    /// Goes on where an earlier delivery has stopped.
+    /// Continues where an earlier delivery stopped.
     pub(crate) async fn resume(&self, mut ended: Ended) -> Result<(), Deferral> {
         if ended.stage == Stage::Told {
             return Ok(());
@@ -204,7 +205,7 @@ impl Handling<'_> {
         Ok(())
     }
 
-    /// Gives the write up and parks the message.
+    /// Gives the write up, then moves the message to the dead-letter queue.
     async fn park(&self, ended: &Ended) -> Result<(), Deferral> {
         let Outcome::Parked { letter, given_up } = &ended.outcome else {
             return Ok(());
@@ -221,7 +222,7 @@ impl Handling<'_> {
             Deferral::new(Kind::DeadLetterQueue, format!("parking failed: {error}"))
         })?;
         let (reason, answer) = (letter.reason.as_str(), letter.answer.as_ref());
-        // The explanation may quote the message, so it is on the parked message and not in the log.
+        // The explanation may quote the message, so the dead letter has it and the log does not.
         tracing::warn!(
             messageId = self.delivery.id,
             reason,
@@ -239,7 +240,7 @@ impl Handling<'_> {
         let keep = || store.keep_ended(id, ended, seen, clock.now());
         match self.invocation.retry(keep).await {
             Ok(true) => {
-                // With the end, the count of attempts is gone.
+                // Storing the end has removed the count of attempts.
                 self.is_counted.set(false);
                 Ok(())
             }
@@ -251,7 +252,7 @@ impl Handling<'_> {
         }
     }
 
-    /// Where that fails, a delivery that SQS repeats does again what was done: it parks or tells with the same ids.
+    /// Stores the end if possible. Otherwise a redelivery repeats the last step, with the same message ids.
     async fn keep_if_possible(&self, ended: &Ended) {
         if let Err(deferral) = self.keep(ended, &self.token).await {
             let (id, because) = (self.delivery.id, deferral.because);
@@ -259,7 +260,7 @@ impl Handling<'_> {
         }
     }
 
-    /// Sends a result to whoever wants it.
+    /// Sends a result, if the function has a results queue.
     async fn tell(&self, result: impl FnOnce() -> Message) -> Result<(), Deferral> {
         let Some(results) = &self.publisher.results else {
             return Ok(());

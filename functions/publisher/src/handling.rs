@@ -20,17 +20,17 @@ use crate::{Deferral, Kind, deferral};
 use connector::contract::outgoing::OutgoingConnection;
 use connector::contract::publish_request::{InvalidRequest, PublishRequest};
 
-/// In characters.
+/// Longest entity name in results and dead letters, in characters.
 const LONGEST_ENTITY: usize = 200;
-/// While Protime is out, a message waits no longer than the circuit breaker does for its first deliveries; after that
-/// longer and longer, so that an outage of days does not use up the queue's `maxReceiveCount`.
+/// For this many deliveries a message waits as long as the circuit breaker says. Later it waits longer and longer, so
+/// that an outage of days does not use up the queue's `maxReceiveCount`.
 const PAUSED_DELIVERIES: u32 = 20;
 
 impl Handling<'_> {
-    /// Handles the delivery. An error tells why it has to come again.
+    /// Handles the delivery. An error says why it has to come again.
     pub(crate) async fn handle(&self) -> Result<(), Deferral> {
         let key = self.delivery.idempotency_key();
-        // So long a key is of no use to anybody, and would fit nowhere.
+        // A longer key would not fit into the table's key.
         let key = Some(key).filter(|key| key.len() <= LONGEST_ID);
         let key = key.unwrap_or_else(|| self.delivery.id.to_owned());
         let mut context = ResultContext {
@@ -49,7 +49,7 @@ impl Handling<'_> {
             Ok(MessageRecord {
                 ended: Some(ended), ..
             }) => {
-                // What was sent since then is another message, whatever its id.
+                // A message that was sent after the end is a new one, even under the same id.
                 if self.delivery.sent().is_none_or(|sent| sent < ended.at) {
                     return self.resume(ended).await;
                 }
@@ -61,7 +61,7 @@ impl Handling<'_> {
         let found = self.find_verdict(&mut context).await;
         let verdict = found.unwrap_or_else(|verdict| verdict);
         let ended = self.end(context, verdict).await;
-        // It ended by itself: what its neighbours die of from here on is not its own doing.
+        // This message ended normally. If a message beside it kills the function, this one is not to blame.
         if self.is_counted.get() {
             let store = &self.publisher.store;
             let uncounted = store.uncount_attempts(self.delivery.id, &self.token).await;
@@ -72,7 +72,7 @@ impl Handling<'_> {
         ended
     }
 
-    /// What is remembered of the message, of which the first delivery is new.
+    /// The record of the message. A first delivery has none.
     async fn known(&self) -> Result<MessageRecord, StoreError> {
         if self.delivery.receive_count() > 1 {
             self.publisher.store.message(self.delivery.id).await
@@ -81,8 +81,8 @@ impl Handling<'_> {
         }
     }
 
-    /// Counts an attempt at a message that comes often, before anything of its own is run. Whether those that were counted,
-    /// and did not end by themselves, are enough.
+    /// Counts an attempt at a message that was delivered often, before its content is processed. True when too many
+    /// earlier attempts died.
     async fn has_crashed(&self) -> Result<bool, Verdict> {
         if !self.delivery.is_counted() {
             return Ok(false);
@@ -101,7 +101,7 @@ impl Handling<'_> {
         }
     }
 
-    /// Finds out how the message ends; an error does so early.
+    /// Finds the verdict on the message. An error is a verdict that was found early.
     async fn find_verdict(&self, context: &mut ResultContext) -> Result<Verdict, Verdict> {
         let outgoing = self
             .publisher
@@ -153,11 +153,11 @@ impl Handling<'_> {
         } else {
             attempt.run().await
         };
-        // Without state nothing more is written; what was written is settled by a look-up.
+        // Without the store nothing is written. A later look-up settles what was written before.
         made.map_err(|error| without_state(&error))
     }
 
-    /// The id of the write's record, which is what results and dead letters are about from here on.
+    /// The id of the write's record. Results and dead letters name it from here on.
     fn identify(
         &self,
         request: &PublishRequest,
@@ -167,7 +167,7 @@ impl Handling<'_> {
         let key = key.unwrap_or_else(|| self.delivery.idempotency_key());
         let id = request.record_id(&key);
         context.method = Some(request.method.as_str().to_owned());
-        // What no entity is called is explained in a few words.
+        // A name that is no entity may be of any length.
         context.entity = Some(request.entity.chars().take(LONGEST_ENTITY).collect());
         context.correlation.clone_from(&request.correlation);
         if id.len() > LONGEST_ID {
@@ -180,7 +180,7 @@ impl Handling<'_> {
         Ok(id)
     }
 
-    /// Protime is left alone for a while.
+    /// The deferral while the circuit is open.
     fn paused(&self, pause: SignedDuration) -> Deferral {
         let receives = self.delivery.receive_count();
         let longer = deferral::backoff(receives.saturating_sub(PAUSED_DELIVERIES));
@@ -190,7 +190,7 @@ impl Handling<'_> {
     }
 }
 
-/// A transformer runs on a thread of its own, so that a slow one holds up nothing but its message.
+/// Reads the request. A transformer runs on a blocking thread, so that a slow one delays only its own message.
 async fn request(
     body: &str,
     outgoing: &Arc<OutgoingConnection>,
@@ -219,7 +219,8 @@ impl From<InvalidRequest> for Verdict {
     }
 }
 
-/// A scope that the secret lacks is the operator's to add, where it is the operator who chose the entity.
+/// The verdict on a request that cannot be sent. If the outgoing connection chose the entity, a missing scope is the
+/// operator's to add, so the message waits.
 fn not_sendable(outgoing: &OutgoingConnection, error: InvalidRequest) -> Verdict {
     match error {
         InvalidRequest::Request(RequestError::Scope { .. }) if outgoing.entity.is_some() => {
@@ -233,8 +234,8 @@ fn without_state(error: &StoreError) -> Verdict {
     Deferral::new(Kind::State, error.to_string()).into()
 }
 
-/// A client that the message names may be a mistake of the producer; one that the function is deployed with is the
-/// operator's to mend, and the messages wait for it.
+/// The verdict without a client. If the message names the client, it may be the producer's mistake. If the outgoing
+/// connection names it, the operator has to act, and messages wait.
 fn without_client(outgoing: &OutgoingConnection, error: &CredentialsError) -> Verdict {
     let message = error.to_string();
     match error {

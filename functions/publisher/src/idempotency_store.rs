@@ -1,7 +1,7 @@
-//! The idempotency store: what is remembered of writes and of messages, in `DynamoDB`.
+//! The idempotency store remembers writes and messages in `DynamoDB`.
 //!
-//! Every write of a record belongs to one attempt, which has a token of its own: it is made only while that attempt has the
-//! record, and recognises itself when the SDK asks again after an answer that was lost.
+//! Each attempt has a token of its own, and owns the write's record while it runs. A conditional update succeeds only
+//! for the owner. By its token an attempt also recognises its own update, when the SDK retries after a lost response.
 
 use std::collections::HashMap;
 
@@ -17,21 +17,21 @@ use crate::write_record::{
     BeginOutcome, Claimant, CompletedWrite, ParkedWrite, Waiting, WriteRecord,
 };
 
-/// A write that is done is remembered for 30 days.
+/// How long a finished write is remembered.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// A record that others change at the same time is looked at so often.
+/// How often an attempt tries to take a record that others change at the same time.
 const ATTEMPTS: u32 = 3;
-/// More bytes than an item's key can have are an error of `DynamoDB`.
+/// The longest key of a `DynamoDB` item, in bytes.
 pub(crate) const LONGEST_ID: usize = 2_048;
 
-/// What is remembered of all writes and messages.
+/// Remembers all writes and messages in one table.
 #[derive(Debug, Clone)]
 pub struct IdempotencyStore {
     dynamodb: aws_sdk_dynamodb::Client,
     table: String,
 }
 
-/// The table cannot be used, so nothing is written.
+/// The table cannot be used. Nothing is written without it.
 #[derive(Debug, thiserror::Error)]
 #[error("state table {table}: {reason}")]
 pub struct StoreError {
@@ -40,7 +40,7 @@ pub struct StoreError {
 }
 
 impl IdempotencyStore {
-    /// In the table of that name.
+    /// The store in the table of that name.
     pub fn new(dynamodb: aws_sdk_dynamodb::Client, table: impl Into<String>) -> Self {
         Self {
             dynamodb,
@@ -48,7 +48,7 @@ impl IdempotencyStore {
         }
     }
 
-    /// Begins an attempt, which ends at `until` if nothing more is heard of it.
+    /// Begins an attempt. Its lease ends at `until` if the attempt dies.
     pub(crate) async fn begin(
         &self,
         id: &str,
@@ -68,11 +68,11 @@ impl IdempotencyStore {
             let record = known.begun(claimant, waiting.clone(), until);
             let mut update = self.put(id, &record, now);
             update = match (&known.owner, known.exists) {
-                // The attempt that was seen may have ended since.
+                // The owner that was read may have ended the write since.
                 (Some(owner), _) => update
                     .condition_expression("#owner = :seen AND attribute_not_exists(#done)")
                     .expression_attribute_values(":seen", text(owner)),
-                // Earlier releases named no owner.
+                // Earlier releases stored no owner.
                 (None, true) => update.condition_expression(
                     "attribute_not_exists(#owner) AND attribute_not_exists(#done)",
                 ),
@@ -87,17 +87,17 @@ impl IdempotencyStore {
                 }
             }
         }
-        // Others came and went all the time.
+        // Other attempts changed the record every time.
         Ok(BeginOutcome::Elsewhere(now))
     }
 
-    /// What is remembered of a write.
+    /// The record of a write; an empty one if there is none.
     pub(crate) async fn known(&self, id: &str) -> Result<WriteRecord, StoreError> {
         Ok(WriteRecord::of(&self.read(id).await?))
     }
 
-    /// The record of a message that was parked because its attempts died, perhaps before they knew which record is
-    /// theirs, counts as given up.
+    /// Marks a record as parked if the message that left it was parked as crashed. That message may have died before it
+    /// knew which record is its own.
     async fn find_crash(
         &self,
         known: &mut WriteRecord,
@@ -111,7 +111,7 @@ impl IdempotencyStore {
         Ok(())
     }
 
-    /// Protime has written. Nothing undoes this.
+    /// Stores that Protime has written. Nothing undoes this.
     pub(crate) async fn done(
         &self,
         id: &str,
@@ -130,7 +130,7 @@ impl IdempotencyStore {
         self.give_back(id, claimant, &record, now).await
     }
 
-    /// The attempt ended with a verdict that is not the last. What was certainly not written leaves nothing behind.
+    /// Ends an attempt without a final verdict. If certainly nothing was written, the record is deleted.
     pub(crate) async fn release(
         &self,
         id: &str,
@@ -173,7 +173,7 @@ impl IdempotencyStore {
         Ok(())
     }
 
-    /// Leaves nothing behind of a write that was certainly not made.
+    /// Deletes the record of a write that was certainly not made.
     async fn forget(&self, id: &str, owner: &str) -> Result<(), StoreError> {
         let delete = self
             .dynamodb
@@ -186,7 +186,7 @@ impl IdempotencyStore {
             .expression_attribute_values(":owner", text(owner));
         match delete.send().await {
             Ok(_) => Ok(()),
-            // It is forgotten, or another attempt has it.
+            // The record is deleted already, or another attempt owns it.
             Err(error)
                 if matches!(
                     error.as_service_error(),
@@ -199,7 +199,8 @@ impl IdempotencyStore {
         }
     }
 
-    /// Gives up a write whose record is still that of `given_up`'s owner. What comes under its key again is a new write.
+    /// Gives up a write, if the owner in `given_up` still owns its record. The next message with the same key is a new
+    /// write.
     pub(crate) async fn give_up(
         &self,
         message_id: &str,
@@ -227,13 +228,13 @@ impl IdempotencyStore {
         };
         match update.send().await {
             Ok(_) => Ok(()),
-            // Another attempt has it.
+            // Another attempt owns the record.
             Err(error) if refused_item(&error).is_some() => Ok(()),
             Err(error) => Err(self.unusable(&error)),
         }
     }
 
-    /// Whether a record of Protime belongs to another write.
+    /// Whether another write has claimed a record in Protime.
     pub(crate) async fn is_claimed_by_other(
         &self,
         record: &str,
@@ -243,7 +244,7 @@ impl IdempotencyStore {
         Ok(string_of(&item, "claimed_by").is_some_and(|other| other != write))
     }
 
-    /// Claims a record of Protime for a write. No: it is another's.
+    /// Claims a record in Protime for a write. False if another write has claimed it.
     pub(crate) async fn claim(
         &self,
         record: &str,
@@ -263,13 +264,13 @@ impl IdempotencyStore {
         }
     }
 
-    /// What is remembered of a message.
+    /// The record of a message; an empty one if there is none.
     pub(crate) async fn message(&self, message_id: &str) -> Result<MessageRecord, StoreError> {
         let item = self.read(&message_record_id(message_id)).await?;
         Ok(MessageRecord::of(&item))
     }
 
-    /// Counts an attempt at a message, before anything of its own is run.
+    /// Counts an attempt at a message, before its content is processed.
     pub(crate) async fn count_attempt(
         &self,
         message_id: &str,
@@ -287,13 +288,13 @@ impl IdempotencyStore {
             .return_values(ReturnValue::AllNew);
         let item = match update.send().await {
             Ok(answer) => answer.attributes.unwrap_or_default(),
-            // Counted already; the answer was lost.
+            // The update was applied before; its response was lost.
             Err(error) => refused_item(&error).ok_or_else(|| self.unusable(&error))?,
         };
         Ok(MessageRecord::of(&item))
     }
 
-    /// The attempt has ended by itself.
+    /// Resets the count of attempts, since this one ended normally.
     pub(crate) async fn uncount_attempts(
         &self,
         message_id: &str,
@@ -311,8 +312,8 @@ impl IdempotencyStore {
         }
     }
 
-    /// Remembers how a message ended, and what is left to do. `seen` is the token of who remembered that before. No:
-    /// another attempt has done so meanwhile.
+    /// Stores how a message ended, and what is left to do. `seen` is the token of the end that was read before. False
+    /// if another attempt has stored an end meanwhile.
     pub(crate) async fn keep_ended(
         &self,
         message_id: &str,
@@ -337,7 +338,7 @@ impl IdempotencyStore {
         }
     }
 
-    /// The pause of all publishing, if there is one.
+    /// The current pause of all publishing. None if there is none.
     pub(crate) async fn pause(&self, now: Timestamp) -> Result<Option<Pause>, StoreError> {
         let item = self.read(PUBLISHING).await?;
         Ok(Pause::of(&item, now))
@@ -354,7 +355,7 @@ impl IdempotencyStore {
         Ok(answer.item.unwrap_or_default())
     }
 
-    /// Makes an item what the record is.
+    /// An update that makes the item equal to the record.
     fn put(&self, id: &str, record: &WriteRecord, now: Timestamp) -> UpdateItemFluentBuilder {
         let (mut present, lacking) = record.attributes();
         present.push(("expires", expires(now)));

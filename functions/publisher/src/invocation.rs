@@ -4,36 +4,36 @@ use connector::clock::Clock;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// Kept for remembering, parking and telling what came of a write.
+/// Time reserved after a write to store, park and report its outcome.
 const AFTERWARDS: Duration = Duration::from_secs(3);
-/// A message is not begun with less time for its transformer, its token and its write.
+/// Least time to begin a message: for its transformer, its token and its write.
 const ENOUGH: Duration = Duration::from_secs(15);
-/// The waits after calls of the store that fail, besides the SDK's own, in seconds.
+/// Waits after failed calls of the store, in seconds; the SDK's own retries are extra.
 const RETRIES: [u64; 4] = [1, 2, 4, 8];
-/// A look-up gets this long, so that an outage does not hold up the batch.
+/// Time limit of one look-up, so that an outage does not delay the batch.
 const LOOK_UP: Duration = Duration::from_secs(15);
 
-/// What Lambda says about one invocation.
+/// Lambda's facts about one invocation.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// The request id.
+    /// Lambda's request id, which begins the token of each attempt.
     pub request_id: String,
-    /// What tells the time.
+    /// The wall clock, which tests can move.
     pub clock: Clock,
-    /// When Lambda ends it, and with it every attempt at a write.
+    /// When Lambda ends the invocation, and with it every attempt at a write.
     pub ends: Timestamp,
-    /// When work has to end.
+    /// All work ends by this, so that the outcome can still be reported.
     pub deadline: Instant,
 }
 
 impl Invocation {
-    /// Reads Lambda's context.
+    /// Derives the limits from the deadline in Lambda's context.
     pub fn from_context(context: &lambda_runtime::Context, clock: &Clock) -> Self {
         let left = connector::invocation::time_left(context.deadline);
         Self::new(&context.request_id, clock, left)
     }
 
-    /// An invocation that starts now and has so much time.
+    /// An invocation that starts now and has `left` until Lambda ends it.
     pub fn new(request_id: &str, clock: &Clock, left: Duration) -> Self {
         Self {
             request_id: request_id.to_owned(),
@@ -43,24 +43,24 @@ impl Invocation {
         }
     }
 
-    /// Whether a message can be begun: what is not begun is deferred, and loses nothing.
+    /// Whether enough time is left to begin a message. A message that is not begun is deferred and loses nothing.
     pub(crate) fn has_time(&self) -> bool {
         Instant::now() + ENOUGH <= self.write_until()
     }
 
-    /// When Protime has to have answered a write.
+    /// The latest time for Protime's response to a write.
     pub(crate) fn write_until(&self) -> Instant {
         self.deadline
             .checked_sub(AFTERWARDS)
             .unwrap_or(self.deadline)
     }
 
-    /// When a look-up that begins now has to have ended.
+    /// The latest end of a look-up that begins now.
     pub(crate) fn look_up_until(&self) -> Instant {
         self.write_until().min(Instant::now() + LOOK_UP)
     }
 
-    /// Makes a call of the store, and makes it again for a while: what Protime answered is not to be lost over it.
+    /// Calls the store, and retries for a while: Protime's response must not be lost because of it.
     pub(crate) async fn retry<T, E: std::fmt::Display>(
         &self,
         call: impl AsyncFn() -> Result<T, E>,
@@ -81,7 +81,7 @@ impl Invocation {
         }
     }
 
-    /// A name for an attempt that no other has.
+    /// A token for an attempt, which no other attempt has.
     pub(crate) fn token(&self) -> String {
         format!("{}/{:016x}", self.request_id, fastrand::u64(..))
     }

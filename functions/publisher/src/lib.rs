@@ -1,12 +1,12 @@
-//! The publisher: a batch of publish requests is written to Protime, each for itself and each once.
+//! The publisher writes a batch of publish requests to Protime: each message on its own, and each write once.
 //!
-//! A message ends in one of three ways: written (or acknowledged, where a transformer wants nothing written), parked
-//! in the dead-letter queue with its reason, or deferred, which SQS delivers again later.
+//! A delivery ends in one of three ways. The message is written, or acknowledged where a transformer wants nothing
+//! written. It is parked: moved to the dead-letter queue with its reason. Or it is deferred: SQS delivers it again
+//! later.
 //!
-//! - [`Publisher::publish`] takes a batch apart; `handling` leads each message to its verdict, `ending` does what the verdict
-//!   asks for.
-//! - `decision` has the rules, without any effects: what is sent, looked up, deferred or parked, and why.
-//! - [`IdempotencyStore`] remembers writes, [`CircuitBreaker`] spares Protime, [`DeadLetter`] explains.
+//! - [`Publisher::publish`] takes a batch apart. `handling` finds each message's verdict, and `ending` carries it out.
+//! - `decision` holds the rules, without side effects: what is sent, looked up, deferred or parked, and why.
+//! - [`IdempotencyStore`] remembers writes, [`CircuitBreaker`] spares Protime, [`DeadLetter`] says why one is parked.
 
 mod attempt;
 mod circuit_breaker;
@@ -53,42 +53,42 @@ pub use idempotency_store::{IdempotencyStore, StoreError};
 pub use invocation::Invocation;
 pub use write_record::CompletedWrite;
 
-/// As many messages as an event of the publish queue holds.
+/// The most messages in one event of the publish queue.
 const CONCURRENCY: usize = 10;
 
-/// What all invocations of an environment share.
+/// The resources that all invocations of an execution environment share.
 pub struct Publisher {
-    /// HTTP clients by the name of their secret.
+    /// HTTP clients, by the name of their secret.
     pub clients: HttpClients,
-    /// For the visibility of deferred messages.
+    /// Changes the visibility timeout of deferred messages.
     pub sqs: aws_sdk_sqs::Client,
     /// The publish queue's URL.
     pub publish_queue: String,
-    /// Where messages are parked.
+    /// The dead-letter queue, for parked messages.
     pub dead_letters: Queue,
-    /// Where results are sent, if anywhere.
+    /// The queue for results. None if nobody wants results.
     pub results: Option<Queue>,
-    /// What is remembered of writes and of messages.
+    /// Remembers writes and messages, so that a redelivery writes nothing twice.
     pub store: IdempotencyStore,
-    /// What messages may leave out. While it is wrong, every message is deferred.
+    /// Defaults for what messages leave out. While they are wrong, every message is deferred.
     pub outgoing: Result<Arc<OutgoingConnection>, OutgoingError>,
-    /// Spares a Protime that is out.
+    /// Stops calls while Protime is down.
     pub breaker: CircuitBreaker,
-    /// Where metrics are written.
+    /// Writes the metric lines.
     pub metrics: Metrics,
-    /// What holds for every message.
+    /// Settings that hold for every message.
     pub rules: Rules,
 }
 
-/// An event without the ids that a batch response needs.
+/// An event that cannot be answered message by message.
 #[derive(Debug, thiserror::Error)]
 pub enum MalformedEvent {
-    /// A record lacks what every one of SQS has.
+    /// A record lacks a field that every SQS record has.
     #[error(
         "a record of the event has no messageId, receiptHandle or body; the whole batch is tried again"
     )]
     Record,
-    /// It comes from somewhere else.
+    /// The event comes from another source than SQS.
     #[error(
         "the event is not one that SQS sends; put publish requests on the publish queue, whose messages invoke the function"
     )]
@@ -96,7 +96,7 @@ pub enum MalformedEvent {
 }
 
 impl MalformedEvent {
-    /// The same, told in the log.
+    /// Logs the error and returns it.
     #[must_use]
     pub fn logged(self) -> Self {
         tracing::error!(error = %self, "the event cannot be used");
@@ -116,7 +116,7 @@ impl From<MalformedEvent> for lambda_runtime::Diagnostic {
 impl Publisher {
     /// Publishes a batch. The response names the messages that SQS is to deliver again.
     ///
-    /// Messages of a FIFO queue's group are written one after the other; after a deferral the rest of the group waits
+    /// Messages of a FIFO queue's group are written one after the other. After a deferral the rest of the group waits
     /// as well.
     pub async fn publish(
         &self,
@@ -133,7 +133,7 @@ impl Publisher {
         let pause = self.pause(invocation).await;
         let pause = pause.as_ref();
         let publish = |group| self.publish_group(group, pause, invocation, &tally);
-        // One that comes so often may be what ends the function: each of these is alone when it is handled.
+        // A message that was delivered often may be what kills the function. So each such message is handled alone.
         let (counted, others): (Vec<_>, Vec<_>) = self
             .groups(deliveries)
             .into_iter()
@@ -151,7 +151,7 @@ impl Publisher {
         Ok(response)
     }
 
-    /// The pause that an operator has set. Where the table cannot be asked, the first write finds that out.
+    /// The pause that an operator has set. None if the table cannot be read: the first write reports that.
     async fn pause(&self, invocation: &Invocation) -> Option<Pause> {
         let pause = self.store.pause(invocation.clock.now()).await;
         pause.unwrap_or_else(|error| {
@@ -160,7 +160,7 @@ impl Publisher {
         })
     }
 
-    /// The ids of the messages that are to come again.
+    /// Publishes the messages of one group. Returns the ids of those that SQS has to deliver again.
     async fn publish_group<'a>(
         &self,
         group: Vec<Delivery<'a>>,
@@ -195,7 +195,7 @@ impl Publisher {
         Vec::new()
     }
 
-    /// Makes a message visible again after a while.
+    /// Makes a message visible again after `delay`.
     async fn change_visibility(&self, delivery: &Delivery<'_>, delay: Duration) {
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(i32::MAX);
         let change = self
@@ -205,7 +205,7 @@ impl Publisher {
             .receipt_handle(delivery.receipt)
             .visibility_timeout(seconds);
         if let Err(error) = change.send().await {
-            // Then it comes back when the queue's own visibility timeout is over.
+            // The message returns after the queue's own visibility timeout.
             tracing::warn!(
                 messageId = delivery.id,
                 error = connector::aws::describe(&error),
@@ -214,8 +214,8 @@ impl Publisher {
         }
     }
 
-    /// Messages of one group of a FIFO queue together, in their order; others each for itself, also where producers name
-    /// groups for fairness.
+    /// Groups the messages of a FIFO queue by message group, in order. On a standard queue each message stands alone,
+    /// even if producers set groups for fairness.
     fn groups<'a>(&self, deliveries: Vec<Delivery<'a>>) -> Vec<Vec<Delivery<'a>>> {
         let is_fifo = is_fifo(&self.publish_queue);
         let mut groups: Vec<Vec<Delivery<'_>>> = Vec::new();

@@ -1,4 +1,4 @@
-//! Whether a creation whose answer was lost has happened: the record is looked for where it would be.
+//! Looks for the record of a creation whose response was lost.
 
 use connector::after_uncertain::LookUp;
 use jiff::civil::Date;
@@ -15,54 +15,53 @@ use tokio::time::Instant;
 use crate::comparison::{Likeness, day_of, likeness, whole};
 use crate::decision::look_up_may_pass;
 
-/// Why nothing can be looked up.
+/// Why no look-up is possible.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LookUpError {
-    /// The payload does not say what to look for.
+    /// The payload lacks a value to search by.
     #[error("the payload has no usable {0}")]
     Payload(&'static str),
-    /// The client may not read.
+    /// The client may not read the entity.
     #[error(transparent)]
     Request(#[from] RequestError),
-    /// Protime did not answer.
+    /// Protime did not answer the search.
     #[error(transparent)]
     Protime(#[from] Error),
 }
 
-/// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Found {
-    /// The ids of records that equal the payload, claimed or not.
+    /// Ids of records that equal the payload, whether claimed or not.
     pub(crate) equal: Vec<String>,
-    /// Whether others are there that could be it.
+    /// Whether other records could be the one, but cannot be compared fully.
     pub(crate) has_similar: bool,
 }
 
-/// How far a look-up has come that takes more than one attempt.
+/// The progress of a look-up that takes more than one attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Progress {
-    /// When it began: what was written later it may have missed.
+    /// When it began. It may miss what was written later.
     began: Timestamp,
-    /// The person's id, where the payload has only a reference.
+    /// The id of the person, where the payload has only a reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     person: Option<i64>,
-    /// Where the next page is.
+    /// The URL of the next page.
     next: String,
-    /// What finds links that repeat.
+    /// Detects page links that repeat.
     trail: Trail,
     found: Found,
 }
 
-/// What came of a look-up.
+/// The result of a look-up.
 #[derive(Debug)]
 pub(crate) enum LookedUp {
-    /// It has seen all there is, as it was then.
+    /// All pages were read; writes after `began` may be missing.
     Finished { found: Found, began: Timestamp },
-    /// It goes on from here.
+    /// An error that may pass stopped it; a later attempt goes on from here.
     Unfinished(Progress),
 }
 
-/// What is looked for, by whom.
+/// A search for the record of a write.
 pub(crate) struct Search<'a> {
     pub(crate) client: &'a Client,
     pub(crate) entity: &'a str,
@@ -72,7 +71,7 @@ pub(crate) struct Search<'a> {
     pub(crate) deadline: Instant,
 }
 
-/// The payload, as far as it is looked for.
+/// The values of the payload that the search uses.
 struct Wanted<'a> {
     payload: Value,
     rule: &'a LookUp,
@@ -80,7 +79,7 @@ struct Wanted<'a> {
     person: Person<'a>,
 }
 
-/// Who the record is about.
+/// The person of the wanted record.
 #[derive(Clone)]
 enum Person<'a> {
     Id(i64),
@@ -88,7 +87,7 @@ enum Person<'a> {
 }
 
 impl Search<'_> {
-    /// Looks for the record, on from where an earlier attempt has come.
+    /// Searches for the record, from the page where an earlier attempt stopped.
     pub(crate) async fn run(
         &self,
         progress: Option<&Progress>,
@@ -110,7 +109,7 @@ impl Search<'_> {
         };
         let found = self.read(&wanted, progress, now).await;
         match found {
-            // Its paging token is of no use any more, so it begins again.
+            // Protime no longer accepts the paging token, so the search starts again.
             Err(LookUpError::Protime(error))
                 if error.refusal_kind() == Some(protime::RefusalKind::InvalidContinuation) =>
             {
@@ -143,7 +142,7 @@ impl Search<'_> {
             let trail = pages.trail();
             let page = match pages.next().await {
                 Ok(page) => page,
-                // The pages that were read need not be read again.
+                // The next attempt does not read these pages again.
                 Err(error) if is_new && look_up_may_pass(&error) => {
                     return Ok(LookedUp::Unfinished(Progress {
                         began,
@@ -159,7 +158,7 @@ impl Search<'_> {
             for record in page.iter().flat_map(protime::Page::records) {
                 match serde_json::from_str(record) {
                     Ok(record) => wanted.sort(&record, &mut found),
-                    // What cannot be read could be it.
+                    // A record that cannot be parsed could be the one.
                     Err(_) => found.has_similar = true,
                 }
             }
@@ -167,7 +166,8 @@ impl Search<'_> {
         Ok(LookedUp::Finished { found, began })
     }
 
-    /// By the id, which Protime is asked for where the payload has only a reference: a list can be narrowed to ids alone.
+    /// The person, by id if possible, since a list can be filtered only by id. Where the payload has only a reference,
+    /// Protime is asked for the id.
     async fn person<'p>(&self, person: &'p Value) -> Result<Person<'p>, LookUpError> {
         if let Some(id) = whole(&person["id"]) {
             return Ok(Person::Id(id));
@@ -195,7 +195,7 @@ impl Search<'_> {
         let mut pages = self.client.pages(&request, self.deadline);
         let page = match pages.next().await {
             Ok(page) => page,
-            // Not everybody may read people; the records carry the reference as well.
+            // The client may lack the right to read people. The records carry the reference as well.
             Err(error) if matches!(error.status(), Some(400 | 401 | 403)) => None,
             Err(error) => return Err(error.into()),
         };
@@ -216,7 +216,7 @@ impl Person<'_> {
         }
     }
 
-    /// None: the record does not say whose it is.
+    /// Whether the record is about this person. None if the record does not say.
     fn is(&self, record: &Value) -> Option<bool> {
         let person = &record["person"];
         match self {
@@ -230,7 +230,8 @@ impl Person<'_> {
 }
 
 impl Wanted<'_> {
-    /// One day around the date, since minutes can lead to the day before or after, and schedules give clockings to it.
+    /// The request for one day on either side of the date. Minutes can reach into a neighbouring day, and a schedule
+    /// can assign a clocking to it.
     fn request(&self, entity: &str, settings: &Settings) -> Result<Request, LookUpError> {
         let (from, until) = (
             self.day.saturating_sub(1.day()),
@@ -273,7 +274,7 @@ impl Wanted<'_> {
     }
 }
 
-/// Whether a single record of the entity can be read, and is not there. None: that cannot be told now.
+/// Whether a record is gone: its entity can be read by id, and Protime answers 404. None if Protime cannot answer now.
 pub(crate) async fn is_gone(
     client: &Client,
     entity: &str,

@@ -1,4 +1,4 @@
-//! The publisher's Lambda function: everything it needs is made here, once per environment.
+//! The publisher's Lambda function. It builds every dependency once per execution environment.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ async fn main() -> anyhow::Result<()> {
     let aws = connector::aws::http::config(http.clone()).load().await;
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
-    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it is
-    // made. Lambda gives a start a whole processor, and a handler of 256 MB a seventh of one.
+    // Building the SDK clients takes most of a cold start, since each reads a table of all regions. So they are built
+    // here. Lambda gives the start a whole processor, and a handler of 256 MB a seventh of one.
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let secrets = aws_sdk_secretsmanager::Client::new(&aws);
     let queue = |url: String| Queue::new(sqs.clone(), url);

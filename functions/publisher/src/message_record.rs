@@ -1,4 +1,4 @@
-//! What is remembered of a message: how often it was tried, and what is left to do once it has ended.
+//! The record of a message: how often it was attempted, and what is left to do once it has ended.
 
 use connector::store::item::{Item, count_of, string_of};
 use jiff::Timestamp;
@@ -8,19 +8,19 @@ use crate::dead_letter::{DeadLetter, Reason};
 use crate::results::ResultContext;
 use crate::write_record::{CompletedWrite, ParkedWrite};
 
-/// A message, as far as it is remembered. The ordinary one is not.
+/// What the store knows of a message. An ordinary message has no record.
 #[derive(Debug, Default)]
 pub(crate) struct MessageRecord {
-    /// Attempts that did not end by themselves, the present one included.
+    /// Attempts that did not end normally, including the current one.
     pub(crate) attempts: u64,
-    /// How it ended.
+    /// The message's end. None before it ends.
     pub(crate) ended: Option<Ended>,
 }
 
-/// A message that has ended, and has something left to do.
+/// A message that has ended, with its remaining steps.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Ended {
-    /// Of the attempt that has it.
+    /// The token of the attempt that holds this record.
     pub(crate) token: String,
     /// Stored as `subject` since the first release.
     #[serde(rename = "subject")]
@@ -30,38 +30,38 @@ pub(crate) struct Ended {
     pub(crate) at: Timestamp,
 }
 
-/// How a message ended.
+/// The final outcome of a message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) enum Outcome {
     Written(CompletedWrite),
     Parked {
         letter: Box<DeadLetter>,
-        /// None if its record stays as it is.
+        /// None if the write's record stays as it is.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         given_up: Option<GivenUp>,
     },
 }
 
-/// A record of a write that is given up.
+/// The record of a write that is given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GivenUp {
     pub(crate) id: String,
-    /// The token of the attempt that had it; those of earlier releases had none.
+    /// The token of the attempt that owned the record. Attempts of earlier releases had none.
     pub(crate) owner: Option<String>,
-    /// Whether Protime certainly has not written.
+    /// Whether Protime has certainly not written.
     pub(crate) is_refused: bool,
 }
 
-/// How far the end has come.
+/// The last finished step of the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stage {
-    /// The verdict is known.
+    /// The verdict is stored.
     Decided,
     /// The write is done, or the message is in the dead-letter queue.
     Done,
-    /// Whoever wants the result has it.
+    /// The result is sent, if the function has a results queue.
     Told,
 }
 
@@ -76,7 +76,7 @@ impl MessageRecord {
 }
 
 impl Ended {
-    /// When the message was parked because its attempts died; none if it was not.
+    /// When the message was parked because its attempts died. None if it was not.
     pub(crate) fn crashed(&self) -> Option<ParkedWrite> {
         let Outcome::Parked { letter, .. } = &self.outcome else {
             return None;
@@ -88,7 +88,7 @@ impl Ended {
     }
 
     pub(crate) fn to_json(&self) -> String {
-        // Plain data with string keys always is JSON.
+        // Plain data with string keys always serialises to JSON.
         serde_json::to_string(self).unwrap_or_default()
     }
 }

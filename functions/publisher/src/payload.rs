@@ -1,18 +1,18 @@
-//! Payloads as they were written, and when two of them are the same.
+//! Payloads as they were written, and whether two of them are the same.
 
 use bytes::Bytes;
 use connector::contract::Members;
 use serde_json::value::RawValue;
 
-/// Payloads that are nested deeper are told apart byte for byte.
+/// Deeper payloads are compared byte by byte.
 const DEEPEST: u32 = 100;
 
-/// What tells payloads apart, as records keep it.
+/// Hashes that identify a payload, as records store them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PayloadHash {
-    /// Of the payload with its members sorted and its spacing left out.
+    /// Hash of the payload with its members sorted and without spaces.
     pub(crate) canonical: String,
-    /// Of its bytes, which is what earlier releases kept.
+    /// Hash of the bytes as sent. Earlier releases stored this one.
     bytes: String,
 }
 
@@ -27,14 +27,14 @@ impl PayloadHash {
         }
     }
 
-    /// Whether a record is about the same payload.
+    /// Whether `kept` is a stored hash of this payload.
     pub(crate) fn is(&self, kept: &str) -> bool {
         kept == self.canonical || kept == self.bytes
     }
 }
 
-/// JSON with its members sorted by name and without spaces; numbers and strings stay as they are written. None where
-/// members have the same name, since nobody knows which of them counts.
+/// JSON with its members sorted by name and without spaces. Numbers and strings stay as written. None if two members
+/// share a name: nobody knows which of them counts.
 fn canonical(json: &str) -> Option<String> {
     let mut text = String::with_capacity(json.len());
     write(json, DEEPEST, &mut text)?;

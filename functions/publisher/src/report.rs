@@ -1,4 +1,4 @@
-//! What a batch tells the operator, as metrics.
+//! The metrics of a batch.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 
 use crate::{Deferral, Kind, Publisher};
 
-/// What has become of the messages of a batch.
+/// Counts the messages of a batch by what happened to them.
 #[derive(Debug, Default)]
 pub(crate) struct Tally(Mutex<Counts>);
 
@@ -20,13 +20,13 @@ struct Counts {
     rejected: u64,
     errors: u64,
     parked: BTreeMap<&'static str, u64>,
-    /// In seconds.
+    /// How long each message waited in the queue, in seconds.
     waits: Vec<f64>,
-    /// In seconds.
+    /// Age of the oldest deferred message, in seconds.
     oldest_deferred: f64,
 }
 
-/// How a message ended, as far as it is counted.
+/// How a message ended, for the metrics.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Counted {
     Written,
@@ -35,7 +35,6 @@ pub(crate) enum Counted {
 }
 
 impl Tally {
-    /// Counts a message that has ended.
     pub(crate) fn ended(&self, ended: Counted, waited: SignedDuration) {
         let mut counts = self.lock();
         match ended {
@@ -49,7 +48,7 @@ impl Tally {
         counts.waits.push(waited.as_secs_f64().max(0.0));
     }
 
-    /// Counts a message that comes again, which was sent so long ago.
+    /// Counts a deferred message, which was sent `age` ago.
     pub(crate) fn deferred(&self, deferral: &Deferral, age: SignedDuration) {
         let mut counts = self.lock();
         counts.oldest_deferred = counts.oldest_deferred.max(age.as_secs_f64());
@@ -64,7 +63,7 @@ impl Tally {
 }
 
 impl Publisher {
-    /// One line for the batch, and one for each reason for which messages were parked.
+    /// Writes one line for the batch, and one for each reason that parked messages have.
     pub(crate) fn report(&self, tally: Tally) {
         let counts = tally.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut line = Line::new()

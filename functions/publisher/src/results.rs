@@ -1,4 +1,4 @@
-//! Results: what became of each write, as `CloudEvents` for the producer.
+//! Results: `CloudEvents` that tell the producer what happened to each write.
 
 use connector::aws::queue::{Attribute, MESSAGE_LIMIT, Message};
 use connector::contract::cloud_event::{CloudEvent, xml_legal};
@@ -9,13 +9,13 @@ use serde_json::value::RawValue;
 use crate::dead_letter::DeadLetter;
 use crate::write_record::CompletedWrite;
 
-/// A longer correlation is not kept in the record of a message that is parked.
+/// Longest correlation in the record of a parked message, in bytes.
 const LONGEST_KEPT: usize = 100_000;
 
-/// What a result says besides its outcome.
+/// The parts of a result that do not depend on the outcome.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ResultContext {
-    /// Stable over redeliveries.
+    /// Stays the same when SQS delivers the message again.
     pub(crate) id: String,
     pub(crate) method: Option<String>,
     pub(crate) entity: Option<String>,
@@ -47,7 +47,7 @@ struct Data<'a> {
 }
 
 impl ResultContext {
-    /// The same, as far as a record has room for it.
+    /// A copy without a correlation that is too long for a record.
     pub(crate) fn kept(&self) -> Self {
         let correlation = self.correlation.clone();
         Self {
@@ -56,7 +56,7 @@ impl ResultContext {
         }
     }
 
-    /// The write happened.
+    /// The result of a write that happened.
     pub(crate) fn published(
         &self,
         write: &CompletedWrite,
@@ -77,7 +77,7 @@ impl ResultContext {
         self.message("protime.published.v1", &data, now)
     }
 
-    /// The message was parked.
+    /// The result of a message that was parked.
     pub(crate) fn rejected(&self, letter: &DeadLetter, now: Timestamp) -> Message {
         let data = Data {
             status: letter.answer.as_ref().map(|answer| answer.status),
@@ -102,8 +102,8 @@ impl ResultContext {
         }
     }
 
-    /// What is too long for SQS is left out: the correlation first, which is the producer's own, then the explanation,
-    /// which the parked message has as well.
+    /// Builds the result, and drops what is too long for SQS. The producer's correlation goes first. The explanation
+    /// follows, since the dead letter has it as well.
     fn message(&self, kind: &'static str, data: &Data<'_>, now: Timestamp) -> Message {
         let attributes = vec![Attribute::text("type", kind)];
         let room = MESSAGE_LIMIT - attributes.iter().map(Attribute::size).sum::<usize>();
@@ -117,7 +117,7 @@ impl ResultContext {
         }
         .opening();
         let event = |data: &Data<'_>| {
-            // Plain data with string keys always is JSON.
+            // Plain data with string keys always serialises to JSON.
             let data = serde_json::to_string(data).unwrap_or_default();
             format!(r#"{opening},"data":{}}}"#, xml_legal(&data))
         };

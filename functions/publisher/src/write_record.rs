@@ -1,4 +1,4 @@
-//! What is remembered of a write under its idempotency key, and what an attempt may do by it.
+//! The record of a write under its idempotency key, and what an attempt may do because of it.
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use connector::store::item::{Item, count_of, number_of, string_of, time_of};
@@ -8,75 +8,74 @@ use serde::{Deserialize, Serialize};
 use crate::look_up::Progress;
 use crate::payload::PayloadHash;
 
-/// So many attempts may end without a verdict.
+/// After this many attempts without a verdict, the write is given up.
 pub(crate) const MOST_CRASHES: u64 = 3;
 
-/// A record as it is stored. Without one, all is empty.
+/// A record as stored. If there is none, all fields are empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct WriteRecord {
-    /// Whether there is one.
+    /// Whether the table has the record.
     pub(crate) exists: bool,
-    /// The token of the last attempt; attempts of earlier releases had none.
+    /// The token of the last attempt. Attempts of earlier releases had none.
     pub(crate) owner: Option<String>,
-    /// Until when an attempt is under way; it ends with its invocation.
+    /// The end of the current attempt's lease. An attempt ends with its invocation.
     pub(crate) lease_until: Option<Timestamp>,
-    /// How it was done.
+    /// The finished write. None before it is finished.
     pub(crate) done: Option<CompletedWrite>,
-    /// The hash of the payload that was, or may have been, written.
+    /// The hash of the payload that was written, or may have been.
     pub(crate) payload: Option<String>,
-    /// The message whose attempt was the last; unknown of earlier releases.
+    /// The id of the message that made the last attempt. Unknown for earlier releases.
     pub(crate) message: Option<String>,
-    /// What later attempts have to know.
+    /// What the last attempt left for the next one.
     pub(crate) waiting: Waiting,
-    /// Attempts so far that ended without a verdict, the present one included.
+    /// Attempts without a verdict so far, including the current one.
     pub(crate) attempts: u64,
-    /// How and when the message was parked.
+    /// When the write was given up, and whether Protime refused it.
     pub(crate) parked: Option<ParkedWrite>,
 }
 
-/// A write that was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ParkedWrite {
     pub(crate) at: Timestamp,
-    /// Whether Protime certainly has not written.
+    /// Whether Protime has certainly not written.
     pub(crate) is_refused: bool,
 }
 
-/// What an attempt leaves to the next one.
+/// What an attempt leaves for the next one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    /// Since when it is not known whether Protime has written.
+    /// Since when it is unknown whether Protime has written.
     pub(crate) uncertain: Option<Timestamp>,
-    /// How often Protime answered with a conflict.
+    /// How often Protime has answered with a conflict.
     pub(crate) conflicts: u32,
-    /// How far a look-up has come.
+    /// The progress of a look-up.
     pub(crate) look_up: Option<Progress>,
 }
 
 impl Waiting {
-    /// Whether the next attempt need not know anything.
+    /// Whether the next attempt starts like a first one.
     pub(crate) fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// How a write was done.
+/// The outcome of a finished write.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CompletedWrite {
-    /// Protime's status.
+    /// The HTTP status of Protime's response.
     pub status: u16,
-    /// The `Location` of what was created.
+    /// The `Location` header of a created record. None for updates and deletions.
     pub location: Option<String>,
 }
 
-/// Who wants to write what.
+/// An attempt that asks to write, with its message and payload.
 #[derive(Debug)]
 pub(crate) struct Claimant<'a> {
-    /// Of the message.
+    /// The SQS id of the message.
     pub(crate) message_id: &'a str,
-    /// When it was sent.
+    /// When the message was sent.
     pub(crate) sent: Timestamp,
-    /// Which no other attempt has.
+    /// The token of this attempt; no other attempt has it.
     pub(crate) token: &'a str,
     pub(crate) payload: &'a PayloadHash,
 }
@@ -84,26 +83,26 @@ pub(crate) struct Claimant<'a> {
 /// What an attempt may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BeginOutcome {
-    /// Go on, knowing this.
+    /// Go on, with what earlier attempts left.
     Attempt(Waiting),
-    /// It is done already.
+    /// Nothing: the write is finished.
     Completed(CompletedWrite),
-    /// Another attempt may be at it until then.
+    /// Nothing yet: another attempt may be writing until this time.
     Elsewhere(Timestamp),
-    /// The key is another message's, with another payload.
+    /// Nothing: another message used the key with another payload.
     OtherPayload,
-    /// An earlier attempt at this message may have written another payload. With the record's owner.
+    /// Nothing: an earlier attempt at this message may have written another payload. Holds the record's owner.
     ChangedPayload(Option<String>),
-    /// Several attempts ended without a verdict. With the record's owner.
+    /// Nothing: several attempts ended without a verdict. Holds the record's owner.
     Crashed(Option<String>),
-    /// This message is parked, or about to be.
+    /// Nothing: this message is parked, or about to be.
     ParkedItself,
-    /// A message under the same key was parked after this one was sent, since it is not known whether Protime has written.
+    /// Nothing: a message with the same key was parked after this one was sent, since its outcome is unknown.
     ParkedTwin,
 }
 
 impl WriteRecord {
-    /// Reads an item, also one of an earlier release.
+    /// Parses an item, including one of an earlier release.
     pub(crate) fn of(item: &Item) -> Self {
         let done = number_of(item, "done").map(|status| CompletedWrite {
             status: u16::try_from(status).unwrap_or_default(),
@@ -131,17 +130,17 @@ impl WriteRecord {
         }
     }
 
-    /// The other message whose attempt was the last, if that attempt left the write undecided.
+    /// The other message that made the last attempt, if that attempt left the write undecided.
     pub(crate) fn message_left_by(&self, claimant: &Claimant<'_>) -> Option<&str> {
         let is_open = self.done.is_none() && self.parked.is_none();
         let other = self.message.as_deref().filter(|_| is_open);
         other.filter(|other| *other != claimant.message_id)
     }
 
-    /// What an attempt may do, by what is stored.
+    /// What an attempt may do, given the stored record.
     pub(crate) fn begin(&self, claimant: &Claimant<'_>, now: Timestamp) -> BeginOutcome {
         if self.owner.as_deref() == Some(claimant.token) && self.lease_until.is_some() {
-            // This attempt has begun; the answer that said so was lost.
+            // This attempt has begun; the response that said so was lost.
             return BeginOutcome::Attempt(self.waiting.clone());
         }
         let is_same_payload = self
@@ -160,7 +159,8 @@ impl WriteRecord {
             return BeginOutcome::Elsewhere(until);
         }
         if let Some(parked) = &self.parked {
-            // What is sent back, or sent anew, is a new write; what was in the queue all the time is not.
+            // A message that was sent after the parking is a new write. A message that waited in the queue meanwhile is
+            // not.
             return if claimant.sent >= parked.at {
                 BeginOutcome::Attempt(Waiting::default())
             } else if is_same_message {
@@ -172,11 +172,11 @@ impl WriteRecord {
             };
         }
         let waiting = Waiting {
-            // A lease that nobody gave back belonged to an attempt that died, perhaps after it had written.
+            // A lease that nobody released belonged to an attempt that died, perhaps after it had written.
             uncertain: self.waiting.uncertain.max(self.lease_until),
             ..self.waiting.clone()
         };
-        // What was never written blocks nothing.
+        // A write that certainly did not happen blocks nothing.
         if waiting.uncertain.is_some() && !is_same_payload {
             return if is_same_message {
                 BeginOutcome::ChangedPayload(self.owner.clone())
@@ -190,7 +190,7 @@ impl WriteRecord {
         BeginOutcome::Attempt(waiting)
     }
 
-    /// The record while an attempt is under way.
+    /// The record while the attempt of `claimant` runs.
     pub(crate) fn begun(
         &self,
         claimant: &Claimant<'_>,
@@ -214,7 +214,7 @@ impl WriteRecord {
         }
     }
 
-    /// The attributes that it consists of, and the names of those that it lacks.
+    /// The attributes to set, and the names of those to remove.
     pub(crate) fn attributes(&self) -> (Vec<(&'static str, AttributeValue)>, Vec<&'static str>) {
         use connector::store::item::{number, text, time};
         let count = |count: u64| number(i64::try_from(count).unwrap_or(i64::MAX));
@@ -253,7 +253,7 @@ impl WriteRecord {
                     .as_ref()
                     .map(|parked| number(parked.is_refused.into())),
             ),
-            // Of earlier releases.
+            // Only earlier releases wrote this attribute.
             ("attempted", None),
         ];
         let mut lacking = Vec::new();

@@ -1,5 +1,5 @@
-//! Tries a connection: all that a run needs, one after the other, where a run would need it. Nothing is sent or stored, no
-//! delta is started or polled, and no record is returned.
+//! Tries a connection: each part that a run needs, in the order of a run. It sends and stores nothing, starts or polls
+//! no delta, and returns no record.
 
 mod verdict;
 
@@ -16,9 +16,9 @@ pub use verdict::{Check, Fault, Judgement, Part, Verdict};
 
 use crate::{Error, Invocation, Subscriber, plan};
 
-/// What Protime gets for an answer; a check is to end before whoever asked for it gives up.
+/// How long Protime may take to answer. The check has to end before its caller gives up.
 const ANSWER: Duration = Duration::from_secs(8);
-/// What is seen of a connection whose request cannot be made.
+/// The message for a connection whose request cannot be made.
 const FIELDS_ONLY: &str =
     "its fields can be used; its request is not made until the rest is mended";
 
@@ -36,7 +36,7 @@ impl Subscriber {
             }
         };
         let mut check = Check::new(Some(connection.name.clone()));
-        // The state is looked at first, since a transformer sees `$last`, and told of last.
+        // The state is read first, since a transformer sees `$last`, and reported last.
         let state = self.state.connection(&connection.name).await;
         let known = state.as_ref().ok().and_then(Option::as_ref);
         let known = known.map(|known| known.state.clone()).unwrap_or_default();
@@ -60,14 +60,14 @@ impl Subscriber {
         check.complete(is_delta)
     }
 
-    /// From the secret to the first page.
+    /// Checks the client, from its secret to the first page.
     async fn check_client(
         &self,
         connection: &IncomingConnection,
         state: &ConnectionState,
         check: &mut Check,
     ) -> Option<Arc<Client>> {
-        // What was mended a moment ago is seen at once.
+        // A secret corrected a moment ago is read again at once.
         self.clients.forget(&connection.secret_name);
         let client = match self.clients.get(&connection.secret_name).await {
             Ok(client) => client,
@@ -131,7 +131,8 @@ impl Subscriber {
     async fn check_queue(&self, connection: &IncomingConnection, check: &mut Check) {
         let queue = connection.queue.as_deref().unwrap_or(&self.pages_queue);
         let queue = Queue::new(self.sqs.clone(), queue);
-        // Every run asks a queue of the user's own for its limit; its error says which parameter names such queues.
+        // A run asks the user's own queue for its size limit. The error of that call names the parameter that such
+        // queues need.
         let measured = match &connection.queue {
             Some(_) => queue.clone().measured().await.map(|_| ()),
             None => Ok(()),

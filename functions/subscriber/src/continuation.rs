@@ -1,7 +1,6 @@
-//! Continuations: messages by which a run goes on, or a run that is due begins, in a further invocation.
+//! Continuations: messages that let a run go on, or a due run begin, in a further invocation.
 //!
-//! A continuation never begins any run but the one that it names. A stale one is always acknowledged: what is left undone
-//! is found by the watch.
+//! A continuation starts only the run that it names. A stale one is acknowledged: the watch finds unfinished runs.
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use connector::aws::queue::{LONGEST_DELIVERY_DELAY, Message};
@@ -15,17 +14,17 @@ use crate::report::Identity;
 use crate::run::Run;
 use crate::{Error, Invocation, Subscriber};
 
-/// After a failure, a continuation comes again after this, times the number of its deliveries.
+/// After a failure, a continuation is delivered again after this many seconds times its deliveries.
 const RETRY_SECONDS: i32 = 60;
 
-/// What a continuation says.
+/// The body of a continuation message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Continuation {
     pub(crate) incoming: String,
     pub(crate) run: String,
-    /// In which generation it was sent: in a later one it is stale.
+    /// The generation of the lease when it was sent. It is stale in a later generation.
     pub(crate) generation: u64,
-    /// Continuations of earlier releases carry the event of the run, which is in its checkpoint now.
+    /// Continuations of earlier releases carry the run's event, which the checkpoint holds now.
     #[serde(default, skip_serializing)]
     event: Option<Box<RawValue>>,
 }
@@ -52,8 +51,7 @@ impl Continuation {
         })
     }
 
-    /// The connection of the run that it names, with the event that began the run or is to begin it; none if there is no
-    /// such run.
+    /// The connection of the named run, with the event that began it or is to begin it. None if there is no such run.
     async fn connection(
         &self,
         leased: &Leased,
@@ -80,7 +78,7 @@ impl Continuation {
 }
 
 impl Subscriber {
-    /// Goes on with the runs that the messages name.
+    /// Continues the runs that the messages name.
     pub async fn continue_runs(
         &self,
         event: &SqsEvent,
@@ -129,7 +127,7 @@ impl Subscriber {
                 Ok(())
             }
             Err(error) => {
-                // An event that cannot be read never can.
+                // An event that cannot be parsed will never parse.
                 let over = matches!(error, Error::Connection(_));
                 let over = Some(continuation.run.as_str()).filter(|_| over);
                 self.give_back(&leased, over, invocation).await;
@@ -139,8 +137,8 @@ impl Subscriber {
         }
     }
 
-    /// The lease, if the run can go on now. If it has to wait, the continuation is sent again to come later, or left to
-    /// the watch.
+    /// The lease, if the run can go on now. If the run has to wait, a new continuation is sent with a delay, or the
+    /// watch takes over.
     async fn lease_for(
         &self,
         continuation: &Continuation,
@@ -183,8 +181,8 @@ impl Subscriber {
         Ok(None)
     }
 
-    /// Sends a continuation in place of the one that came too early, by a single request: if every attempt at it left a
-    /// message, each of which has to wait as well, they would multiply. Where none is left, the watch goes on.
+    /// Sends a new continuation for one that came too early. It makes a single request: a retry might leave several
+    /// messages, and each would send more. If no message is left, the watch goes on with the run.
     async fn wait_again(
         &self,
         continuation: &Continuation,
@@ -205,7 +203,8 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Sends a continuation that is delivered at `until`; a wait that is too long for SQS is left to the watch.
+    /// Sends a continuation that is delivered at `until`. If that is beyond SQS's longest delay, the watch goes on with
+    /// the run.
     pub(crate) async fn send_continuation(
         &self,
         continuation: &Continuation,
@@ -220,7 +219,7 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Gives back a lease that was taken in vain; `over` is a run that is not due any more.
+    /// Releases a lease that is not used. `over` names a run that is no longer due.
     pub(crate) async fn give_back(
         &self,
         leased: &Leased,
@@ -247,7 +246,7 @@ impl Subscriber {
             .receipt_handle(message.receipt_handle.clone().unwrap_or_default())
             .visibility_timeout(seconds);
         if let Err(error) = change.send().await {
-            // Then it comes back when the queue's own visibility timeout is over.
+            // The message returns after the queue's own visibility timeout.
             tracing::warn!(
                 error = connector::aws::describe(&error),
                 "visibility not changed"
@@ -256,7 +255,7 @@ impl Subscriber {
     }
 }
 
-/// The message that is delivered at `until`; none if SQS cannot wait for so long.
+/// A continuation to be delivered at `until`. None if that is beyond SQS's longest delay.
 fn delayed(
     continuation: &Continuation,
     until: Timestamp,

@@ -12,27 +12,27 @@ use lambda_runtime::Diagnostic;
 use protime::{RefusalKind, RequestError};
 use strum::{IntoStaticStr, VariantArray};
 
-/// Why a run failed. What becomes of it then:
+/// Why a run failed. What happens to the run then:
 ///
-/// | what happens | at once | after that |
+/// | failure | at once | then |
 /// |---|---|---|
-/// | no connection, an answer that breaks off on its way, 429, 5xx | read again until the time is up, no sooner than `Retry-After` says; other chains of the client wait as well | handed over if a page came, else the invocation fails and the checkpoint stays |
+/// | no connection, a response that breaks off, 429, 5xx | read again until the time is up, no sooner than `Retry-After` says; other chains of the client wait as well | handed over if a page came, else the invocation fails and the checkpoint stays |
 /// | an empty or cut-off body; 409 without a paging token | read five times | fails; the checkpoint stays |
-/// | another shape than a list, or a 2xx that is not 200; an answer larger than the memory | | fails; the checkpoint stays |
-/// | 401 | once more with a new token, unless a new one was refused a moment ago | fails; the checkpoint stays |
-/// | a host that does not exist or shows a wrong certificate, a token endpoint that is none | | fails; the checkpoint stays |
-/// | client id, secret or scopes rejected | once more with the secret as it is now | fails; the checkpoint stays |
-/// | 400, 404, 409 or 410 to a paging token | the chain begins again, once | the run ends |
-/// | 414 to a paging token | the list is halved, and both halves begin; not in a delta | the run ends |
-/// | 410 to a delta link, or 72 hours without a poll | everything is loaded anew, in the same run | |
-/// | 400 or 404 to a delta link, or a link elsewhere | | the run ends, the link stays; `takeover` starts the delta anew |
-/// | any other 3xx or 4xx; a link elsewhere, or one that repeats; a record that no message can hold; a connection or transformer that is wrong | | the run ends |
-/// | SQS does not take a message | sent again until the time is up | fails; the checkpoint stays |
-/// | the state table cannot be used | asked again by the SDK | fails; the lease ends by itself |
-/// | another attempt has the lease | | `skipped`; nothing more is sent |
+/// | a body that is not a list; a 2xx other than 200; a response larger than the memory limit | | fails; the checkpoint stays |
+/// | 401 | once more with a new token, unless Protime refused a new one a moment ago | fails; the checkpoint stays |
+/// | a host that does not exist or shows a wrong certificate; a token endpoint that is not one | | fails; the checkpoint stays |
+/// | client id, secret or scopes rejected | once more with the current secret | fails; the checkpoint stays |
+/// | 400, 404, 409 or 410 to a paging token | the chain restarts, once | the run ends |
+/// | 414 to a paging token | the list is halved, and both halves start; not in a delta | the run ends |
+/// | 410 to a delta link, or 72 hours without a poll | the same run loads everything again | |
+/// | 400 or 404 to a delta link, or a link to another place | | the run ends, the link stays; `takeover` restarts the delta |
+/// | any other 3xx or 4xx; a link to another place, or one that repeats; a record that no message can hold; a wrong connection or transformer | | the run ends |
+/// | SQS refuses a message | sent again until the time is up | fails; the checkpoint stays |
+/// | the state table is unavailable | the SDK retries | fails; the lease expires |
+/// | another attempt holds the lease | | `skipped`; nothing more is sent |
 ///
-/// A run that *fails* is tried again by Lambda, by its continuation, by the watch and by its schedule, whichever comes
-/// first. One that *ends* has no checkpoint any more: the next run begins anew.
+/// A run that *fails* is tried again by Lambda, its continuation, the watch or its schedule, whichever comes first. A
+/// run that *ends* loses its checkpoint: the next run starts from the beginning.
 #[derive(Debug, thiserror::Error)]
 #[expect(missing_docs, reason = "each is what it wraps")]
 pub enum Error {
@@ -134,19 +134,19 @@ pub enum Kind {
     DeltaConflict,
     DeltaRefused,
     NoProgress,
-    /// Of no error: the history says so of a run that gave way to another version of its connection.
+    /// Not an error: the history marks a run so that another version of its connection replaced.
     Dropped,
 }
 
 impl Kind {
-    /// The word.
+    /// The name of this kind in logs, metrics and the history.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
 impl Error {
-    /// What kind it is.
+    /// The kind of this error, for alarms and queries.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Connection(_) => Kind::InvalidConnection,
@@ -180,7 +180,7 @@ impl Error {
         }
     }
 
-    /// What Protime's refusal asks for.
+    /// The kind of Protime's refusal. None when Protime did not refuse a request.
     pub fn refusal_kind(&self) -> Option<RefusalKind> {
         match self {
             Self::Protime(error) | Self::DeltaRefused { source: error, .. } => error.refusal_kind(),
@@ -188,7 +188,7 @@ impl Error {
         }
     }
 
-    /// How long Protime asked to be left alone.
+    /// The wait that Protime asked for in `Retry-After`. None when it asked for none.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Protime(error) => error.retry_after(),
@@ -196,17 +196,17 @@ impl Error {
         }
     }
 
-    /// Whether client id, client secret or scopes have to be corrected.
+    /// Whether somebody has to correct the client id, the client secret or the scopes.
     pub fn is_client_rejected(&self) -> bool {
         self.kind() == Kind::ClientRejected
     }
 
-    /// Whether trying again is of no use before somebody changes something.
+    /// Whether a retry fails again until somebody changes something.
     pub fn needs_somebody(&self) -> bool {
         self.ends_run() || self.kind() == Kind::DeltaConflict
     }
 
-    /// Whether the run cannot be finished by trying again, so that its checkpoint is of no use.
+    /// Whether no retry can finish the run, so that its checkpoint is useless.
     pub fn ends_run(&self) -> bool {
         match self {
             Self::Parameters(ParametersError::Run(RunError::Unavailable(_))) => false,
@@ -233,7 +233,7 @@ impl Error {
     }
 }
 
-/// An error as Lambda reports it: the stable word and the whole message. It is logged already.
+/// An error as Lambda reports it: its kind and the whole message. The function has already logged it.
 pub struct Diagnosis(pub Error);
 
 impl fmt::Debug for Diagnosis {

@@ -4,33 +4,33 @@ use connector::clock::Clock;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-/// The part of an invocation that is kept for handing over: a tenth, within these limits.
+/// Time kept for the hand-over: a tenth of the invocation, within these limits.
 const LEAST_RESERVE: Duration = Duration::from_secs(10);
 const MOST_RESERVE: Duration = Duration::from_mins(1);
 
-/// What Lambda says about one invocation.
+/// Lambda's facts about one invocation.
 #[derive(Debug, Clone)]
 pub struct Invocation {
-    /// The request id.
+    /// Lambda's request id. Lambda's own retries share it.
     pub request_id: String,
-    /// What tells the time.
+    /// The wall clock, which tests can move.
     pub clock: Clock,
-    /// When Lambda ends it, and with it the lease.
+    /// When Lambda ends the invocation. The lease ends with it.
     pub ends: Timestamp,
-    /// When no further page is asked for, so that the run can be handed over.
+    /// No page is requested after this, so that time remains for the hand-over.
     pub fetch_until: Instant,
-    /// When work has to end.
+    /// All work ends by this, so that the outcome can still be reported.
     pub deadline: Instant,
 }
 
 impl Invocation {
-    /// Reads Lambda's context.
+    /// Derives the limits from the deadline in Lambda's context.
     pub fn from_context(context: &lambda_runtime::Context, clock: &Clock) -> Self {
         let left = connector::invocation::time_left(context.deadline);
         Self::new(&context.request_id, clock, left)
     }
 
-    /// An invocation that starts now and has so much time.
+    /// An invocation that starts now and has `left` until Lambda ends it.
     pub fn new(request_id: &str, clock: &Clock, left: Duration) -> Self {
         let reserve = (left / 10).clamp(LEAST_RESERVE, MOST_RESERVE);
         let ends = clock.now().saturating_add(left).unwrap_or(Timestamp::MAX);

@@ -17,10 +17,10 @@
 //!        Lambda's retry or the next schedule; an error that ends the run drops its checkpoint
 //! ```
 //!
-//! A run is *begun* as long as its checkpoint is stored. Messages are sent after the write that makes them true. What dies
-//! in between is found by the watch.
+//! A run is *begun* as long as its checkpoint is stored. Each message is sent after the write that makes it true. The
+//! watch finds a run that dies in between.
 //!
-//! What becomes of a run that fails is in the table of [`Error`].
+//! The table of [`Error`] says what happens to a run that fails.
 
 mod check;
 mod continuation;
@@ -56,25 +56,26 @@ pub use plan::reads;
 pub use run::CHECKPOINT_INTERVAL;
 pub use watch::{ConnectionReport, Report};
 
-/// What all invocations of an environment share.
+/// The resources that all invocations of an execution environment share.
 pub struct Subscriber {
-    /// HTTP clients by the name of their secret.
+    /// HTTP clients, by the name of their secret.
     pub clients: HttpClients,
-    /// For the queue of any connection.
+    /// Sends to the queue of any connection.
     pub sqs: aws_sdk_sqs::Client,
-    /// Where pages go unless the connection names another queue.
+    /// The URL of the queue for pages, unless the connection names another.
     pub pages_queue: String,
-    /// What outlives an invocation.
+    /// The state that outlives an invocation.
     pub state: StateTable,
-    /// By which runs that outlast an invocation go on.
+    /// The queue of continuations: a run that needs more time goes on in a further invocation.
     pub continuations: Queue,
-    /// Where metrics are written.
+    /// Writes the metric lines.
     pub metrics: Metrics,
-    /// How often the checkpoint is stored while pages come in; [`CHECKPOINT_INTERVAL`] but for tests.
+    /// The shortest time between two writes of the checkpoint while pages come in. It is [`CHECKPOINT_INTERVAL`] except
+    /// in tests.
     pub checkpoint_interval: Duration,
 }
 
-/// What tells the sorts of events apart: no incoming connection has fields of these names.
+/// The fields that tell the sorts of events apart. An incoming connection has no field of these names.
 #[derive(Deserialize)]
 struct Sort<'a> {
     #[serde(borrow)]
@@ -113,7 +114,7 @@ impl Subscriber {
         answer.map_err(Error::Continuation)
     }
 
-    /// Tells of an event that is none of those.
+    /// Logs and counts an event that is none of these sorts, and returns its error.
     pub fn unknown_event(&self, error: Error) -> Error {
         self.report_failure(&Identity::default(), &error);
         error

@@ -1,4 +1,4 @@
-//! The subscriber's Lambda function: everything it needs is made here, once per environment.
+//! The subscriber's Lambda function. It builds every dependency once per execution environment.
 
 use anyhow::Context as _;
 use connector::aws::credentials::HttpClients;
@@ -18,15 +18,15 @@ async fn main() -> anyhow::Result<()> {
     let pages_queue = variable("PAGES_QUEUE_URL", "the pages queue's URL")?;
     let continuations = variable("CONTINUATION_QUEUE_URL", "the continuation queue's URL")?;
     let state_table = variable("STATE_TABLE", "the state table's name")?;
-    // Without it, names are not checked before they are asked for.
+    // Without a prefix, the function does not check secret names before it asks for the secrets.
     let secret_prefix = std::env::var("CLIENT_SECRET_PREFIX").unwrap_or_default();
     let namespace = connector::telemetry::namespace();
     let http = protime::http_client()?;
     let aws = connector::aws::http::config(http.clone()).load().await;
     let clock = Clock::default();
     let metrics = Metrics::new(namespace, clock.clone(), std::io::stdout());
-    // The clients of the AWS SDK take longer than all else of a start, since each reads a table of all regions when it is
-    // made. Lambda gives a start a whole processor, and a handler of 256 MB a seventh of one.
+    // Building the SDK clients takes most of a cold start, since each reads a table of all regions. So they are built
+    // here. Lambda gives the start a whole processor, and a handler of 256 MB a seventh of one.
     let sqs = aws_sdk_sqs::Client::new(&aws);
     let secrets = aws_sdk_secretsmanager::Client::new(&aws);
     let subscriber = Subscriber {

@@ -6,31 +6,31 @@ use connector::store::Counts;
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// What became of a run.
+/// The result of a run, as the invocation returns it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Outcome {
-    /// The connection's name.
+    /// The name of the incoming connection.
     pub incoming: String,
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
-    /// How it ended.
+    /// How this invocation ended.
     pub status: Status,
-    /// What the whole run has done.
+    /// Totals of the whole run, over all its invocations.
     #[serde(flatten)]
     pub counts: Counts,
-    /// Decoded bytes of Protime's responses.
+    /// Size of Protime's responses in bytes, after decoding.
     pub bytes: u64,
-    /// Independent requests that it was split into.
+    /// Independent requests that the run was split into.
     pub chains: u32,
-    /// Requests to Protime, those that failed included.
+    /// Requests to Protime, including failed ones.
     pub requests: u64,
-    /// Those of them that asked again for what had failed.
+    /// Requests that repeated a failed one; included in `requests`.
     pub retries: u64,
-    /// Seconds since it began, hand-overs included.
+    /// Seconds since the run began, including hand-overs.
     pub seconds: f64,
-    /// Seconds that requests waited because Protime, or its failures, asked for it; of all chains together.
+    /// Seconds that requests waited after failures, or because Protime asked for it; the sum of all chains.
     pub waited: f64,
-    /// Why a run was skipped.
+    /// Why the run was skipped. None otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -39,11 +39,11 @@ pub struct Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// The last page is in the queue.
+    /// The queue holds all pages of the run.
     Completed,
-    /// Time was up; a further invocation goes on.
+    /// The time was up; a further invocation goes on.
     Continued,
-    /// There was nothing to do, or not now.
+    /// There was nothing to do, or the run has to wait.
     Skipped,
 }
 
@@ -58,7 +58,7 @@ impl Status {
 }
 
 impl Outcome {
-    /// A run that has come as far as its checkpoint.
+    /// The outcome of a run at its checkpoint.
     pub(crate) fn of(
         checkpoint: &Checkpoint,
         incoming: &str,
@@ -82,7 +82,7 @@ impl Outcome {
         }
     }
 
-    /// A run that was not run.
+    /// The outcome of a run that did not start, which is also logged as a warning.
     pub(crate) fn skipped(connection: &IncomingConnection, reason: String) -> Self {
         tracing::warn!(
             incoming = connection.name,

@@ -1,4 +1,4 @@
-//! What a new run asks Protime for.
+//! What a new run asks Protime for: its requests and its first checkpoint.
 
 use connector::contract::connection::{IncomingConnection, SyncMode};
 use connector::contract::parameters::Parameters;
@@ -14,10 +14,10 @@ use url::Url;
 
 use crate::Error;
 
-/// A delta link this old is close to the end of its 72 hours.
+/// A delta link this old is close to its end after 72 hours.
 const OLD_HOURS: i64 = 48;
 
-/// The checkpoint of a run of which nothing is done yet.
+/// The first checkpoint of a run, before any request.
 pub(crate) async fn plan(
     connection: &IncomingConnection,
     settings: &Settings,
@@ -42,7 +42,7 @@ async fn full(
 ) -> Result<Checkpoint, Error> {
     let parameters = parameters(connection, state)?;
     let requests = match read(connection, &parameters, settings) {
-        // A program makes such a range when there is nothing to read this time.
+        // A transformer may compute an empty range when there is nothing to read this time.
         Err(RequestError::MatchesNothing(contradiction))
             if connection.has_transformer() && !is_written_out(connection, &contradiction) =>
         {
@@ -66,7 +66,7 @@ async fn full(
     let urls = urls.map(String::from).collect();
     let mut checkpoint = checkpoint(connection, LoadKind::Full, &source);
     checkpoint.chains = table.plan(&connection.name, urls, shape).await?;
-    // What was asked for, so that whoever reads the messages can ask the same.
+    // The completion message carries this request, so that consumers can repeat it.
     let asked = match connection.window {
         Some(window) => {
             let open = parameters.json.trim_end().strip_suffix('}');
@@ -80,8 +80,8 @@ async fn full(
     Ok(checkpoint)
 }
 
-/// The reads that show what a connection reads, and none that it keeps to itself: a delta's is made without the flag that
-/// would start it, and end the one that lives. None where there is nothing to read this time.
+/// The requests that show what a connection reads, without side effects. A delta is read without its delta flag: that
+/// flag would start a new delta and end the live one. Empty when there is nothing to read this time.
 pub fn reads(
     connection: &IncomingConnection,
     state: &ConnectionState,
@@ -97,7 +97,7 @@ pub fn reads(
     }
 }
 
-/// The requests by which everything is read, as Protime allows them.
+/// The requests that read everything, split as Protime's limits demand.
 fn read(
     connection: &IncomingConnection,
     parameters: &Parameters,
@@ -107,7 +107,7 @@ fn read(
     Request::split_read(target(connection, parameters), connection.window, &context)
 }
 
-/// The request by which a delta is started.
+/// The request that starts a delta.
 fn start(
     connection: &IncomingConnection,
     parameters: &Parameters,
@@ -125,14 +125,14 @@ fn target<'a>(connection: &'a IncomingConnection, parameters: &'a Parameters) ->
     }
 }
 
-/// Whether the contradiction is in the connection itself, where a person has to correct it.
+/// Whether the connection's own parameters contradict each other, so that a person has to correct them.
 fn is_written_out(connection: &IncomingConnection, contradiction: &str) -> bool {
     let written = connection.written_parameters().ok();
     let found = written.and_then(|written| Request::contradiction(&target(connection, &written)));
     found.as_deref() == Some(contradiction)
 }
 
-/// Claims the one delta that Protime keeps per client and collection; a delta of another connection is an error.
+/// Claims the one delta that Protime keeps per client and collection. It is an error if another connection owns it.
 pub(crate) async fn claim(
     connection: &IncomingConnection,
     settings: &Settings,
@@ -174,7 +174,7 @@ async fn delta(
     };
     let Some(delta) = state.delta.as_ref().filter(lives) else {
         let anew = initial(connection, settings, state, table).await?;
-        // What was known of the delta is forgotten once there is something in its place.
+        // The old delta is forgotten only once its replacement is known.
         if state.delta.take().is_some() {
             tracing::warn!("the delta is started anew; everything is loaded");
             state.resync_is_due = true;
@@ -189,7 +189,7 @@ async fn delta(
             "the delta link is old; Protime forgets changes after 72 hours without a poll"
         );
     }
-    // A poll sends no filter, so that none is checked: a start date that was right is not wrong next year.
+    // A poll sends no filter, so none is checked. A start date that was right does not become wrong next year.
     let source = Request::delta_source(&connection.entity, &settings.base_uri)?;
     let mut poll = checkpoint(connection, LoadKind::Delta, &source);
     poll.chains = Chains::one(delta.link.clone(), Shape::List);
@@ -197,7 +197,7 @@ async fn delta(
     Ok(poll)
 }
 
-/// The first load of a delta, also for a run that finds its link expired.
+/// The checkpoint of a delta's first load, or of the load after its link has expired.
 pub(crate) async fn initial(
     connection: &IncomingConnection,
     settings: &Settings,
@@ -216,8 +216,8 @@ pub(crate) async fn initial(
     Ok(checkpoint)
 }
 
-/// By what a delta is told from others: Protime documents one per collection (`how-to/track-changes-with-delta`), and its
-/// concept page suggests that it counts per client.
+/// The key that identifies a delta. Protime documents one per collection (`how-to/track-changes-with-delta`); its
+/// concept page suggests one per client as well.
 pub(crate) fn delta_key(connection: &IncomingConnection, settings: &Settings) -> String {
     format!(
         "{}{}/{}",
@@ -233,8 +233,8 @@ fn parameters(
     Ok(connection.parameters(last)?)
 }
 
-/// A start date that is written out and not in this year is refused from the next 1 January on, which shows only
-/// when the delta has to be started anew.
+/// Warns about a fixed start date outside this year: Protime refuses it from the next 1 January on. That shows only
+/// when the delta has to start again.
 fn warn_about_start(connection: &IncomingConnection, start: &Request) {
     let filter: Option<Filter> = start
         .query
@@ -276,7 +276,7 @@ fn checkpoint(connection: &IncomingConnection, load: LoadKind, source: &Url) -> 
     }
 }
 
-/// Protime's dates are local.
+/// The scheduled day in the connection's time zone, since Protime's dates are local.
 fn today(connection: &IncomingConnection) -> jiff::civil::Date {
     connection
         .scheduled

@@ -7,19 +7,19 @@ use serde::Deserialize;
 
 use crate::{Error, Outcome, Status, Subscriber};
 
-/// What an invocation has done, whatever became of it.
+/// What an invocation has done, even if it fails.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// Accepted by SQS in this invocation.
+    /// Pages, records and messages that SQS accepted in this invocation.
     pub(crate) counts: Counts,
-    /// Decoded bytes of the responses.
+    /// Size of the responses in bytes, after decoding.
     pub(crate) bytes: u64,
-    /// How long each run took that was completed, in seconds; unknown for runs that an earlier release began.
+    /// Seconds that each completed run took. Runs that an earlier release began are missing.
     pub(crate) durations: Vec<f64>,
     pub(crate) completed: u64,
 }
 
-/// Whose invocation it is, as far as that is known.
+/// The connection and run of an invocation, as far as they are known.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Identity {
@@ -29,7 +29,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// What an event that cannot be used says about itself.
+    /// The identity in an event that cannot be parsed as a connection.
     pub(crate) fn of_event(event: &str) -> Self {
         serde_json::from_str(event).unwrap_or_default()
     }
@@ -46,7 +46,7 @@ impl From<&IncomingConnection> for Identity {
 }
 
 impl Subscriber {
-    /// Tells of an invocation that ended.
+    /// Writes the metrics of an invocation, and logs its error.
     pub(crate) fn report(
         &self,
         connection: &IncomingConnection,
@@ -89,7 +89,7 @@ impl Subscriber {
         self.metrics.write_with_requests(line);
     }
 
-    /// Tells of an invocation that failed before a connection was known.
+    /// Reports an invocation that failed before its connection was known.
     pub(crate) fn report_failure(&self, identity: &Identity, error: &Error) {
         log(identity, error);
         let line = Line::new()
@@ -99,7 +99,7 @@ impl Subscriber {
     }
 }
 
-/// The one line of a failure, with the fields that infra/OPERATIONS.md tells to look for.
+/// Logs a failure once, with the fields that infra/OPERATIONS.md searches for.
 fn log(identity: &Identity, error: &Error) {
     let Identity {
         incoming,

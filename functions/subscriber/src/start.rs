@@ -1,4 +1,4 @@
-//! From an event to a run under a lease.
+//! From an event to a run that holds the lease.
 
 use connector::contract::connection::{IncomingConnection, SyncMode};
 use connector::store::{Acquired, Attempt, Due, Leased, Remembered, StateError};
@@ -9,27 +9,27 @@ use crate::report::{Identity, Tally};
 use crate::run::Run;
 use crate::{Error, Invocation, Outcome, Subscriber};
 
-/// A lease that was held when asked for and free a moment later is asked for again so often.
+/// How often to ask for a lease again that was held, and free a moment later.
 const LEASE_ATTEMPTS: u32 = 3;
 
-/// What came of asking for the lease of a run.
+/// The result of asking for the lease of a run.
 enum Start {
     Leased(Box<Leased>),
-    /// With the reason.
+    /// The reason, for the outcome.
     Skipped(String),
 }
 
-/// Why a run that has the lease does not begin yet.
+/// Why a run that holds the lease does not begin yet.
 struct Wait<'a> {
-    /// The run that goes on first.
+    /// The unfinished run that goes first.
     unfinished: &'a str,
-    /// When it can.
+    /// When the unfinished run can go on.
     until: Timestamp,
     because: String,
 }
 
-/// Whether an unfinished run has to go on before anything else: Protime asked to be left alone, or the run was handed over
-/// and reads something else than the one that was asked for.
+/// Whether an unfinished run goes first. It does while Protime's `Retry-After` lasts. It also does if it was handed
+/// over and asks for something else than the new run.
 fn wait<'a>(
     connection: &IncomingConnection,
     leased: &'a Leased,
@@ -80,7 +80,7 @@ impl Subscriber {
         result
     }
 
-    /// The lease of a connection. A run that meets another one is remembered as due.
+    /// Takes the lease of a connection. If another run holds it, this run is stored as due.
     async fn start(
         &self,
         connection: &IncomingConnection,
@@ -114,7 +114,7 @@ impl Subscriber {
                     return Ok(Start::Skipped(reason));
                 }
                 Acquired::Busy { until, run } => (until, run),
-                // Only continuations name a generation.
+                // Only a continuation names a generation, so a new run is never stale.
                 Acquired::Stale => continue,
             };
             if other == *run {
@@ -137,7 +137,7 @@ impl Subscriber {
         Err(Error::Contended(incoming.clone()))
     }
 
-    /// Lets an unfinished run go on when it can; the one that was asked for follows.
+    /// Sends the unfinished run's continuation, delayed until the run can go on. The new run follows it.
     async fn wait(
         &self,
         connection: &IncomingConnection,
@@ -161,7 +161,7 @@ impl Subscriber {
         match remembered? {
             Remembered::Due => {}
             Remembered::TooMany => return Err(Error::TooManyDue(incoming.clone())),
-            // The lease has ended, so that nobody would start it.
+            // The lease has expired meanwhile, so nobody would start the stored run.
             Remembered::Free => return Err(Error::Contended(incoming.clone())),
         }
         let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());
@@ -175,7 +175,7 @@ impl Subscriber {
         Ok(Start::Skipped(format!("{because}; {order}")))
     }
 
-    /// Remembers a run as due. Of a delta only the newest is, since every poll asks the same.
+    /// Stores a run as due. For a delta only the newest is kept, since every poll asks the same.
     pub(crate) async fn remember(
         &self,
         connection: &IncomingConnection,
@@ -195,7 +195,7 @@ impl Subscriber {
             .await
     }
 
-    /// Executes a run, and tells what came of it. Every line that is logged meanwhile names the connection.
+    /// Executes a run and reports its outcome. Every log line meanwhile names the connection.
     #[tracing::instrument(
         level = "error",
         skip_all,
@@ -204,7 +204,7 @@ impl Subscriber {
     pub(crate) async fn execute(&self, mut run: Run<'_>) -> Result<Outcome, Error> {
         let connection = run.connection;
         let result = match Box::pin(run.execute()).await {
-            // Whoever has the lease goes on; this attempt sends nothing more.
+            // The attempt that holds the lease now goes on; this one sends nothing more.
             Err(Error::State(error @ StateError::LeaseLost(_))) => {
                 Ok(Outcome::skipped(connection, error.to_string()))
             }

@@ -1,4 +1,4 @@
-//! The watch: reports on all connections, and takes stranded runs up.
+//! The watch: reports on all connections, and resumes stranded runs.
 
 use connector::metrics::{Line, Metric};
 use connector::store::{MOST_RESCUES, Watched};
@@ -9,38 +9,38 @@ use crate::continuation::Continuation;
 use crate::report::Identity;
 use crate::{Error, Invocation, Subscriber};
 
-/// What the watch has seen.
+/// The result of one pass of the watch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Report {
-    /// All connections, by name.
+    /// All connections, in the order of their names.
     pub connections: Vec<ConnectionReport>,
-    /// The runs that were taken up.
+    /// The ids of the runs that this watch resumed.
     pub rescued: Vec<String>,
 }
 
-/// How a connection stands.
+/// The state of one connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionReport {
-    /// Its name.
+    /// The name of the incoming connection.
     pub incoming: String,
-    /// When a run last completed.
+    /// When a run last completed. None if none has.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_completed: Option<Timestamp>,
-    /// For how long it has been overdue.
+    /// Seconds since the connection became overdue; 0 if it is not.
     pub seconds_overdue: i64,
-    /// How long ago its delta was polled.
+    /// Seconds since the delta was polled. None without a delta.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delta_age_seconds: Option<i64>,
-    /// The run that has begun, or is due, and has not ended.
+    /// The run that has begun or is due, and has not ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfinished: Option<String>,
-    /// How often that run was taken up without getting on.
+    /// How often the watch resumed that run without progress.
     pub rescues: u64,
-    /// Whether that run is left alone from now on.
+    /// Whether the watch no longer resumes that run.
     pub given_up: bool,
-    /// Until when somebody has paused it.
+    /// The end of the operator's pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Timestamp>,
 }
@@ -91,7 +91,7 @@ impl ConnectionReport {
 }
 
 impl Report {
-    /// The gauges, which are written by every watch, so that a missing one means something.
+    /// Every watch writes these gauges, so that missing data shows a watch that failed.
     fn line(&self) -> Line {
         let count = |is: &dyn Fn(&ConnectionReport) -> bool| {
             self.connections.iter().filter(|found| is(found)).count()
@@ -119,8 +119,8 @@ impl Report {
 }
 
 impl Subscriber {
-    /// Reports on all connections, and takes stranded runs up. A connection that cannot be read or taken up does not keep
-    /// the others from it; the error is returned after that.
+    /// Reports on all connections, and resumes stranded runs. A failure of one connection does not stop the others; the
+    /// last error is returned at the end.
     pub async fn watch(&self, invocation: &Invocation) -> Result<Report, Error> {
         let connections = self
             .state
@@ -160,7 +160,8 @@ impl Subscriber {
         failed.map_or(Ok(report), Err)
     }
 
-    /// Sends the continuation of a stranded run; the run's id if it did.
+    /// Sends the continuation of a stranded run, and returns its id. None if the run is not stranded, or somebody else
+    /// goes on with it.
     async fn rescue(
         &self,
         watched: &Watched,

@@ -1,4 +1,4 @@
-//! What to do with a write when it is not known whether Protime has written. These rules are ours, not Protime's.
+//! What to do when it is unknown whether Protime has written. These rules are ours, not Protime's.
 
 use std::sync::LazyLock;
 
@@ -23,36 +23,36 @@ struct Row {
     rule: AfterUncertain,
 }
 
-/// What to do with a write whose answer was lost.
+/// What to do with a write whose response was lost.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", bound(deserialize = "'de: 'static"))]
 pub enum AfterUncertain {
-    /// Nothing that is safe: a person has to decide.
+    /// Nothing is safe: a person has to decide.
     #[default]
     Park,
     /// Writing again has the same effect as writing once.
     Repeat,
-    /// Look whether the record is there.
+    /// Look up whether the record exists.
     LookUp(LookUp),
 }
 
-/// How to find the record that a creation may have made, in the list of its entity.
+/// How to find the record that a creation may have made, in its entity's list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LookUp {
-    /// The property with the date, around which is looked.
+    /// The property that holds the date. The look-up searches around it.
     pub date: &'static str,
-    /// Properties of a found record of which one, in minutes from that date, has to equal the first of them in the
-    /// body. Dates with other minutes can mean the same time.
+    /// Properties with minutes from that date. The first one of the body has to match any of them in the record.
+    /// Another date with other minutes can be the same time.
     pub minutes: Vec<&'static str>,
-    /// Properties by which, with person and moment, a record is told from others.
+    /// Properties that, with person and moment, tell a record from others.
     pub identity: Vec<&'static str>,
-    /// Further properties, which are equal if it is the record that was written.
+    /// Further properties that are equal if the record is the one that was written.
     pub equal: Vec<&'static str>,
 }
 
 impl AfterUncertain {
-    /// The rule of a write; an operation without a row is parked.
+    /// The rule for a write. An operation that is not in the table is parked.
     pub fn of(operation: Option<&Operation>) -> &'static Self {
         let of_operation = |row: &&Row| {
             operation.is_some_and(|write| (write.method, write.path) == (row.method, row.path))

@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
 
-/// What tells the time. Clones of one clock move together.
+/// Tells the time. Clones of one clock move together.
 ///
-/// Everything that is stored, compared with stored times, or measured in metrics reads this clock at the moment when it
-/// matters.
+/// Read this clock for every time that is stored, compared with a stored time, or measured in metrics. Read it at the
+/// moment that matters.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
-    /// How far it is ahead of the system's clock, in milliseconds; 0 but in tests.
+    /// Milliseconds ahead of the system's clock; 0 except in tests.
     ahead: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// The time.
+    /// The current time, as tests may have moved it.
     pub fn now(&self) -> Timestamp {
         let ahead = SignedDuration::from_millis(self.ahead.load(Ordering::Relaxed));
         Timestamp::now()
@@ -24,7 +24,7 @@ impl Clock {
             .unwrap_or(Timestamp::MAX)
     }
 
-    /// Sets the clock, from where it goes on by itself.
+    /// Moves the clock to `now`. It goes on from there.
     pub fn set(&self, now: Timestamp) {
         let ahead = now.duration_since(Timestamp::now()).as_millis();
         self.ahead

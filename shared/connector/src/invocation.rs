@@ -1,17 +1,18 @@
-//! What the functions derive from Lambda's context.
+//! Values that both functions derive from Lambda's context.
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Deserializer};
 use tokio::time::Instant;
 
-/// Kept back at the end of an invocation, to report what happened.
+/// Reserved at the end of an invocation, to report its outcome.
 const RESERVE: Duration = Duration::from_secs(5);
-/// What an invocation gets whose deadline is over before it begins: local stand-ins for Lambda send such.
+/// The time of an invocation whose deadline has passed before it begins. Local stand-ins for Lambda send such
+/// deadlines.
 const WITHOUT_DEADLINE: Duration = Duration::from_mins(1);
 
-/// What a function is invoked with, or why it is nothing that the function takes. So the function itself tells, and not
-/// the runtime, which would name the types that it wanted.
+/// The event of an invocation, or why it cannot be parsed. So the function reports the error: the runtime's own message
+/// would name Rust types.
 #[derive(Debug)]
 pub struct Event<T>(pub Result<T, String>);
 
@@ -22,14 +23,14 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Event<T> {
     }
 }
 
-/// How much time is left. `ends` is Lambda's deadline, in milliseconds since 1970.
+/// The time until `ends`, Lambda's deadline in milliseconds since 1970.
 pub fn time_left(ends: u64) -> Duration {
     let ends = SystemTime::UNIX_EPOCH + Duration::from_millis(ends);
     ends.duration_since(SystemTime::now())
         .unwrap_or(WITHOUT_DEADLINE)
 }
 
-/// When work has to end that has so much time, so that the outcome can still be reported.
+/// When the work of an invocation has to end that has `left` to run. The outcome can still be reported after it.
 pub fn deadline(left: Duration) -> Instant {
     Instant::now() + left.saturating_sub(RESERVE)
 }
@@ -41,7 +42,7 @@ mod tests {
     #[test]
     fn what_is_no_event_is_told_and_not_an_error_of_the_runtime() {
         let read = |text: &'static str| {
-            // As the runtime does it, which asks for no end.
+            // The runtime parses it like this, without checking for the end.
             let mut json = serde_json::Deserializer::from_slice(text.as_bytes());
             Event::<Box<serde_json::value::RawValue>>::deserialize(&mut json)
                 .unwrap()

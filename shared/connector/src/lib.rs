@@ -1,11 +1,12 @@
-//! What the functions of the Protime connector share, in three rooms and a few things beside them.
+//! Code that the functions of the Protime connector share: three main modules and a few helpers.
 //!
-//! - [`contract`]: what users write and read. An incoming connection becomes pages, which are `CloudEvents`; a publish
-//!   request, completed by an outgoing connection, becomes a write.
-//! - [`store`]: what is kept in `DynamoDB`, and who may write it.
-//! - [`aws`]: HTTP clients from Secrets Manager, and queues.
+//! - [`contract`]: the documents that users write and read. An incoming connection becomes page messages, which are
+//!   `CloudEvents`. A publish request, completed by an outgoing connection, becomes a write.
+//! - [`store`]: the state in `DynamoDB`, and who may write it.
+//! - [`aws`]: HTTP clients from Secrets Manager, and SQS queues.
 //!
-//! What to do with a write whose answer was lost is a table ([`after_uncertain`]). Transformers are jq programs ([`transformer`]), logs are JSON lines ([`telemetry`]), metrics as well ([`metrics`]).
+//! The table in [`after_uncertain`] says what to do with a write whose response was lost. Transformers are jq programs
+//! ([`transformer`]). Logs and metrics are JSON lines ([`telemetry`], [`metrics`]).
 //!
 //! ```
 //! use connector::contract::connection::IncomingConnection;
@@ -26,7 +27,8 @@ pub mod store;
 pub mod telemetry;
 pub mod transformer;
 
-/// The first 16 hex digits of SHA-256 of all pieces together: enough to tell things apart that nobody forges.
+/// The first 16 hex digits of the SHA-256 of all pieces, concatenated. Enough to tell values apart, but not against
+/// forgery.
 pub fn hash(pieces: impl IntoIterator<Item: AsRef<[u8]>>) -> String {
     use sha2::Digest;
     let mut digest = sha2::Sha256::new();

@@ -1,8 +1,8 @@
 //! Metrics: log lines in the embedded metric format of `CloudWatch`
 //! (`AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html`).
 //!
-//! [`Metric`] is the one list of names: the template's alarms and dashboard are held against it by a test. A line is
-//! written whatever the log level is, and carries nothing about a person.
+//! [`Metric`] is the only list of names; a test compares the template's alarms and dashboard with it. Lines are written
+//! at every log level, and contain nothing about a person.
 //!
 //! ```
 //! use connector::clock::Clock;
@@ -21,68 +21,68 @@ use strum::{IntoStaticStr, VariantArray};
 
 use crate::clock::Clock;
 
-/// The most values that a metric can have in one line (the format's limit).
+/// Most values of one metric in one line; a limit of the format.
 const MOST_VALUES: usize = 100;
 
-/// Every metric of the stack, in the namespace that is named as the stack.
+/// All metrics of the stack. Their namespace is the stack's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr, VariantArray)]
 pub enum Metric {
-    /// Watch: how long a connection has been overdue; 0 if none is.
+    /// Watch: seconds since a connection became overdue; 0 if it is not.
     SecondsOverdue,
-    /// Watch: how long ago the delta was polled that was not polled for longest; 0 if there is none.
+    /// Watch: seconds since a delta was last polled, the oldest one counts; 0 if there is none.
     DeltaAge,
     /// Watch: runs that have begun and have not ended.
     UnfinishedRuns,
-    /// Watch: unfinished runs that are not started again any more.
+    /// Watch: unfinished runs that the watch no longer resumes.
     RunsGivenUp,
-    /// Watch: connections that somebody has paused.
+    /// Watch: connections that an operator has paused.
     ConnectionsPaused,
     /// Subscriber: runs that ended with all their pages in the queue.
     RunsCompleted,
     /// Subscriber: invocations that failed.
     RunsFailed,
-    /// Subscriber: runs that another run, a pause or an earlier run of the same id made needless.
+    /// Subscriber: runs skipped because of another run, a pause, or a completed run with the same id.
     RunsSkipped,
-    /// Subscriber: responses of Protime whose records SQS has accepted, empty ones included.
+    /// Subscriber: responses of Protime whose records SQS has accepted, including empty ones.
     Pages,
-    /// Subscriber: records that SQS has accepted; also for each connection.
+    /// Subscriber: records that SQS has accepted, in total and per connection.
     Records,
-    /// Subscriber: decoded bytes of Protime's responses.
+    /// Subscriber: size of Protime's responses in bytes, after decoding.
     Bytes,
-    /// Subscriber: from a run's first request to its completion, waiting and hand-overs included.
+    /// Subscriber: time from the start of a run to its completion, including waits and hand-overs.
     RunDuration,
-    /// Both: how long Protime took to answer a request.
+    /// Both: time until Protime answered a request, in milliseconds.
     ProtimeLatency,
-    /// Both: answers with status 429.
+    /// Both: responses with status 429.
     ProtimeThrottled,
-    /// Both: answers with a status from 500 on, and requests without an answer.
+    /// Both: responses with a status of 500 or above, and requests without a response.
     ProtimeErrors,
-    /// Both: invocations or messages that found client id, client secret or scopes rejected.
+    /// Both: invocations or messages that found the client id, the client secret or the scopes rejected.
     ClientRejected,
     /// Publisher: messages that Protime has written.
     Written,
-    /// Publisher: deliveries of messages that will come again.
+    /// Publisher: deliveries that were deferred.
     Deferred,
-    /// Publisher: messages whose answer was lost and whose record was found by a look-up.
+    /// Publisher: messages whose response was lost, and whose write an earlier attempt had made.
     Settled,
-    /// Publisher: messages that were parked, by reason.
+    /// Publisher: parked messages, by reason.
     Parked,
-    /// Publisher: how long a message has waited in the queue when it is written or parked.
+    /// Publisher: time from sending a message until it is written or parked, in seconds.
     QueueWait,
-    /// Publisher: how old the oldest of a batch's deferred messages is, which SQS's own metric leaves out from the third
-    /// delivery on; 0 if none was deferred.
+    /// Publisher: age of the oldest deferred message in a batch; 0 if none was deferred. SQS's own metric leaves such
+    /// messages out from the third delivery on.
     DeferredAge,
-    /// Publisher: deliveries that failed for something that only the operator can mend.
+    /// Publisher: deliveries that failed for a reason that only the operator can remove.
     PublisherErrors,
 }
 
 impl Metric {
-    /// Its name in `CloudWatch`.
+    /// The metric's name in `CloudWatch`.
     pub fn name(self) -> &'static str {
         self.into()
     }
 
-    /// One of the units of `CloudWatch`.
+    /// The metric's unit, as `CloudWatch` names it.
     pub fn unit(self) -> &'static str {
         match self {
             Self::SecondsOverdue
@@ -96,8 +96,7 @@ impl Metric {
         }
     }
 
-    /// The sets of dimensions under which it is found. Each value of a dimension is a metric of its own, and costs as
-    /// much.
+    /// The sets of dimensions for this metric. `CloudWatch` bills each value of a dimension as another metric.
     pub fn dimensions(self) -> &'static [&'static [&'static str]] {
         match self {
             Self::Records => &[&[], &["incoming"]],
@@ -107,7 +106,7 @@ impl Metric {
     }
 }
 
-/// What one line tells.
+/// The metrics and fields of one log line.
 #[derive(Debug, Default)]
 pub struct Line {
     metrics: Vec<(Metric, Value)>,
@@ -115,26 +114,26 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line that tells nothing yet.
+    /// A line without metrics or fields.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a metric's value.
+    /// Adds a value of a metric.
     #[must_use]
     pub fn value(mut self, metric: Metric, value: impl Into<Value>) -> Self {
         self.metrics.push((metric, value.into()));
         self
     }
 
-    /// Adds a field for Logs Insights, or the value of a dimension.
+    /// Adds a field for Logs Insights. It is also the value of the dimension with that name.
     #[must_use]
     pub fn property(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.properties.insert(name.to_owned(), value.into());
         self
     }
 
-    /// The line as JSON.
+    /// The line in the embedded metric format.
     fn into_json(self, namespace: &str, clock: &Clock) -> Value {
         let mut sets: Vec<&[&str]> = Vec::new();
         for set in self
@@ -171,7 +170,7 @@ impl Line {
     }
 }
 
-/// Where the lines of an environment go.
+/// Writes the metric lines of an execution environment. Clones share one writer.
 #[derive(Clone)]
 pub struct Metrics(Arc<Inner>);
 
@@ -182,7 +181,7 @@ struct Inner {
     requests: Mutex<Requests>,
 }
 
-/// What became of requests to Protime since they were last told.
+/// Requests to Protime since the last line that reported them.
 #[derive(Default)]
 struct Requests {
     latencies: Vec<u64>,
@@ -191,7 +190,7 @@ struct Requests {
 }
 
 impl Metrics {
-    /// Writes to `writer`, which is standard output in a function.
+    /// Writes to `writer`; in a function that is standard output.
     pub fn new(
         namespace: impl Into<String>,
         clock: Clock,
@@ -205,20 +204,20 @@ impl Metrics {
         }))
     }
 
-    /// Writes a line.
+    /// Writes a line, without the requests to Protime.
     pub fn write(&self, line: Line) {
         let line = line.into_json(&self.0.namespace, &self.0.clock);
-        // There is nowhere to report that a line could not be written.
+        // There is nowhere to report a line that could not be written.
         let _ = writeln!(lock(&self.0.writer), "{line}");
     }
 
-    /// Writes a line, and with it what became of the requests to Protime since the last one.
+    /// Writes a line, together with the requests to Protime since the last such line.
     pub fn write_with_requests(&self, line: Line) {
         let requests = std::mem::take(&mut *lock(&self.0.requests));
         self.write(requests.add_to(line));
     }
 
-    /// What the Protime client tells of its requests, remembered until the next [`Self::write_with_requests`].
+    /// An observer for the Protime client. It collects requests for the next [`Self::write_with_requests`].
     pub fn observer(&self) -> protime::Observer {
         let metrics = self.clone();
         Arc::new(move |exchange| {

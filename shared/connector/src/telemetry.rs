@@ -15,12 +15,12 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The crates whose lines follow the configured level; of others, only warnings and errors are wanted.
+/// The crates that follow the configured level. Other crates log only warnings and errors.
 const OURS: [&str; 4] = ["protime", "connector", "subscriber", "publisher"];
-/// The runtime's span carries the request id, so it is needed at every level.
+/// The runtime's span carries the request id, so it is enabled at every level.
 const RUNTIME_SPAN: &str = "lambda_runtime::layers::trace";
 
-/// Where the runtime logs what a function returns as its error; a line about a panic has the field `error`.
+/// The target under which the runtime logs a function's error. A line about a panic has the field `error`.
 const RUNTIME_FAILURES: &str = "lambda_runtime::layers::panic";
 
 /// Starts logging to standard output, at the level of the environment variable `LOG_LEVEL`: `trace`, `debug`,
@@ -46,7 +46,7 @@ pub fn namespace() -> String {
     }
 }
 
-/// What [`init`] installs, writing to `writer`.
+/// The subscriber that [`init`] installs, writing to `writer`.
 pub fn subscriber<W>(level: Level, writer: W) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
@@ -56,20 +56,18 @@ where
         .with_default(others)
         .with_targets(OURS.map(|name| (name, level)));
     let everything = events.with_target(RUNTIME_SPAN, level.max(Level::INFO));
-    // A function logs its own errors, with more fields.
+    // A function logs its own errors with more fields, so the runtime's line is dropped.
     let once = everything.and(filter_fn(|metadata| {
         metadata.target() != RUNTIME_FAILURES || metadata.fields().field("error").is_some()
     }));
     tracing_subscriber::registry().with(Lines { level, writer }.with_filter(once))
 }
 
-/// Writes events as lines.
 struct Lines<W> {
     level: Level,
     writer: W,
 }
 
-/// The fields of an event or a span.
 #[derive(Default)]
 struct Fields(Map<String, Value>);
 
@@ -101,7 +99,7 @@ where
             }
         }
         event.record(&mut line);
-        // There is nowhere to report that a log line could not be written.
+        // There is nowhere to report a log line that could not be written.
         let _ = writeln!(self.writer.make_writer(), "{}", Value::Object(line.0));
     }
 }

@@ -1,4 +1,4 @@
-//! How far the chains of a run have come.
+//! Chains: how far each request of a run has come.
 
 use connector::store::Counts;
 use connector::store::{Chains, PageSent};

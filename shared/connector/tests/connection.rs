@@ -1,4 +1,4 @@
-//! Incoming connections: what an event means.
+//! Incoming connections: how an event is parsed.
 
 use connector::contract::connection::IncomingConnection;
 use jiff::{SignedDuration, Timestamp};
@@ -21,13 +21,13 @@ fn a_run_is_named_by_its_schedule_else_by_the_request() {
         (by_hand.run.as_str(), by_hand.is_scheduled),
         ("request-1", false)
     );
-    // Whole seconds, UTC.
+    // Rounded to whole seconds, in UTC.
     let scheduled = read(&json!({"scheduled": "2026-11-23T03:00:00.5+01:00"})).unwrap();
     assert_eq!(scheduled.run, "absences@2026-11-23T02:00:00Z");
     assert!(scheduled.is_scheduled);
     let named = read(&json!({"run": "r", "scheduled": "2026-11-23T03:00:00Z"})).unwrap();
     assert_eq!(named.run, "r");
-    // Local AWS fills nothing in.
+    // Local AWS stand-ins do not replace the placeholder.
     let unfilled = read(&json!({"scheduled": "<aws.scheduler.scheduled-time>"})).unwrap();
     assert_eq!(
         (unfilled.run.as_str(), unfilled.is_scheduled),
@@ -63,7 +63,7 @@ fn fields_are_a_list_of_paths() {
         paths(json!(["person.id", "date", "date"])),
         Ok(Some(sorted))
     );
-    // Nothing but what is always kept.
+    // An empty list keeps only what is always kept.
     assert_eq!(paths(json!([])), Ok(Some(Vec::new())));
     for (wrong, said) in [
         (
@@ -142,7 +142,8 @@ fn other_fields_are_another_fingerprint_and_their_order_is_not() {
     assert_eq!(of(json!(["person.id", "date", "date"])), all[2]);
 }
 
-/// Unfinished runs and live deltas of earlier releases have these fingerprints: another function would end them all.
+/// Unfinished runs and live deltas of earlier releases have these fingerprints. Another hash function would end them
+/// all.
 #[test]
 fn the_fingerprint_is_that_of_release_0_1_0() {
     let plain = read(&json!({})).unwrap();
@@ -156,7 +157,7 @@ fn the_fingerprint_is_that_of_release_0_1_0() {
         [plain, full, delta].map(|connection| connection.fingerprint()),
         ["ece97059acc5408d", "258a55bb9950e68d", "56766b2fb6bbfe0a"]
     );
-    // When, how fast and by which right it is read changes nothing.
+    // Schedule, freshness and run id do not change the fingerprint.
     let same = read(&json!({"scheduled": "2026-11-23T03:00:00Z", "fresh": "PT1H", "run": "r"}));
     assert_eq!(
         same.unwrap().fingerprint(),

@@ -1,4 +1,4 @@
-//! Page messages: what they look like, how pages are split, what their ids promise.
+//! Page messages: their format, how pages are split, and what their ids guarantee.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn time() -> Timestamp {
     "2026-11-23T10:00:00.123Z".parse().unwrap()
 }
 
-/// A page as the client reads it, from a Protime with these records.
+/// A page as the client reads it from a simulator with these records.
 async fn page(records: &[String]) -> Page {
     let options = Options::default();
     let simulator = Arc::new(Simulator::start(options).await.unwrap());
@@ -75,7 +75,7 @@ async fn a_message_is_a_cloud_event_as_documented() {
     let page = page(&[r#"{"id":1, "n":1.10}"#.to_owned(), r#"{"id":2}"#.to_owned()]).await;
     let [message] = messages(&page).try_into().unwrap();
     let value = r#"[{"id":1, "n":1.10},{"id":2}]"#;
-    // XXH3-64 of the value, by the reference implementation (`xxhsum -H3`).
+    // XXH3-64 of the value, computed by the reference implementation (`xxhsum -H3`).
     let hash = "68e0f9d6b98629d4";
     let expected = format!(
         r#"{{"specversion":"1.0","type":"protime.page.v1","id":"run/1/0/3/0/{hash}","source":"https://acme.myprotime.eu/connector/protimeapi/api/v1/departments","subject":"departments \"and\" more","time":"2026-11-23T10:00:00Z","datacontenttype":"application/json","entity":"departments","run":"run/1","sync":"full","chain":0,"page":3,"part":0,"data":{{"value":{value}}}}}"#,
@@ -181,7 +181,7 @@ proptest! {
             prop_assert!(message.size() <= MESSAGE_LIMIT);
             prop_assert!(message.id.starts_with(&format!("run/1/0/3/{part}/")), "{}", message.id);
         }
-        // No part could have held the first record of the next.
+        // Each part is full: it could not have held the next part's first record.
         for pair in values.windows(2) {
             let next = pair[1].split("},{").next().unwrap().len();
             prop_assert!(pair[0].len() + next + 700 > MESSAGE_LIMIT);

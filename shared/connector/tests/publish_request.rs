@@ -1,4 +1,4 @@
-//! Publish requests: what is warned about, and sent all the same.
+//! Publish requests: warnings do not stop a write.
 
 use connector::contract::outgoing::OutgoingConnection;
 use connector::contract::publish_request::PublishRequest;

@@ -12,13 +12,13 @@ use connector::aws::queue::{Attribute, MESSAGE_LIMIT, Message, Queue, QueueError
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-/// What SQS got, and what it is to answer.
+/// The calls that SQS received, and how it answers.
 #[derive(Default)]
 struct Stub {
     calls: Vec<Vec<Value>>,
-    /// For each call the entries to refuse and whether the sender is to blame; none left means success.
+    /// For each call, the entries to refuse and whether the sender is to blame. Without an entry the call succeeds.
     failures: VecDeque<Vec<(usize, bool)>>,
-    /// Calls to answer with 500 first.
+    /// How many calls are first answered with 500.
     unavailable: usize,
 }
 

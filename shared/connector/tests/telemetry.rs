@@ -41,7 +41,7 @@ fn lines(level: Level, log: impl FnOnce()) -> Vec<Value> {
 }
 
 fn runtime_span() -> tracing::Span {
-    // As lambda_runtime makes it.
+    // The span that `lambda_runtime` makes.
     tracing::info_span!(target: "lambda_runtime::layers::trace", "Lambda runtime invoke", requestId = "request-1")
 }
 
@@ -92,7 +92,7 @@ fn only_our_crates_follow_the_level_and_the_request_id_is_never_lost() {
 
 #[test]
 fn the_runtime_tells_of_panics_but_not_of_errors_again() {
-    // As lambda_runtime logs them.
+    // The lines that `lambda_runtime` logs.
     let lines = lines(Level::INFO, || {
         tracing::error!(target: "lambda_runtime::layers::panic", "run failed");
         tracing::error!(target: "lambda_runtime::layers::panic", error = "Any", "user handler panicked");

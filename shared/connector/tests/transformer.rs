@@ -1,4 +1,4 @@
-//! Transformers: what they see, what they keep, what they cannot reach.
+//! Transformers: what a program sees, what it preserves, and what it cannot reach.
 
 use connector::transformer::{RunError, Schedule, Transformer};
 use jiff::tz::TimeZone;
@@ -47,7 +47,7 @@ fn the_examples_of_the_documentation_work() {
 
 #[test]
 fn dates_are_local_and_months_end_where_they_end() {
-    // Half past eleven in the evening in UTC is the next day in Brussels.
+    // 22:30 in UTC is the next day in Brussels.
     let late = "2026-03-30T22:30:00Z";
     assert_eq!(
         incoming("[today, days(1), start_of_month, start_of_year]", late),

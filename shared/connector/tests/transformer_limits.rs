@@ -1,12 +1,12 @@
-//! Programs that would take a process down end the process that is made for them, and nothing else.
+//! A program that would kill a process kills only the worker process.
 //!
-//! It has a `main` of its own, as a function has: programs run in this executable, started again.
+//! This test has its own `main`, as a function has: the worker process is this executable, started again.
 
 use connector::transformer::{RunError, Transformer, serve_if_worker};
 
 fn main() {
     serve_if_worker();
-    // Test runners list tests first.
+    // Test runners first ask for a list of tests.
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
@@ -47,7 +47,7 @@ fn main() {
             .is_err()
     );
     works();
-    // Neither the environment nor the time of the function is theirs.
+    // The function's environment and time are out of reach.
     let environment = Transformer::outgoing("env | length")
         .unwrap_or_else(|_| Transformer::outgoing("0").unwrap());
     assert_eq!(environment.run_outgoing("1").unwrap(), ["0"]);

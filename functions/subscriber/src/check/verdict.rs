@@ -1,4 +1,4 @@
-//! What a check finds out: verdicts on the parts of a connection, and who has to act on a fault.
+//! The result of a check: verdicts on the parts of a connection, and who has to act on a fault.
 
 use connector::aws::credentials::CredentialsError;
 use connector::contract::connection::IncomingConnection;
@@ -8,58 +8,58 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// What was found out about a connection.
+/// The result of checking a connection.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Check {
-    /// The connection's name, as far as it is known.
+    /// The connection's name. None if the event has none.
     pub incoming: Option<String>,
-    /// One for each part, in the order in which a run needs them.
+    /// One verdict for each part, in the order in which a run needs them.
     pub verdicts: Vec<Verdict>,
 }
 
-/// What was found out about one part.
+/// The verdict on one part.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Which.
+    /// The part that was checked.
     pub part: Part,
-    /// How it stands.
+    /// Whether a run would succeed.
     pub result: Judgement,
-    /// What was seen, or what is wrong and how it is mended.
+    /// What was found, or what is wrong and how to correct it.
     pub message: String,
-    /// What kind of fault it is.
+    /// The kind of fault. None if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
 }
 
-/// What a run needs, in its order.
+/// The parts that a run needs, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Part {
     /// The event, its transformer and its request.
     Connection,
-    /// The secret with the HTTP client.
+    /// The secret that holds the HTTP client.
     Secret,
-    /// The token endpoint.
+    /// The access token from the token endpoint.
     Token,
     /// The scopes that were granted.
     Scopes,
-    /// The first page.
+    /// The first page of the read.
     Read,
-    /// The queue for pages.
+    /// The queue that takes the pages.
     Queue,
-    /// The state table.
+    /// The table that keeps the connection's state.
     State,
-    /// Whose the delta is.
+    /// Whether this connection may own the delta.
     Delta,
 }
 
-/// How a part stands.
+/// The judgement on a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Judgement {
-    /// As it has to be.
+    /// A run would succeed.
     Passed,
-    /// Usable, but look at it.
+    /// A run would succeed, but somebody should look at this.
     Warned,
     /// A run would fail.
     Failed,
@@ -71,23 +71,23 @@ pub enum Judgement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fault {
-    /// The connection asks for what cannot be.
+    /// The connection is wrong, or asks for something impossible.
     Connection,
-    /// The secret is not there, or is not an HTTP client.
+    /// The secret does not exist, or is not an HTTP client.
     Secret,
     /// A host cannot be reached.
     Unreachable,
-    /// Protime rejects client id or client secret.
+    /// Protime rejects the client id or the client secret.
     ClientRejected,
     /// The client lacks a scope.
     Scope,
     /// Protime refuses the request.
     Refused,
-    /// Protime, or a service of AWS, cannot answer now.
+    /// Protime or an AWS service cannot answer now.
     Unavailable,
-    /// The function's role lacks a right.
+    /// The function's role lacks a permission.
     Role,
-    /// Another connection has the delta.
+    /// Another connection owns the delta.
     DeltaOwned,
 }
 
@@ -112,7 +112,7 @@ impl Check {
         }
     }
 
-    /// The first fault.
+    /// The fault of the first part that has one.
     pub fn fault(&self) -> Option<Fault> {
         self.verdicts.iter().find_map(|verdict| verdict.fault)
     }
@@ -158,7 +158,7 @@ impl Check {
         self.fail(part, error.to_string(), error.fault());
     }
 
-    /// Compares the scopes that were granted with those that the read needs.
+    /// Compares the granted scopes with the scopes that the read needs.
     pub(super) fn scopes(&mut self, requests: &[Request], granted: Option<&[String]>) -> Judgement {
         let needed = requests.first().and_then(|request| request.operation);
         let needed = needed.map_or_else(Vec::new, Operation::needed_scopes);
@@ -183,7 +183,7 @@ impl Check {
         result
     }
 
-    /// Adds the parts that were not tried.
+    /// Adds the parts that were not tried, as skipped.
     pub(super) fn complete(mut self, is_delta: bool) -> Self {
         let parts = Part::ALL.into_iter();
         for part in parts.filter(|part| is_delta || *part != Part::Delta) {
@@ -198,7 +198,7 @@ impl Check {
 }
 
 impl Error {
-    /// Who has to act on it.
+    /// The kind of this fault, by who has to act.
     pub fn fault(&self) -> Fault {
         match self {
             Self::Request(RequestError::Scope { .. }) => Fault::Scope,
@@ -238,7 +238,7 @@ fn of_protime(error: &protime::Error) -> Fault {
     }
 }
 
-/// AWS says so in the code of an error, which every service spells alike.
+/// AWS names a denied call in the error's code, which every service spells alike.
 fn is_denied(message: &str) -> bool {
     message.contains("AccessDenied")
 }

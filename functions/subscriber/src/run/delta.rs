@@ -1,4 +1,4 @@
-//! What is special about the runs of a delta.
+//! Steps that only runs of a delta need.
 
 use connector::contract::connection::SyncMode;
 use connector::store::LoadKind;
@@ -8,7 +8,7 @@ use super::Run;
 use crate::{Error, plan};
 
 impl Run<'_> {
-    /// A `takeover` that has not acted yet starts the connection's own delta anew.
+    /// Drops the unfinished run when a new `takeover` restarts the connection's own delta.
     pub(super) fn drop_taken_over(&mut self) {
         if self.connection.sync == SyncMode::Delta
             && self.connection.unused_takeover(&self.state).is_some()
@@ -27,12 +27,13 @@ impl Run<'_> {
         checkpoint.is_some_and(|checkpoint| checkpoint.load == LoadKind::Delta)
     }
 
-    /// Whether Protime has forgotten the delta that is polled.
+    /// Whether Protime has forgotten the polled delta.
     pub(super) fn has_expired(&self, error: &Error) -> bool {
         self.is_poll() && error.refusal_kind() == Some(RefusalKind::Gone)
     }
 
-    /// A delta that Protime refuses stays refused, until it has expired or somebody starts it anew.
+    /// Names the way out when Protime refuses a delta link. The refusal lasts until the delta expires or somebody
+    /// restarts it.
     pub(super) fn with_way_out(&self, error: Error) -> Error {
         let is_refused = error.refusal_kind() == Some(RefusalKind::Invalid);
         match error {
@@ -52,7 +53,7 @@ impl Run<'_> {
         }
     }
 
-    /// Begins the load that takes the place of an expired delta.
+    /// Starts the load that replaces an expired delta.
     pub(super) async fn load_anew(&mut self, client: &Client) -> Result<(), Error> {
         tracing::warn!("the delta has expired; everything is loaded anew");
         let settings = client.settings();

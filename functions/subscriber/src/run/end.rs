@@ -1,4 +1,4 @@
-//! How a run ends: complete, handed over to a further invocation, or failed.
+//! How a run ends: completed, handed over to a further invocation, or failed.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use super::{Run, header};
 use crate::continuation::Continuation;
 use crate::{Error, Outcome, Status, plan};
 
-/// The history is written again so often after another attempt has written it.
+/// How often to write the history when other attempts write it at the same time.
 const HISTORY_ATTEMPTS: u32 = 3;
-/// More characters of an error's message are not kept in the history.
+/// Longest error message in the history, in characters.
 const LONGEST_MESSAGE: usize = 1_000;
 
 impl Run<'_> {
-    /// Lets a further invocation go on.
+    /// Hands the run over to a further invocation.
     pub(super) async fn hand_over(
         &mut self,
         reason: Option<protime::Error>,
     ) -> Result<Outcome, Error> {
         let wait = reason.as_ref().and_then(protime::Error::retry_after);
-        // The run that was asked for follows the unfinished one.
+        // The requested run follows the unfinished one.
         if !self.is_own() {
             self.remember().await?;
         }
@@ -57,7 +57,7 @@ impl Run<'_> {
         ))
     }
 
-    /// Stores the state, and gives the lease back with a new generation. Returns when the next attempt may be made.
+    /// Stores the state, and releases the lease with a new generation. Returns when the next attempt may start.
     pub(super) async fn free(&mut self, wait: Option<Duration>) -> Result<Timestamp, Error> {
         let now = self.invocation.clock.now();
         let not_before = not_before(now, wait);
@@ -74,8 +74,8 @@ impl Run<'_> {
         Ok(not_before.unwrap_or(now))
     }
 
-    /// Tells consumers that the run is complete. Its checkpoint is stored before, so that whoever has to tell it again
-    /// tells the same counts.
+    /// Tells consumers that the run is complete. The checkpoint is stored first, so that a repeated message has the
+    /// same counts.
     pub(super) async fn announce_completion(&mut self) -> Result<Outcome, Error> {
         let Some(checkpoint) = &self.state.checkpoint else {
             return Err(Error::NoProgress);
@@ -88,7 +88,7 @@ impl Run<'_> {
         let now = self.invocation.clock.now();
         let request = match &checkpoint.request {
             Some(request) => match table.kept_text(request).await {
-                // A delta may outlive the items in which its request is kept.
+                // A delta may outlive the items that hold its request.
                 Err(StateError::TextGone(_)) => None,
                 request => Some(request?),
             },
@@ -108,7 +108,7 @@ impl Run<'_> {
         Ok(Outcome::of(checkpoint, incoming, Status::Completed, now))
     }
 
-    /// Forgets the checkpoint of a run that is complete, and lets a run begin that is due.
+    /// Drops the checkpoint of a completed run, and starts the next due run.
     pub(super) async fn record_completion(&mut self, client: &Client) -> Result<(), Error> {
         let is_own = self.is_own();
         let Some(checkpoint) = self.state.checkpoint.clone() else {
@@ -146,7 +146,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Gives the lease back for a run that need not be run, and is not due any more.
+    /// Releases the lease of a run that need not start and is no longer due.
     pub(super) async fn skip(&mut self, reason: String) -> Result<Outcome, Error> {
         let ending = Ending {
             now: self.invocation.clock.now(),
@@ -161,7 +161,7 @@ impl Run<'_> {
         Ok(Outcome::skipped(self.connection, reason))
     }
 
-    /// Remembers the run that was asked for as due.
+    /// Stores the requested run as due.
     async fn remember(&self) -> Result<(), Error> {
         let remembered = self
             .subscriber
@@ -170,12 +170,12 @@ impl Run<'_> {
         match remembered {
             Remembered::Due => Ok(()),
             Remembered::TooMany => Err(Error::TooManyDue(self.connection.name.clone())),
-            // The lease has ended, so that nobody would start it.
+            // The lease has expired meanwhile, so nobody would start the stored run.
             Remembered::Free => Err(Error::Contended(self.connection.name.clone())),
         }
     }
 
-    /// Remembers where the changes are polled next, and counts the delta's 72 hours anew.
+    /// Stores the link of the next poll, and restarts the delta's 72 hours.
     async fn keep_delta(&mut self, checkpoint: &Checkpoint, client: &Client) -> Result<(), Error> {
         let Some(link) = checkpoint.chains.delta_link() else {
             return Ok(());
@@ -193,7 +193,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Lets the next run begin that met this one. If that fails, the watch does it.
+    /// Starts the next due run. If that fails, the watch starts it.
     async fn begin_due(&self) {
         if let Err(error) = self.send_due().await {
             tracing::warn!(%error, "the next run that is due is left to the watch");
@@ -212,14 +212,14 @@ impl Run<'_> {
             .await
     }
 
-    /// Gives the lease back after a failure, and remembers the error.
+    /// Releases the lease after a failure, and stores the error.
     pub(super) async fn fail(&mut self, error: &Error) {
         let retry_after = error.retry_after();
         let Err(error) = self.record_failure(error).await else {
             return;
         };
         tracing::warn!(%error, "the failure is not recorded");
-        // What is stored stays, and the lease is given back all the same.
+        // The stored state stays, but the lease is still released.
         let now = self.invocation.clock.now();
         let ending = Ending {
             now,
@@ -261,7 +261,7 @@ impl Run<'_> {
             self.begin_due().await;
             return Ok(());
         }
-        // What was to be dropped stays, since nothing has taken its place.
+        // The dropped checkpoint stays, since nothing has replaced it.
         if !is_begun && let Some(dropped) = self.dropped.take() {
             self.state.checkpoint = Some(dropped);
         }
@@ -270,7 +270,7 @@ impl Run<'_> {
             not_before: not_before(now, error.retry_after()),
             progressed: self.tally.counts.pages > 0,
         };
-        // A run that was due and cannot begin before somebody acts is not tried again.
+        // A due run that cannot begin before somebody acts is not tried again.
         let is_over = !is_begun && error.needs_somebody();
         let due = Some(self.connection.run.as_str()).filter(|_| is_over);
         table
@@ -280,7 +280,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Remembers how the checkpoint's run stands.
+    /// Writes the status of the checkpoint's run to the history.
     pub(super) async fn record(
         &mut self,
         checkpoint: &Checkpoint,
@@ -319,7 +319,7 @@ impl Run<'_> {
     }
 }
 
-/// When Protime may be asked again.
+/// The time before which Protime must not be asked again.
 fn not_before(now: Timestamp, wait: Option<Duration>) -> Option<Timestamp> {
     wait.map(|wait| now.saturating_add(wait).unwrap_or(Timestamp::MAX))
 }

@@ -1,5 +1,5 @@
-//! A run under a lease, step by step, as the crate's documentation pictures it: an unfinished one is finished first, then
-//! the new one is run.
+//! A run that holds the lease, step by step, as the crate's documentation shows. An unfinished run is finished before
+//! the new one starts.
 
 mod delta;
 mod end;
@@ -21,23 +21,23 @@ use crate::report::Tally;
 use crate::transfer::{Stopped, Transfer};
 use crate::{Error, Invocation, Kind, Outcome, Status, Subscriber};
 
-/// The checkpoint is stored at most so often while pages come in.
+/// The shortest time between two writes of the checkpoint while pages come in.
 pub const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A run under a lease. It owns all that is known of its connection.
+/// A run that holds the lease. It owns all known state of its connection.
 pub(crate) struct Run<'a> {
     subscriber: &'a Subscriber,
     pub(crate) connection: &'a IncomingConnection,
-    /// The connection's event, which the checkpoint keeps.
+    /// The connection's event, to be kept in the checkpoint.
     event: &'a str,
     invocation: &'a Invocation,
     queue: Queue,
     lease: Lease,
     state: ConnectionState,
-    /// A checkpoint of no use any more, which is stored all the same until another one takes its place.
+    /// A useless checkpoint, which stays stored until another one replaces it.
     dropped: Option<Checkpoint>,
     history: History,
-    /// Whether the lease is given back.
+    /// Whether the lease has been released.
     is_free: bool,
     pub(crate) tally: Tally,
 }
@@ -69,7 +69,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Runs to the end, or as far as there is time. The lease is given back whatever happens.
+    /// Runs to the end, or as far as the time allows. Either way the lease is released.
     pub(crate) async fn execute(&mut self) -> Result<Outcome, Error> {
         let result = self.steps().await;
         if let Err(error) = &result {
@@ -113,14 +113,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether the checkpoint is that of the run that was asked for, rather than an earlier one's.
+    /// Whether the checkpoint belongs to the requested run, and not to an earlier one.
     fn is_own(&self) -> bool {
         let checkpoint = self.state.checkpoint.as_ref();
         checkpoint.is_none_or(|checkpoint| checkpoint.run == self.connection.run)
     }
 
-    /// An unfinished run is only continued by a connection that reads the same; one that failed gives way to another
-    /// version, which may be the mended one.
+    /// Drops an unfinished run of another version of the connection. Only the same version may continue it, and the new
+    /// version may be the corrected one.
     fn drop_other_version(&mut self) {
         let fingerprint = self.connection.fingerprint();
         let dropped = self
@@ -136,14 +136,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Keeps a checkpoint that is dropped until another one is stored in its place. What consumers have of an unfinished
-    /// load of a delta does not belong to the next one.
+    /// Keeps a dropped checkpoint until another one is stored in its place. Consumers have part of a delta's load,
+    /// which does not belong to the next one, so a resync is due.
     fn forget_load(&mut self, checkpoint: &Checkpoint) {
         self.state.resync_is_due |= checkpoint.load != LoadKind::Full;
         self.dropped = Some(checkpoint.clone());
     }
 
-    /// Why the run need not be run: it was.
+    /// The reason to skip the run: it has completed before.
     fn done_before(&self) -> Result<Option<String>, Error> {
         let connection = self.connection;
         let completed = self
@@ -163,7 +163,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Works out what to ask Protime for, and remembers it before anything is sent.
+    /// Plans the requests to Protime, and stores the plan before anything is sent.
     async fn plan(&mut self, client: &Client) -> Result<(), Error> {
         let settings = client.settings();
         let now = self.invocation.clock.now();
@@ -200,7 +200,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Goes on with an unfinished run. False: it is of no use any more, and dropped.
+    /// Resumes an unfinished run. False if its checkpoint is useless and dropped.
     async fn resume(&mut self, client: &Client) -> Result<bool, Error> {
         let is_own = self.is_own();
         let Some(checkpoint) = &mut self.state.checkpoint else {
@@ -222,14 +222,14 @@ impl<'a> Run<'a> {
         if plan::claim(self.connection, &settings, table, now, false).await? == DeltaClaim::Kept {
             return Ok(true);
         }
-        // Another connection had the delta meanwhile, and so ended it.
+        // Another connection took over the delta, and so ended this one.
         self.state.checkpoint = None;
         self.state.delta = None;
         self.state.resync_is_due = true;
         Ok(false)
     }
 
-    /// Transfers what is left of a run and ends it, or hands it over.
+    /// Transfers the rest of a run, then ends it or hands it over.
     async fn finish(&mut self, client: &Client) -> Result<Outcome, Error> {
         let mut stopped = self.transfer(client).await;
         if stopped.as_ref().is_err_and(|error| self.has_expired(error)) {
@@ -242,7 +242,8 @@ impl<'a> Run<'a> {
                 self.record_completion(client).await?;
                 Ok(outcome)
             }
-            // A further invocation would come as far, unless this one had an earlier run to finish.
+            // Without a page, a further invocation would get no further. The exception is one that first finished an
+            // earlier run.
             Stopped::OutOfTime(reason) if self.tally.counts.pages == 0 => {
                 Err(reason.map_or(Error::NoProgress, Error::Protime))
             }

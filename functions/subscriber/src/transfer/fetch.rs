@@ -1,4 +1,4 @@
-//! Chains, several at a time, each page by page.
+//! Fetches several chains concurrently, each page by page.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use super::{FetchEvent, FetchSender, Stopped, Transfer};
 use crate::Error;
 
 impl Transfer<'_> {
-    /// Fetches all chains that are pending. `count` is how many chains there are, those included that have to be added.
+    /// Fetches all pending chains. `count` is the number of chains, including those added by a split.
     pub(super) async fn fetch(
         &self,
         mut pending: PendingChains<'_>,
@@ -39,7 +39,7 @@ impl Transfer<'_> {
             match running.next().await.transpose()? {
                 None => return Ok(stopped),
                 Some(Stopped::AtTheEnd) => {}
-                // The reason, if there is one.
+                // Keeps the error that explains the stop, if there is one.
                 Some(out_of_time) if !matches!(stopped, Stopped::OutOfTime(Some(_))) => {
                     stopped = out_of_time;
                 }
@@ -48,7 +48,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// Fetches a chain, and what it had to be split into.
+    /// Fetches a chain, and the chains that it was split into.
     async fn fetch_chain(
         &self,
         chain: Pending,
@@ -121,7 +121,7 @@ impl Transfer<'_> {
         self.effort.set(effort.into_iter().sum::<Effort>());
     }
 
-    /// Passes on a page's messages and its end. Returns where the next one is.
+    /// Passes on the messages of a page and its end. Returns the URL of the next page.
     async fn pass_on_page(
         &self,
         page: &Page,

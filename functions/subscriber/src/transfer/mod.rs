@@ -1,5 +1,5 @@
-//! Pages from Protime into the queue: chains are fetched at the same time ([`fetch`]), what Protime refuses is recovered
-//! from ([`recover`]), messages are sent in batches, and the checkpoint follows what SQS has accepted ([`send`]).
+//! Moves pages from Protime into the queue. Chains are fetched concurrently ([`fetch`]) and recover from refusals
+//! ([`recover`]). Messages are sent in batches, and the checkpoint follows what SQS has accepted ([`send`]).
 
 mod fetch;
 mod recover;
@@ -19,12 +19,11 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::report::Tally;
 
-/// Messages between those who fetch and the one who sends: enough to fill a batch.
+/// Messages buffered between the fetching and the sending side: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
-/// What all messages on their way to SQS may take: a call under way and the next.
+/// Bytes of all messages on their way to SQS: the call in progress and the next one.
 const BYTES_UNDERWAY: usize = 2 * MESSAGE_LIMIT;
 
-/// A run's transfer.
 pub(crate) struct Transfer<'a> {
     pub(crate) client: &'a Client,
     pub(crate) header: &'a RunHeader,
@@ -33,42 +32,42 @@ pub(crate) struct Transfer<'a> {
     pub(crate) lease: &'a Lease,
     pub(crate) pagination: bool,
     pub(crate) concurrency: usize,
-    /// The checkpoint is stored no more often.
+    /// The shortest time between two writes of the checkpoint.
     pub(crate) checkpoint_interval: Duration,
     pub(crate) clock: &'a Clock,
-    /// No page is asked for after this.
+    /// No page is requested after this.
     pub(crate) fetch_until: Instant,
     /// Nothing is sent after this.
     pub(crate) deadline: Instant,
-    /// What the requests took.
+    /// Requests, retries and waits of this invocation.
     pub(crate) effort: Cell<Effort>,
 }
 
-/// Why no more is fetched.
+/// Why the fetching side requests no more pages.
 #[derive(Debug)]
 pub(crate) enum Stopped {
-    /// There is no more.
+    /// There are no more pages.
     AtTheEnd,
-    /// There is no time for more, or not for the wait that this error needs.
+    /// There was no time for another page, or for the wait that this error demands.
     OutOfTime(Option<protime::Error>),
 }
 
-/// What the fetching side passes on, in the order of each chain.
+/// Events from the fetching to the sending side, in order within each chain.
 enum FetchEvent<'a> {
-    /// A chain of the plan begins, and with it those before it.
+    /// A planned chain begins, and with it all chains before it.
     Begin(u32),
-    /// With its share of [`BYTES_UNDERWAY`].
+    /// A message, with its share of [`BYTES_UNDERWAY`].
     Message(Message, SemaphorePermit<'a>),
-    /// All messages of a page were passed on before.
+    /// All messages of this page have been passed on.
     PageEnd {
         chain: u32,
         /// The URL of the chain's first page.
         first: String,
         page: PageSent,
     },
-    /// The chain begins again.
+    /// The chain restarts from its first page.
     Restart(u32),
-    /// The chain begins again as two, of which the second is new.
+    /// The chain restarts as two; the second one is new.
     Split {
         chain: u32,
         first: String,
@@ -78,7 +77,7 @@ enum FetchEvent<'a> {
 }
 
 impl FetchEvent<'_> {
-    /// What it takes of a call to SQS.
+    /// Bytes of the call to SQS that this event fills.
     fn size(&self) -> usize {
         match self {
             Self::Message(message, _) => message.size(),
@@ -87,14 +86,14 @@ impl FetchEvent<'_> {
     }
 }
 
-/// Where the fetching side leaves what it has.
+/// The fetching side's end of the channel.
 struct FetchSender<'a> {
     events: mpsc::Sender<FetchEvent<'a>>,
     byte_budget: &'a Semaphore,
 }
 
 impl<'a> FetchSender<'a> {
-    /// Waits until the byte budget has room for it.
+    /// Waits until the byte budget has room for the message.
     async fn pass_on_message(&self, message: Message) -> Result<(), Error> {
         let size = u32::try_from(message.size().min(BYTES_UNDERWAY)).unwrap_or(u32::MAX);
         let byte_budget = self.byte_budget.acquire_many(size).await;
@@ -103,7 +102,7 @@ impl<'a> FetchSender<'a> {
             .await
     }
 
-    /// Fails if the sending side has given up; its own error is the one that is reported.
+    /// Fails if the sending side has stopped. The sending side's own error is reported.
     async fn pass_on(&self, event: FetchEvent<'a>) -> Result<(), Error> {
         let sent = self.events.send(event).await;
         sent.map_err(|_| Error::SendingStopped)
@@ -111,7 +110,7 @@ impl<'a> FetchSender<'a> {
 }
 
 impl Transfer<'_> {
-    /// Transfers what the checkpoint in `state` leaves to do, and counts in `tally` what SQS has accepted.
+    /// Transfers the rest of the checkpoint in `state`, and counts in `tally` what SQS has accepted.
     pub(crate) async fn run(
         &self,
         state: &mut ConnectionState,
@@ -132,7 +131,7 @@ impl Transfer<'_> {
             let sender = sender;
             self.fetch(pending, &count, &sender).await
         };
-        // If fetching fails, what was fetched before is still sent.
+        // If fetching fails, the pages fetched before are still sent.
         let (fetched, sent) = tokio::join!(fetch, self.send(receiver, state, tally));
         sent?;
         fetched

@@ -1,4 +1,4 @@
-//! What Protime refuses although the request is right: the chain begins again, once, or as two.
+//! Recovery from refusals of a valid request: the chain restarts once, or splits in two.
 
 use std::cell::Cell;
 
@@ -8,17 +8,17 @@ use protime::{RefusalKind, Shape};
 use super::FetchEvent;
 use crate::Error;
 
-/// How a chain goes on after a refusal.
+/// How a chain continues after a refusal.
 #[derive(Debug, PartialEq)]
 pub(super) enum Recovery {
-    /// With half of its list each, since the continuation became too long.
+    /// As two chains with half of the list each, since the continuation URL became too long.
     AsTwo([String; 2]),
-    /// From its first page, since the paging token is refused.
+    /// From its first page, since Protime refused the paging token.
     Anew,
 }
 
 impl Recovery {
-    /// None: the error is final.
+    /// None if the error is final.
     pub(super) fn of(error: &Error, pending: &Pending, load: LoadKind) -> Option<Self> {
         match error.refusal_kind()? {
             // Two requests would start two deltas.
@@ -30,7 +30,7 @@ impl Recovery {
         }
     }
 
-    /// What to tell the sending side, and the chains that are to be fetched.
+    /// The event for the sending side, and the chains to fetch.
     pub(super) fn begin_again(
         self,
         pending: Pending,

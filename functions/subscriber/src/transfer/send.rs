@@ -1,4 +1,4 @@
-//! Messages to SQS, and the checkpoint behind them.
+//! Sends messages to SQS, and moves the checkpoint behind them.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,20 +12,20 @@ use super::{FetchEvent, MESSAGES_UNDERWAY, Transfer};
 use crate::Error;
 use crate::report::Tally;
 
-/// How long a message waits for others that share its call. A page of Protime takes longer to come.
+/// How long a message waits for others that share its call. A page of Protime takes longer to arrive.
 const LINGER: Duration = Duration::from_millis(5);
 
-/// What one call to SQS carries, and what is true once it is accepted.
+/// The content of one call to SQS, and the events to apply once SQS accepts it.
 struct Call<'a> {
     batch: Batch,
-    /// Given back when the call has ended.
+    /// The byte budget of its messages, released when the call has ended.
     taken: Vec<SemaphorePermit<'a>>,
     reached: Vec<FetchEvent<'a>>,
 }
 
 impl Transfer<'_> {
-    /// Sends messages in batches of what comes within a moment, so that a slow source is passed on at once and a
-    /// fast one fills the batches.
+    /// Sends messages in batches of what arrives within [`LINGER`]. A slow source is passed on at once, and a fast one
+    /// fills the batches.
     pub(super) async fn send(
         &self,
         mut events: mpsc::Receiver<FetchEvent<'_>>,
@@ -58,8 +58,8 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Waits until there is something to send, and a moment for more; no more than a call can carry, so that large messages
-    /// do not pile up. False: nothing more will come.
+    /// Waits for something to send, then [`LINGER`] longer. It takes no more than a call can carry, so that large
+    /// messages do not pile up. False when nothing more will come.
     async fn wait_for_items<'a>(
         &self,
         waiting: &mut VecDeque<FetchEvent<'a>>,
@@ -71,7 +71,7 @@ impl Transfer<'_> {
                 None => return false,
             }
         }
-        // A FIFO queue takes one message a call.
+        // A FIFO queue takes one message per call.
         let linger = if self.queue.is_fifo() {
             Duration::ZERO
         } else {
@@ -111,7 +111,7 @@ impl Transfer<'_> {
     }
 }
 
-/// Moves the checkpoint to where everything before `event` is accepted.
+/// Moves the checkpoint past `event`, since SQS has accepted everything before it.
 fn apply(event: FetchEvent<'_>, state: &mut ConnectionState, tally: &mut Tally) {
     let Some(checkpoint) = &mut state.checkpoint else {
         return;

@@ -1,4 +1,4 @@
-//! HTTP clients from Secrets Manager: read when first used, kept while the environment lives.
+//! HTTP clients from Secrets Manager. Each is read on first use, and kept while the environment lives.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -13,71 +13,71 @@ use tokio::sync::Mutex;
 use crate::aws;
 use crate::clock::Clock;
 
-/// A secret is read again when it is older than this, so that an edited setting takes effect without a
-/// redeploy. A rejected client reads it again at once.
+/// A secret older than this is read again, so that an edit takes effect without a redeployment. After a rejection by
+/// Protime it is read again at once.
 const MAX_AGE: Duration = Duration::from_mins(5);
 
-/// An HTTP client that cannot be had.
+/// Why no HTTP client is available.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// There is no such secret.
+    /// No secret has this name.
     #[error(
         "secret `{name}`: does not exist; create it with `aws secretsmanager create-secret --name {name} --secret-string file://client.json`"
     )]
     NotFound {
-        /// Its name.
+        /// The secret's name, as requested.
         name: String,
     },
-    /// Its name does not begin as those do that the function may read.
+    /// The name lacks the prefix of the secrets that the function may read.
     #[error(
         "secret `{name}`: the function may read secrets whose names begin with `{prefix}` only; give the full name, such as `{prefix}{}`",
         name.rsplit('/').next().unwrap_or_default()
     )]
     OutsidePrefix {
-        /// Its name.
+        /// The secret's name; at most its first 100 characters.
         name: String,
-        /// What names begin with.
+        /// The prefix of all secret names that the function may read.
         prefix: String,
     },
-    /// No secret can have that name.
+    /// Secrets Manager allows no such name.
     #[error(
         "secret `{name}`: no secret can have that name; it is 1 to 512 letters, digits and characters of /_+=.@-"
     )]
     InvalidName {
-        /// Its name.
+        /// The secret's name; at most its first 100 characters.
         name: String,
     },
-    /// The function's role may not read it.
+    /// The function's role may not read the secret, or not use its key.
     #[error(
         "secret `{name}`: the function may not read it: {reason}; its name begins with ClientSecretPrefix, and its key has to be open to the function's role"
     )]
     Forbidden {
-        /// Its name.
+        /// The secret's name, as requested.
         name: String,
-        /// Why.
+        /// AWS's error code and message.
         reason: String,
     },
-    /// It could not be read.
+    /// The call to Secrets Manager failed for another reason.
     #[error("secret `{name}`: cannot be read: {reason}")]
     Unreadable {
-        /// Its name.
+        /// The secret's name, as requested.
         name: String,
-        /// Why.
+        /// AWS's error code and message, or the chain of causes.
         reason: String,
-        /// Whether that may pass.
+        /// Whether a later call may succeed.
         retryable: bool,
     },
-    /// Its value is not an HTTP client.
+    /// The secret's value is not an HTTP client.
     #[error("secret `{name}`: {source}")]
     Invalid {
-        /// Its name.
+        /// The secret's name, as requested.
         name: String,
-        /// What is wrong, without any value.
+        /// What is wrong; never quotes a value of the secret.
         source: SettingsError,
     },
 }
 
-/// The HTTP clients of one environment, by the name of their secret.
+/// The HTTP clients of one execution environment, by the name of their secret.
 pub struct HttpClients {
     service: &'static str,
     secret_prefix: String,
@@ -94,8 +94,8 @@ struct Cached {
 }
 
 impl HttpClients {
-    /// No client yet; `service` tells them apart in `User-Agent`, the names of their secrets begin with `secret_prefix`,
-    /// `http` is shared by all of them, `observer` is told of all their requests.
+    /// Creates an empty set of clients. `service` names the function in `User-Agent`. Secret names must begin with
+    /// `secret_prefix`. All clients share `http`, and report their requests to `observer`.
     pub fn new(
         service: &'static str,
         secret_prefix: impl Into<String>,
@@ -115,7 +115,7 @@ impl HttpClients {
         }
     }
 
-    /// The client of that secret. While one secret is slow to be read, the others are not waited for.
+    /// The client of the secret `name`. A slow secret does not delay requests for others.
     pub async fn get(&self, name: &str) -> Result<Arc<Client>, CredentialsError> {
         if !name.starts_with(&self.secret_prefix) {
             return Err(CredentialsError::OutsidePrefix {
@@ -144,7 +144,7 @@ impl HttpClients {
         Ok(client)
     }
 
-    /// Reads a secret; `known` is the client that it was so far.
+    /// Reads a secret. `known` is the client of its last known value.
     async fn read(
         &self,
         name: &str,
@@ -181,7 +181,7 @@ impl HttpClients {
         }
     }
 
-    /// Forgets a client, so that its secret is read again when it is next asked for.
+    /// Forgets a client. The next request for it reads the secret again.
     pub fn forget(&self, name: &str) {
         self.slots().remove(name);
     }
@@ -191,7 +191,8 @@ impl HttpClients {
     }
 }
 
-/// A quarter of the function's memory, as an answer takes twice its size while it grows.
+/// Largest response, in bytes: a quarter of the function's memory, since a response takes twice its size while it
+/// grows.
 fn largest_answer() -> usize {
     const ELSEWHERE: usize = 256;
     let memory = std::env::var("AWS_LAMBDA_FUNCTION_MEMORY_SIZE").ok();
@@ -199,13 +200,12 @@ fn largest_answer() -> usize {
     (mebibytes.unwrap_or(ELSEWHERE) << 20) / 4
 }
 
-/// The rule of `CreateSecret` in the API reference of Secrets Manager.
+/// The naming rule of `CreateSecret` in the API reference of Secrets Manager.
 fn is_secret_name(name: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-".contains(&byte);
     (1..=512).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
-/// A secret that can be read again.
 struct Secret {
     service: &'static str,
     secrets: aws_sdk_secretsmanager::Client,
@@ -240,7 +240,7 @@ impl Secret {
                     retryable: aws::is_transient(&error),
                 },
             })?;
-        // What is stored from a file can be binary.
+        // A secret that was created from a file can be binary.
         let binary = answer.secret_binary().map(AsRef::as_ref);
         let json = answer.secret_string().map(str::as_bytes).or(binary);
         let settings = Settings::from_json(json.unwrap_or_default());

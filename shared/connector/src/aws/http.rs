@@ -1,4 +1,4 @@
-//! The AWS SDK over the HTTP client that also asks Protime: one TLS stack to link, to start and to trust.
+//! Runs the AWS SDK over the HTTP client that also calls Protime. So only one TLS stack is linked, started and trusted.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ use http::header::ACCEPT_ENCODING;
 use jiff::Timestamp;
 use protime::HttpPool;
 
-/// More than a call of SQS takes that carries a MiB.
+/// Longer than a call to SQS takes that carries 1 MiB.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
-/// The configuration of all SDK clients, to be loaded.
+/// The configuration of all SDK clients.
 ///
-/// Region and credentials come from where Lambda puts them, the environment; looking elsewhere as well would take
-/// nearly as long as all else that a function does before its first event. A call that hangs is made again in time: the
-/// HTTP client's own limit is meant for Protime, and as long as an invocation of the publisher.
+/// Region and credentials come from the environment, where Lambda puts them. Looking elsewhere takes nearly as long as
+/// the rest of a cold start. A call that hangs is cut off and repeated. The HTTP client's own time limit is meant for
+/// Protime: it is as long as an invocation of the publisher.
 pub fn config(http: HttpPool) -> aws_config::ConfigLoader {
     let loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .region(EnvironmentVariableRegionProvider::new())
@@ -35,12 +35,12 @@ pub fn config(http: HttpPool) -> aws_config::ConfigLoader {
     over(loader, http)
 }
 
-/// Clients that look for region and credentials wherever their loader says, over our HTTP client.
+/// Configures SDK clients to use our HTTP client. The loader decides where region and credentials come from.
 pub fn over(loader: aws_config::ConfigLoader, http: HttpPool) -> aws_config::ConfigLoader {
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT);
     loader
         .timeout_config(timeouts.build())
-        // The time that an attempt has ends a stalled one, too.
+        // The time limit of an attempt also ends a stalled one.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .http_client(Http(http))
 }
@@ -66,7 +66,7 @@ impl HttpConnector for Http {
                 .try_into_http1x()
                 .map_err(|error| ConnectorError::user(error.into()))?
                 .map(reqwest::Body::wrap);
-            // The SDK checks sizes and checksums of answers as they were sent.
+            // The SDK checks sizes and checksums of the response as sent, so it must not be compressed.
             request
                 .headers_mut()
                 .entry(ACCEPT_ENCODING)
@@ -81,7 +81,7 @@ impl HttpConnector for Http {
     }
 }
 
-/// The SDK tries again after what may pass.
+/// Sorts an error for the SDK, which retries transient ones.
 fn failed(error: reqwest::Error) -> ConnectorError {
     if error.is_timeout() {
         ConnectorError::timeout(error.into())

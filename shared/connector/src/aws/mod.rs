@@ -1,4 +1,4 @@
-//! What the functions use of AWS, and what errors of its SDK mean to us.
+//! The functions' access to AWS, and the meaning of its SDK's errors.
 
 pub mod credentials;
 pub mod http;
@@ -6,7 +6,7 @@ pub mod queue;
 
 use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-/// Whether the same call may succeed later: anything but an answer that blames the caller.
+/// Whether the same call may succeed later. False only if AWS blames the request, or it could not be built.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     match error {
         SdkError::ServiceError(error) => {
@@ -21,7 +21,7 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// The code and message of the service, or the whole chain of causes, which the SDK's own text leaves out.
+/// The service's error code and message. Without them, the whole chain of causes, which the SDK's own text omits.
 pub fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(
     error: &SdkError<E>,
 ) -> String {

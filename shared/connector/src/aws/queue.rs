@@ -1,4 +1,5 @@
-//! Sending to SQS: in batches by count and size, failed entries again, nothing lost quietly.
+//! Sends messages to SQS in batches, limited by count and size. Failed entries are sent again, and no loss goes
+//! unreported.
 
 mod content;
 
@@ -18,50 +19,50 @@ use tokio::time::{Instant, sleep};
 use crate::aws;
 use content::{Content, content};
 
-/// The most that one message, and one batch, may hold: 1 MiB, attributes included.
+/// Largest message and largest batch in bytes: 1 MiB, including attributes.
 pub const MESSAGE_LIMIT: usize = 1_048_576;
-/// The most seconds that SQS can wait before it delivers a message.
+/// Longest time that SQS can delay a delivery, in seconds.
 pub const LONGEST_DELIVERY_DELAY: u32 = 900;
-/// The most messages that one call may carry.
+/// Most messages in one call.
 const BATCH_ENTRIES: usize = 10;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
-/// A message for a queue.
+/// A message to be sent to SQS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// A stable id; on FIFO queues its hash prevents duplicates.
+    /// A stable id. On a FIFO queue its hash is the deduplication id.
     pub id: String,
-    /// What is kept in order on FIFO queues.
+    /// The message group, which a FIFO queue keeps in order.
     pub group: String,
-    /// The body.
+    /// The body, in UTF-8.
     pub body: Body,
-    /// Its attributes, at most ten.
+    /// The message attributes; at most ten.
     pub attributes: Vec<Attribute>,
-    /// How many seconds SQS waits before it delivers the message, at most [`LONGEST_DELIVERY_DELAY`]; 0 on FIFO queues.
+    /// Delay before the first delivery in seconds, at most [`LONGEST_DELIVERY_DELAY`]. FIFO queues need 0.
     pub delay_seconds: u32,
 }
 
 impl Message {
-    /// What SQS counts: the body, and name, type and value of every attribute.
+    /// The bytes that SQS counts: the body, and name, type and value of each attribute.
     pub fn size(&self) -> usize {
         self.body.len() + self.attributes.iter().map(Attribute::size).sum::<usize>()
     }
 }
 
-/// An attribute of a message.
+/// An attribute of an SQS message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// Its name.
+    /// Name of the attribute, such as `type`.
     pub name: Cow<'static, str>,
-    /// `String`, `Number` or `Binary`, perhaps with a label: `Number.float`.
+    /// `String`, `Number` or `Binary`, optionally with a label such as `Number.float`.
     pub data_type: Cow<'static, str>,
-    /// Its value; in base64 if it is binary.
+    /// The value; base64 if the type is `Binary`.
     pub value: String,
 }
 
 impl Attribute {
-    /// Text.
+    /// An attribute of type `String`.
     pub fn text(name: &'static str, value: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -70,7 +71,7 @@ impl Attribute {
         }
     }
 
-    /// What SQS counts for it, at most.
+    /// The bytes that SQS counts for the attribute, or a few more.
     pub fn size(&self) -> usize {
         self.name.len() + self.data_type.len() + self.value.len()
     }
@@ -80,35 +81,34 @@ impl Attribute {
     }
 }
 
-/// The body of a message, in pieces, so that what Protime sent is passed on without being copied.
+/// The body of a message, in pieces. Protime's bytes are passed on without being copied.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Body {
-    /// UTF-8, if put together.
+    /// The pieces together are UTF-8.
     pieces: Vec<Bytes>,
 }
 
 impl Body {
-    /// Appends text.
+    /// Appends a piece of text.
     pub fn push(&mut self, text: impl Into<Bytes>) {
         self.pieces.push(text.into());
     }
 
-    /// Its size in bytes.
+    /// The size of all pieces in bytes.
     pub fn len(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
     }
 
-    /// Whether there is nothing in it.
+    /// Whether the body has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Appends all of another.
+    /// Appends the pieces of another body.
     pub fn append(&mut self, mut other: Self) {
         self.pieces.append(&mut other.pieces);
     }
 
-    /// What it consists of.
     pub(crate) fn pieces(&self) -> &[Bytes] {
         &self.pieces
     }
@@ -128,56 +128,56 @@ impl fmt::Display for Body {
     }
 }
 
-/// Bodies hold personal data.
+/// Prints only the size, since bodies hold personal data.
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} bytes", self.len())
     }
 }
 
-/// Messages that could not be sent.
+/// Why messages could not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
-    /// The call failed.
+    /// The call to SQS failed as a whole.
     #[error("sending to {queue} failed: {reason}")]
     Call {
-        /// The queue's URL.
+        /// The URL of the queue.
         queue: String,
-        /// Why.
+        /// AWS's error code and message, or the chain of causes.
         reason: String,
     },
-    /// The queue cannot be asked about.
+    /// SQS refuses to tell the queue's attributes.
     #[error(
         "{queue} cannot be used: {reason}; it must exist, and its ARN be among the stack's parameter ConnectionQueueArns"
     )]
     Unusable {
-        /// The queue's URL.
+        /// The URL of the queue.
         queue: String,
-        /// Why.
+        /// AWS's error code and message.
         reason: String,
     },
-    /// SQS took the batch, but not all of its messages.
+    /// SQS accepted the batch, but refused this message.
     #[error("{queue} refused message {id}: {code}: {message}")]
     Entry {
-        /// The queue's URL.
+        /// The URL of the queue.
         queue: String,
-        /// The message's id.
+        /// The id of the message.
         id: String,
-        /// The code of SQS.
+        /// The error code of SQS.
         code: String,
-        /// Its explanation.
+        /// The explanation of SQS; empty if it gave none.
         message: String,
     },
 }
 
 impl QueueError {
-    /// Whether SQS refused the content of a message, which it will do again.
+    /// Whether SQS refused the content of a message, and would refuse it again.
     pub fn blames_the_message(&self) -> bool {
         matches!(self, Self::Entry { .. })
     }
 }
 
-/// Messages for one call.
+/// Messages for one call to SQS.
 #[derive(Debug)]
 pub struct Batch {
     messages: Vec<Message>,
@@ -186,7 +186,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Adds a message, or gives it back if the call cannot carry it as well.
+    /// Adds a message, or returns it if the call has no room for it. A first message always fits.
     pub fn push(&mut self, message: Message) -> Result<(), Message> {
         let size = self.size + message.size();
         if !self.messages.is_empty() && (self.messages.len() == self.most || size > MESSAGE_LIMIT) {
@@ -213,7 +213,7 @@ impl From<Message> for Batch {
     }
 }
 
-/// An SQS queue to send to.
+/// An SQS queue that messages are sent to.
 #[derive(Debug, Clone)]
 pub struct Queue {
     sqs: aws_sdk_sqs::Client,
@@ -222,7 +222,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue at that URL.
+    /// The queue at that URL. Its message limit is that of SQS until [`Queue::measured`] asks for its own.
     pub fn new(sqs: aws_sdk_sqs::Client, url: impl Into<String>) -> Self {
         Self {
             sqs,
@@ -231,7 +231,7 @@ impl Queue {
         }
     }
 
-    /// The same queue, which is asked how large its messages can be: whoever made it may have set a limit of their own.
+    /// Asks SQS for the queue's own size limit, which its owner may have set lower.
     pub async fn measured(self) -> Result<Self, QueueError> {
         let name = QueueAttributeName::MaximumMessageSize;
         let ask = self
@@ -256,8 +256,8 @@ impl Queue {
         })
     }
 
-    /// Whether the queue is there and takes messages from us, without sending any: SQS refuses an empty batch as such only
-    /// where it would take a full one.
+    /// Whether the queue exists and accepts messages from us; nothing is sent. SQS rejects an empty batch as empty only
+    /// where it would accept a full one.
     pub async fn check(&self) -> Result<(), QueueError> {
         let call = self.sqs.send_message_batch().queue_url(&self.url);
         match call.set_entries(Some(Vec::new())).send().await {
@@ -270,24 +270,24 @@ impl Queue {
         }
     }
 
-    /// What one message can hold, in bytes, attributes included.
+    /// Largest message in bytes, including attributes.
     pub fn largest_message(&self) -> usize {
         self.largest_message
     }
 
-    /// Its URL.
+    /// The URL of the queue.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Whether it keeps order: SQS demands that such a queue's name ends so, in lower case.
+    /// Whether the queue keeps order. SQS demands that the name of such a queue ends in `.fifo`, in lower case.
     pub fn is_fifo(&self) -> bool {
         is_fifo(&self.url)
     }
 
-    /// An empty batch for this queue.
+    /// An empty batch with this queue's limit of messages.
     pub fn batch(&self) -> Batch {
-        // FIFO queues get one message a call, so that a retry cannot reorder.
+        // A FIFO queue gets one message per call, so that a retry cannot reorder.
         let most = if self.is_fifo() { 1 } else { BATCH_ENTRIES };
         Batch {
             messages: Vec::new(),
@@ -296,7 +296,7 @@ impl Queue {
         }
     }
 
-    /// Sends a batch. What fails for a passing reason is sent again until the deadline.
+    /// Sends a batch. Messages that fail temporarily are sent again until the deadline.
     pub async fn send(&self, batch: impl Into<Batch>, deadline: Instant) -> Result<(), QueueError> {
         let mut pending = batch.into().messages;
         let mut delay = FIRST_DELAY;
@@ -334,8 +334,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Sends a message by a single request. After an error nobody knows whether SQS has it: asked again, SQS might deliver
-    /// it twice.
+    /// Sends a message with a single request. After an error it is unknown whether SQS has it: a retry could deliver it
+    /// twice.
     pub async fn send_once(&self, message: Message) -> Result<(), QueueError> {
         let batch = [message];
         match self.attempt(&batch, Some(RetryConfig::disabled())).await? {
@@ -399,20 +399,20 @@ fn is_empty_batch(error: &SdkError<SendMessageBatchError>) -> bool {
     code.is_some_and(|code| code.contains("EmptyBatchRequest"))
 }
 
-/// Whether the queue at that URL keeps order.
+/// Whether the queue at that URL is a FIFO queue.
 pub fn is_fifo(url: &str) -> bool {
     url.rsplit_once('.')
         .is_some_and(|(_, suffix)| suffix == "fifo")
 }
 
 enum Attempt {
-    /// With these entries refused.
+    /// SQS answered, and refused these entries.
     Answered(Vec<BatchResultErrorEntry>),
-    /// For a reason that may pass.
+    /// The call failed for a temporary reason.
     Failed(String),
 }
 
-/// SQS takes 1 to 128 letters, digits and punctuation here.
+/// A valid message group id: 1 to 128 letters, digits and punctuation marks. Any other group is hashed.
 fn group_id(group: &str) -> Cow<'_, str> {
     let is_legal =
         (1..=128).contains(&group.len()) && group.bytes().all(|byte| byte.is_ascii_graphic());
@@ -423,7 +423,7 @@ fn group_id(group: &str) -> Cow<'_, str> {
     }
 }
 
-/// Ids can be longer than the 128 characters that SQS allows here.
+/// A hash of the id, which can be longer than the 128 characters that SQS allows.
 fn deduplication_id(id: &str) -> String {
     Sha256::digest(id.as_bytes())
         .iter()

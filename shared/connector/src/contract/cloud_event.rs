@@ -1,27 +1,28 @@
-//! The envelope of every message that leaves the connector: `CloudEvents` 1.0 in JSON, in characters that SQS takes.
+//! The envelope of every message that leaves the connector: `CloudEvents` 1.0 in JSON, with only the characters that
+//! SQS accepts.
 
 use jiff::Timestamp;
 
-/// The characters of JSON strings that XML 1.0 lacks, which SQS therefore refuses, and their escapes.
+/// Characters of JSON strings that XML 1.0 lacks, so that SQS refuses them, with their escapes.
 pub(crate) const NO_XML: [(char, &str); 2] = [('\u{FFFE}', "\\ufffe"), ('\u{FFFF}', "\\uffff")];
 
-/// The attributes of an event.
+/// The context attributes of a `CloudEvents` event.
 #[derive(Debug, Clone, Copy)]
 pub struct CloudEvent<'a> {
-    /// Its `type`, such as `protime.page.v1`.
+    /// The attribute `type`, such as `protime.page.v1`.
     pub kind: &'a str,
-    /// Stable: consumers drop repeats by it.
+    /// The attribute `id`. It is stable, so that consumers can drop repeated events.
     pub id: &'a str,
-    /// What the event is about, as a URI.
+    /// The attribute `source`: what the event is about, as a URI.
     pub source: &'a str,
-    /// The incoming connection, for events of a run.
+    /// The attribute `subject`: the incoming connection of a run's event. None for other events.
     pub subject: Option<&'a str>,
-    /// When it happened; written in whole seconds.
+    /// The attribute `time`: when it happened, in whole seconds.
     pub time: Timestamp,
 }
 
 impl CloudEvent<'_> {
-    /// The event's JSON up to `datacontenttype`. Extension attributes, `data` and the closing brace are the caller's.
+    /// The event's JSON up to `datacontenttype`. The caller adds extension attributes, `data` and the closing brace.
     pub fn opening(&self) -> String {
         let Self {
             kind,
@@ -40,12 +41,12 @@ impl CloudEvent<'_> {
     }
 }
 
-/// A text as a JSON string.
+/// A text as a JSON string that SQS accepts.
 pub fn quoted(text: &str) -> String {
     xml_legal(&serde_json::Value::from(text).to_string())
 }
 
-/// JSON in which the characters that XML 1.0 lacks are escaped.
+/// Escapes the characters in JSON that XML 1.0 lacks.
 pub fn xml_legal(json: &str) -> String {
     NO_XML
         .iter()

@@ -1,4 +1,4 @@
-//! Incoming connections: what a schedule asks the subscriber to read.
+//! Incoming connections: the documents that tell the subscriber what to read.
 
 use std::borrow::Cow;
 
@@ -15,44 +15,45 @@ use super::shape::{self, Kind, Member, Wrong, optional, required};
 use crate::store::ConnectionState;
 use crate::transformer::{CompileError, Schedule, Transformer};
 
-/// More would not be faster, and Protime may limit rates.
+/// More requests at once would not be faster, and Protime may limit rates.
 const MOST_CONCURRENT: u8 = 32;
 const LONGEST_NAME: usize = 80;
-/// What `EventBridge` Scheduler replaces in an input; local stand-ins pass it through.
+/// The beginning of a context attribute that `EventBridge` Scheduler replaces in its input. Local stand-ins do not
+/// replace it.
 const UNFILLED: &str = "<aws.scheduler.";
 
-/// An incoming connection, as one invocation of the subscriber gets it.
+/// An incoming connection, parsed from the event of one invocation.
 #[derive(Debug)]
 pub struct IncomingConnection {
-    /// Its name, the `subject` of its messages.
+    /// The connection's name, which is the `subject` of its messages.
     pub name: String,
     /// The name of the secret that holds the HTTP client.
     pub secret_name: String,
     /// The entity to read, or a path such as `/new-collection`.
     pub entity: String,
-    /// Whether `nextLink` is followed.
+    /// Whether the run follows `nextLink`.
     pub pagination: bool,
-    /// The zone that the dates of a transformer are in.
+    /// The time zone of the dates that a transformer computes.
     pub time_zone: TimeZone,
-    /// The URL of a queue other than the stack's.
+    /// The URL of the queue for pages. None for the stack's own queue.
     pub queue: Option<String>,
-    /// What every message id of the run begins with.
+    /// The run's id, which begins the id of each message.
     pub run: String,
     /// When the run was due.
     pub scheduled: Timestamp,
     /// Whether a schedule started the run, rather than a person.
     pub is_scheduled: bool,
-    /// After how long without a completed run the connection is overdue; none for what its schedule suggests.
+    /// The connection is overdue after this long without a completed run. None: its schedule decides.
     pub fresh: Option<SignedDuration>,
-    /// Whether everything is read, or only what changed.
+    /// Whether a run reads everything, or only changes.
     pub sync: SyncMode,
-    /// The longest span of dates in one request.
+    /// The longest date range of one request. None sets no limit beyond Protime's own.
     pub window: Option<Span>,
-    /// How many independent requests are under way at once.
+    /// The most independent requests at once.
     pub concurrency: usize,
-    /// The properties of records that are sent; none for all.
+    /// The properties of records that are sent. None for all.
     pub fields: Option<Fields>,
-    /// Ends another connection's delta in favour of this one, or starts its own anew.
+    /// Ends another connection's delta, or restarts its own. It acts once for each value.
     takeover: Option<String>,
     path: Box<RawValue>,
     query: Box<RawValue>,
@@ -60,30 +61,30 @@ pub struct IncomingConnection {
     transform: Option<Transformer>,
 }
 
-/// What a connection reads.
+/// What a run reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncMode {
-    /// Everything, every time.
+    /// A run reads everything.
     Full,
-    /// Everything once, then changes.
+    /// The first run reads everything, later ones only what changed.
     Delta,
 }
 
-/// An event that is not an incoming connection.
+/// Why an event is not an incoming connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
-    /// Not one JSON object.
+    /// The event is not a single JSON object.
     #[error("incoming connection: {0}")]
     Shape(String),
-    /// A field has a value that cannot be used.
+    /// The value of a field cannot be used.
     #[error("incoming connection, field `{field}`: {problem}")]
     Field {
-        /// Which.
+        /// The name of the field.
         field: Cow<'static, str>,
-        /// Why, and what is needed.
+        /// What is wrong with the value, and what the field needs.
         problem: String,
     },
-    /// The transformer is not jq.
+    /// The transformer is not a jq program.
     #[error("incoming connection, field `transform`: {0}")]
     Transform(#[from] CompileError),
 }
@@ -131,7 +132,7 @@ struct Event {
     fields: Option<Box<RawValue>>,
 }
 
-/// `true`, or a text that acts again when it is changed.
+/// `true`, or a text. It acts again when the text changes.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "`takeover` needs true, false or a text")]
 enum Takeover {
@@ -140,7 +141,7 @@ enum Takeover {
 }
 
 impl Takeover {
-    /// What has to change for it to act again.
+    /// The value that has to change before it acts again.
     fn value(self) -> Option<String> {
         match self {
             Self::Flag(is_on) => is_on.then(|| "true".to_owned()),
@@ -150,7 +151,7 @@ impl Takeover {
 }
 
 impl IncomingConnection {
-    /// Reads an event. `request_id` and `now` stand in for an absent run and scheduled time.
+    /// Parses an event. `request_id` replaces an absent run, and `now` an absent scheduled time.
     pub fn from_event(
         json: &str,
         request_id: &str,
@@ -171,7 +172,7 @@ impl IncomingConnection {
             .as_deref()
             .map(scheduled)
             .transpose()?;
-        // A schedule that fires twice is one run.
+        // A schedule that fires twice starts the same run.
         let run = filled(event.run).unwrap_or_else(|| match scheduled {
             Some(scheduled) => format!("{}@{scheduled:.0}", event.incoming),
             None => request_id.to_owned(),
@@ -203,8 +204,8 @@ impl IncomingConnection {
         })
     }
 
-    /// What a run was started by, leaving aside when, how fast and by which right: an unfinished run is only
-    /// continued by a connection with the same.
+    /// Hash of the fields that decide which records are read, and where they go. Schedule, concurrency and takeover are
+    /// excluded. An unfinished run is continued only by a connection with the same fingerprint.
     pub fn fingerprint(&self) -> String {
         let normal = |json: &RawValue| {
             serde_json::from_str::<serde_json::Value>(json.get()).unwrap_or_default()
@@ -221,15 +222,15 @@ impl IncomingConnection {
             self.queue,
             self.window.map(|window| window.to_string()),
         ]);
-        // Connections without fields keep the fingerprint that releases before fields gave them.
+        // Without `fields`, the fingerprint stays as in releases that had no `fields`.
         if let (Some(parts), Some(fields)) = (parts.as_array_mut(), &self.fields) {
             parts.push(json!(fields.paths()));
         }
         crate::hash([parts.to_string()])
     }
 
-    /// What is not wrong, but probably not meant: paths of `fields` that are not documented, and personal data that is sent
-    /// because there are no `fields`.
+    /// Likely mistakes that are not errors: undocumented paths in `fields`, and personal data that is sent without
+    /// `fields`.
     pub fn warnings(&self) -> Vec<String> {
         let Some(entity) = catalogue().entity(&self.entity) else {
             return Vec::new();
@@ -247,20 +248,20 @@ impl IncomingConnection {
         )]
     }
 
-    /// What is remembered of `takeover` once it has acted; none if it has, or if there is none. It acts once for each value
-    /// and fingerprint, so that it may stay in a schedule.
+    /// The value to store once `takeover` has acted. None if it has acted already, or is absent. It acts once for each
+    /// value and fingerprint, so it may stay in a schedule.
     pub fn unused_takeover(&self, state: &ConnectionState) -> Option<String> {
         let takeover = self.takeover.as_ref()?;
         let acted = crate::hash([takeover.as_str(), "/", self.fingerprint().as_str()]);
         (!state.takeovers.contains(&acted)).then_some(acted)
     }
 
-    /// Whether a transformer may change the request from run to run.
+    /// Whether a transformer computes the request of each run.
     pub fn has_transformer(&self) -> bool {
         self.transform.is_some()
     }
 
-    /// The request parameters as they are written, before any transformer.
+    /// The request parameters as written, before any transformer.
     pub fn written_parameters(&self) -> Result<Parameters, ParametersError> {
         parse_parameters(&self.given(), "request parameters")
     }
@@ -269,7 +270,7 @@ impl IncomingConnection {
         format!(r#"{{"path":{},"query":{}}}"#, self.path, self.query)
     }
 
-    /// The request parameters, run through the transformer if there is one.
+    /// The request parameters, computed by the transformer if there is one.
     ///
     /// `last` is the scheduled time of the last completed run.
     pub fn parameters(&self, last: Option<Timestamp>) -> Result<Parameters, ParametersError> {
@@ -301,7 +302,7 @@ fn sync(value: Option<&str>) -> Result<SyncMode, ConnectionError> {
     }
 }
 
-/// What a delta, which Protime keeps itself, cannot be combined with.
+/// Refuses fields that cannot be combined with a delta, which Protime itself keeps.
 fn check_delta(event: &Event) -> Result<(), ConnectionError> {
     if event.window.is_some() {
         let problem = "a delta is one request; leave the window out";
@@ -340,7 +341,7 @@ fn scheduled(text: &str) -> Result<Timestamp, ConnectionError> {
     })
 }
 
-/// Paths of properties.
+/// Parses a list of property paths.
 fn fields(json: &RawValue) -> Result<Fields, ConnectionError> {
     let paths: Vec<String> = serde_json::from_str(json.get()).map_err(|_| {
         field_error(
@@ -351,7 +352,7 @@ fn fields(json: &RawValue) -> Result<Fields, ConnectionError> {
     Fields::new(paths).map_err(|error| field_error("fields", error.to_string()))
 }
 
-/// An ISO 8601 period of whole days or more, such as `P1M`.
+/// Parses an ISO 8601 period of at least a day, such as `P1M`.
 fn window(text: &str) -> Result<Span, ConnectionError> {
     let problem = || {
         field_error(
@@ -359,7 +360,7 @@ fn window(text: &str) -> Result<Span, ConnectionError> {
             format!("\"{text}\" is not a period of days, weeks, months or years such as \"P1M\""),
         )
     };
-    // Only ISO 8601: there are friendlier forms, but Protime's users would look them up in vain.
+    // Only ISO 8601: the parser also accepts friendlier forms, which Protime does not document.
     let span: Span = Some(text)
         .filter(|text| text.starts_with('P'))
         .and_then(|text| text.parse().ok())
@@ -372,7 +373,7 @@ fn window(text: &str) -> Result<Span, ConnectionError> {
     }
 }
 
-/// An ISO 8601 period such as `PT26H`; days have 24 hours here.
+/// Parses an ISO 8601 period such as `PT26H`. A day has 24 hours here.
 fn fresh(text: &str) -> Result<SignedDuration, ConnectionError> {
     Some(text)
         .filter(|text| text.starts_with('P'))
@@ -392,7 +393,7 @@ fn fresh(text: &str) -> Result<SignedDuration, ConnectionError> {
         })
 }
 
-/// What names something has to be a name.
+/// Checks that names are valid.
 fn check_names(event: &Event) -> Result<(), ConnectionError> {
     for (field, value) in [
         ("incoming", &event.incoming),
@@ -415,7 +416,7 @@ fn check_names(event: &Event) -> Result<(), ConnectionError> {
     Ok(())
 }
 
-/// The URL of a queue, which people mix up with its name and its ARN.
+/// Checks that `queue` is a URL. People mix it up with the queue's name and its ARN.
 fn check_queue(queue: &str) -> Result<(), ConnectionError> {
     let path = queue
         .strip_prefix("https://")
@@ -453,7 +454,7 @@ impl From<Wrong> for ConnectionError {
     }
 }
 
-/// Names are parts of keys, of ids and of FIFO message groups.
+/// Whether the text is a valid name. Names are parts of keys, of ids and of FIFO message groups.
 fn is_name(text: &str) -> bool {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(is_legal)

@@ -1,4 +1,5 @@
-//! What users write and read: incoming connections and page messages, outgoing connections and publish requests.
+//! The documents that users write and read: incoming connections and page messages, outgoing connections and publish
+//! requests.
 
 pub mod cloud_event;
 pub mod connection;

@@ -1,4 +1,4 @@
-//! Outgoing connections: what the publish requests of one queue have in common.
+//! Outgoing connections: the fields that all publish requests of one queue share.
 
 use std::borrow::Cow;
 
@@ -8,38 +8,38 @@ use protime::catalogue::catalogue;
 use protime::{Method, PathParameters, Query};
 use serde::Deserialize;
 
-/// An outgoing connection: what messages may leave out, from the environment variable `OUTGOING`.
+/// An outgoing connection: defaults for what messages leave out, from the environment variable `OUTGOING`.
 #[derive(Debug, Default)]
 pub struct OutgoingConnection {
     /// The name of the secret that holds the HTTP client. If set, messages cannot choose another.
     pub client: Option<String>,
-    /// `POST`, `PUT` or `DELETE`.
+    /// The default method: `POST`, `PUT` or `DELETE`.
     pub method: Option<String>,
-    /// The entity to write.
+    /// The entity to write, unless the message names one.
     pub entity: Option<String>,
-    /// Path parameters.
+    /// Path parameters, unless the message has some.
     pub path: Option<PathParameters>,
-    /// The query.
+    /// Query parameters, unless the message has some.
     pub query: Option<Query>,
-    /// Turns a message's body into a publish request.
+    /// The jq program that turns a message's body into a publish request.
     pub transform: Option<Transformer>,
 }
 
-/// An outgoing connection that cannot be used.
+/// Why an outgoing connection cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OutgoingError {
-    /// Not one JSON object.
+    /// The value is not a single JSON object.
     #[error("environment variable OUTGOING: {0}")]
     Shape(String),
-    /// The transformer is not jq.
+    /// The transformer is not a jq program.
     #[error("environment variable OUTGOING, field `transform`: {0}")]
     Transform(#[from] CompileError),
-    /// A field has a value that no message could be sent with.
+    /// No message could be sent with the value of a field.
     #[error("environment variable OUTGOING, field `{field}`: {problem}")]
     Field {
-        /// Which.
+        /// The name of the field.
         field: Cow<'static, str>,
-        /// What is wrong, and what is needed.
+        /// What is wrong with the value, and what the field needs.
         problem: String,
     },
 }
@@ -78,7 +78,7 @@ struct Json {
 }
 
 impl OutgoingConnection {
-    /// Reads the variable's value; an empty one means that messages say everything themselves.
+    /// Parses the variable's value. An empty one gives no defaults.
     pub fn from_json(json: &str) -> Result<Self, OutgoingError> {
         if json.trim().is_empty() {
             return Ok(Self::default());
@@ -108,7 +108,7 @@ impl OutgoingConnection {
     }
 }
 
-/// What is wrong for every message is found once, before the first.
+/// Finds what would be wrong with every message, before the first one arrives.
 fn check(method: Option<&str>, entity: Option<&str>) -> Result<(), OutgoingError> {
     let wrong = |field: &'static str, problem| OutgoingError::Field {
         field: field.into(),
@@ -133,7 +133,7 @@ fn check(method: Option<&str>, entity: Option<&str>) -> Result<(), OutgoingError
     }
 }
 
-/// The method of a write.
+/// Parses the method of a write.
 pub(super) fn writing_method(name: &str) -> Result<Method, String> {
     match name {
         "POST" => Ok(Method::Post),

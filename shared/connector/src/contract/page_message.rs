@@ -1,4 +1,4 @@
-//! Page messages: `CloudEvents` 1.0 in JSON, as consumers of the pages queue get them.
+//! Page messages: `CloudEvents` 1.0 in JSON, as consumers of the pages queue receive them.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -16,48 +16,48 @@ use crate::store::{Counts, LoadKind};
 const PAGE: &str = "protime.page.v1";
 const RUN_COMPLETED: &str = "protime.run-completed.v1";
 const RESYNC: &str = "protime.resync.v1";
-/// Holds the place of a hash.
+/// A placeholder with the length of a hash.
 const HASH_PLACE: &str = "0000000000000000";
 
-/// What all messages of a run have in common.
+/// The values that all messages of a run share.
 #[derive(Debug, Clone)]
 pub struct RunHeader {
     /// The name of the incoming connection.
     pub incoming: String,
-    /// The entity that is read.
+    /// The entity of the records.
     pub entity: String,
-    /// The URL of the collection or resource, without query.
+    /// The URL of the collection or resource, without its query.
     pub source: String,
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
-    /// What it loads.
+    /// What the run loads; the attribute `sync`.
     pub load: LoadKind,
-    /// The properties of records that are sent; none for all.
+    /// The properties of records that are sent. None for all.
     pub fields: Option<Fields>,
-    /// What one message can hold, in bytes.
+    /// Largest message of the queue in bytes, including attributes.
     pub largest_message: usize,
 }
 
-/// A record that does not fit into a message, even alone.
+/// A record that fits into no message, even alone.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "record {index} of page {page} (id {id}) is {size} bytes; with its envelope it exceeds the {limit} bytes that the queue allows, so the run stops rather than drop it"
 )]
 pub struct OversizedRecord {
-    /// Which page, from 0.
+    /// Number of the page in its chain, from 0.
     pub page: u64,
-    /// Which record of the page, from 0.
+    /// Index of the record in its page, from 0.
     pub index: usize,
-    /// The record's id, if it has one.
+    /// The record's id; `unknown` if it has none.
     pub id: String,
-    /// Its size in bytes.
+    /// Size of the record in bytes.
     pub size: usize,
-    /// What one message can hold, in bytes.
+    /// Largest message of the queue in bytes.
     pub limit: usize,
 }
 
 impl RunHeader {
-    /// The messages of a page, made one by one: the parts that its records fill, none for an empty page.
+    /// The messages of a page, built one by one. Each takes as many records as fit; an empty page has no message.
     pub fn page_messages<'a>(
         &'a self,
         page: &'a Page,
@@ -69,8 +69,8 @@ impl RunHeader {
             Some(fields) => Cow::Owned(page.select(fields, self.load == LoadKind::Delta)),
             None => Cow::Borrowed(page),
         };
-        // SQS takes the characters of XML 1.0 only. Of those outside it, valid JSON can hold just two unescaped,
-        // and in strings only, where a JSON escape means the same.
+        // SQS accepts only the characters of XML 1.0. Valid JSON can hold just two others unescaped, and only in
+        // strings. A JSON escape means the same there.
         let page = match page.escaped(&NO_XML) {
             Some(escaped) => Cow::Owned(escaped),
             None => page,
@@ -87,7 +87,7 @@ impl RunHeader {
         }
     }
 
-    /// The message that ends a run; `request` is the JSON of its parameters, as far as they are known.
+    /// The message that ends a run. `request` is the JSON of its parameters, if known.
     pub fn completed_message(
         &self,
         counts: Counts,
@@ -111,14 +111,14 @@ impl RunHeader {
         self.message(RUN_COMPLETED, id, body)
     }
 
-    /// The message that tells consumers to forget what they have: everything follows anew.
+    /// The message that tells consumers to forget their records, since everything is sent again.
     pub fn resync_message(&self, time: Timestamp) -> Message {
         let id = format!("{}/resync", self.run);
         let body = self.opening(RESYNC, &id, time) + r#","data":{}}"#;
         self.message(RESYNC, id, body)
     }
 
-    /// The attributes of `CloudEvents` and our own, up to and including `sync`; the object is left open.
+    /// The context attributes and our extension attributes, up to `sync`. The caller closes the object.
     fn opening(&self, kind: &str, id: &str, time: Timestamp) -> String {
         let event = CloudEvent {
             kind,
@@ -149,11 +149,11 @@ impl RunHeader {
     }
 }
 
-/// The messages of one page.
+/// An iterator over the messages of one page.
 pub struct Parts<'a> {
     header: &'a RunHeader,
     page: Cow<'a, Page>,
-    /// Of its records.
+    /// The size of each record in bytes.
     sizes: Vec<usize>,
     chain: u32,
     number: u64,
@@ -163,7 +163,7 @@ pub struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    /// A message's id, and its body up to the records.
+    /// The id of the next message, and its body up to the records.
     fn opening(&self, hash: &str) -> (String, String) {
         let Self {
             header,
@@ -188,7 +188,7 @@ impl Iterator for Parts<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         let first = self.next;
         let size = self.sizes.get(first)?;
-        // All hashes are of one length.
+        // All hashes have the same length, so the placeholder gives the right size.
         let (id, opening) = self.opening(HASH_PLACE);
         let frame = self.header.message(PAGE, id, opening).size() + "[]}}".len();
         let available = self.header.largest_message.saturating_sub(frame);
@@ -231,7 +231,7 @@ impl Iterator for Parts<'_> {
     }
 }
 
-/// The id of a record, or of the record inside a change of a delta.
+/// The id of a record, or of the record inside a delta's change.
 fn record_id(record: &str) -> String {
     #[derive(Deserialize)]
     struct Record<'a> {

@@ -1,4 +1,4 @@
-//! Request parameters: what fills the path and the query string of a read.
+//! Request parameters: the values in the path and the query string of a read.
 
 use protime::{PathParameters, Query};
 use serde::Deserialize;
@@ -12,35 +12,35 @@ const RETURNED: &[Member] = &[
     optional("query", &[Kind::Object]),
 ];
 
-/// Request parameters that could not be worked out.
+/// Why request parameters could not be computed.
 #[derive(Debug, thiserror::Error)]
 pub enum ParametersError {
-    /// The transformer failed.
+    /// The transformer failed while it ran.
     #[error("transform: {0}")]
     Run(#[from] RunError),
-    /// The transformer did not return one object.
+    /// The transformer did not return exactly one object.
     #[error(
         "transform: returned {0} values; it must return one object like {{\"path\": {{}}, \"query\": {{}}}}"
     )]
     Count(usize),
-    /// Not request parameters.
+    /// The value is not an object with `path` and `query`.
     #[error("{origin}: {problem}")]
     Shape {
-        /// Where they come from.
+        /// Where the value comes from: the connection or its transformer.
         origin: &'static str,
-        /// What is wrong.
+        /// What is wrong with the value.
         problem: String,
     },
 }
 
-/// The parameters of a request, as a transformer left them.
+/// Request parameters, as the transformer returned them.
 #[derive(Debug, Clone)]
 pub struct Parameters {
-    /// Of the path.
+    /// Values for the placeholders of the path.
     pub path: PathParameters,
-    /// Of the query.
+    /// Parameters of the query string.
     pub query: Query,
-    /// Both as `{"path": ..., "query": ...}`.
+    /// Both as `{"path": ..., "query": ...}`, for the completion message.
     pub json: String,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn parse_parameters(
     })
 }
 
-/// The place in JSON that a person has not seen as such tells nothing.
+/// Removes line and column from an error: nobody has seen that JSON as text.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let end = text.rfind(" at line ").unwrap_or(text.len());

@@ -1,4 +1,4 @@
-//! Publish requests: what producers put on the publish queue.
+//! Publish requests: the messages that producers put on the publish queue.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,39 +12,39 @@ use super::outgoing::{OutgoingConnection, writing_method};
 use super::shape::{self, Kind, Member, Wrong, optional};
 use crate::transformer::RunError;
 
-/// What to write to Protime: a message, completed by the outgoing connection.
+/// A write to Protime: a message, completed by the outgoing connection.
 #[derive(Debug)]
 pub struct PublishRequest {
     /// The name of the secret that holds the HTTP client.
     pub client: String,
-    /// What to do.
+    /// The HTTP method of the write.
     pub method: Method,
-    /// To which entity.
+    /// The entity to write.
     pub entity: String,
-    /// Path parameters.
+    /// Values for the placeholders of the path.
     pub path: PathParameters,
-    /// The query.
+    /// Parameters of the query string.
     pub query: Query,
-    /// The body, as it was written.
+    /// The body for Protime, byte for byte as written. Only a `DELETE` may have none.
     pub payload: Option<Bytes>,
-    /// What tells this write from others; without it, the message's id does.
+    /// The idempotency key. None: the message's id is the key.
     pub idempotency_key: Option<String>,
-    /// For the producer's own use; its result carries it.
+    /// Any JSON for the producer's own use, which the result returns.
     pub correlation: Option<Box<RawValue>>,
 }
 
-/// A message that is not a publish request which can be sent.
+/// Why a message is not a publish request that can be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum InvalidRequest {
-    /// Not one JSON object.
+    /// The body is not a single JSON object.
     #[error("not a publish request{origin}: {problem}")]
     Shape {
-        /// Whether a transformer returned it.
+        /// Says that a transformer returned it; empty if none did.
         origin: &'static str,
-        /// What is wrong.
+        /// What is wrong with the value.
         problem: String,
     },
-    /// The transformer failed on it.
+    /// The transformer failed on the message.
     #[error("transform: {0}")]
     Transform(#[from] RunError),
     /// The transformer returned several requests.
@@ -55,12 +55,12 @@ pub enum InvalidRequest {
     /// A field is missing or wrong.
     #[error("field `{field}`: {problem}")]
     Field {
-        /// Which.
+        /// The name of the field.
         field: Cow<'static, str>,
-        /// What is wrong, and what is needed.
+        /// What is wrong with the value, and what the field needs.
         problem: String,
     },
-    /// Protime's rules do not allow it.
+    /// Protime's documented rules do not allow the request.
     #[error(transparent)]
     Request(#[from] protime::RequestError),
 }
@@ -72,7 +72,7 @@ const REQUEST: &[Member] = &[
     optional("entity", TEXT),
     optional("path", &[Kind::Object]),
     optional("query", &[Kind::Object]),
-    // An array replaces a set (`reference/collections/activities/activity-definitions/restrictions/put`).
+    // An array replaces a whole set (`reference/collections/activities/activity-definitions/restrictions/put`).
     optional("payload", &[Kind::Object, Kind::Array]),
     optional("idempotencyKey", TEXT),
     optional(
@@ -101,7 +101,7 @@ struct Json {
 }
 
 impl PublishRequest {
-    /// Reads a message's body. `None`: the transformer wants nothing written.
+    /// Parses a message's body. None if the transformer wants nothing written.
     pub fn from_body(
         body: &str,
         outgoing: &OutgoingConnection,
@@ -179,7 +179,7 @@ impl PublishRequest {
         })
     }
 
-    /// The id of the write's record: its scope, and the key within.
+    /// The key of the write's record: a hash of its scope, and the idempotency key.
     pub fn record_id(&self, key: &str) -> String {
         let Self {
             client,
@@ -194,7 +194,7 @@ impl PublishRequest {
         )
     }
 
-    /// The request to Protime, checked against the catalogue.
+    /// Builds the request to Protime, and checks it against the catalogue.
     pub fn resolve(&self, scopes: &[String]) -> Result<protime::Request, InvalidRequest> {
         let target = protime::Target {
             entity: &self.entity,
@@ -203,7 +203,7 @@ impl PublishRequest {
         };
         let mut request = protime::Request::write(self.method, target, scopes)?;
         let payload = self.payload.as_deref().unwrap_or_default();
-        // Of an array, nothing is said.
+        // An array gets no warnings about members.
         let members: BTreeMap<String, &RawValue> =
             serde_json::from_slice(payload).unwrap_or_default();
         if let Some(operation) = request.operation {

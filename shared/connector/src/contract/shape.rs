@@ -1,11 +1,11 @@
-//! Whether JSON that a person wrote has the members and kinds of values that are documented, in words for that person.
+//! Checks that JSON has the documented members and kinds of values. Its errors are for the person who wrote the JSON.
 
 use std::borrow::Cow;
 
 use protime::nearest;
 use serde_json::value::RawValue;
 
-/// A member of a documented object.
+/// A documented member of an object.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Member {
     name: &'static str,
@@ -13,7 +13,7 @@ pub(super) struct Member {
     required: bool,
 }
 
-/// What a value is.
+/// The kinds of JSON values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Object,
@@ -24,19 +24,19 @@ pub(super) enum Kind {
     Null,
 }
 
-/// What is wrong.
+/// What is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// It is not JSON, or not an object.
+    /// The text is not JSON, or not an object.
     Whole(String),
-    /// One member.
+    /// One member is wrong.
     Member {
         name: Cow<'static, str>,
         problem: String,
     },
 }
 
-/// A member that may be left out, or be null.
+/// A member that may be absent or null.
 pub(super) const fn optional(name: &'static str, kinds: &'static [Kind]) -> Member {
     Member {
         name,
@@ -45,7 +45,7 @@ pub(super) const fn optional(name: &'static str, kinds: &'static [Kind]) -> Memb
     }
 }
 
-/// A member that has to be there.
+/// A member that must be present.
 pub(super) const fn required(name: &'static str, kinds: &'static [Kind]) -> Member {
     Member {
         name,
@@ -54,7 +54,7 @@ pub(super) const fn required(name: &'static str, kinds: &'static [Kind]) -> Memb
     }
 }
 
-/// Checks that the text is one object with these members.
+/// Checks that the text is one object with only these members, and with all required ones.
 pub(super) fn check(json: &str, members: &[Member]) -> Result<(), Wrong> {
     if json.trim().is_empty() {
         return Err(Wrong::Whole("empty; it needs one JSON object".to_owned()));
@@ -117,7 +117,7 @@ fn unknown(name: &str, members: &[Member]) -> String {
     )
 }
 
-/// Where text stops being JSON, without the words of the parser's own types.
+/// Where the text stops being JSON. The parser's own message would name Rust types.
 fn place(error: &serde_json::Error) -> String {
     let reason = match error.classify() {
         serde_json::error::Category::Eof => "it ends too early",
@@ -154,9 +154,9 @@ impl Kind {
     }
 }
 
-/// The members of an object in their order, also those of the same name.
+/// The members of an object in order, including repeated names.
 ///
-/// serde's own maps keep one of several members of a name.
+/// serde's own maps keep only one of several members with the same name.
 pub struct Members<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {

@@ -1,7 +1,7 @@
-//! The independent requests of a run, and how far each has come.
+//! Chains: the independent requests of a run, and how far each has come.
 //!
-//! A run can have thousands of them. Their first URLs are kept in items of their own, written once; the checkpoint has
-//! only those that are under way, since `DynamoDB` bills the whole item at every update.
+//! A run can have thousands of chains. Their first URLs are stored once, in items of their own. The checkpoint holds
+//! only the chains in progress, since `DynamoDB` bills the whole item for each update.
 
 use std::collections::BTreeMap;
 
@@ -13,28 +13,28 @@ use serde_json::value::RawValue;
 use super::counts::Counts;
 use super::{KeptTexts, StateError, StateTable};
 
-/// URLs up to so many bytes together are kept in the checkpoint itself.
+/// Longest list of URLs that stays in the checkpoint, in bytes.
 const MOST_INLINE: usize = 4_096;
-/// Fewer bytes than an item can have (400 KB), attribute names and keys included.
+/// Longest text of one item in bytes. An item holds 400 KB, including attribute names and keys.
 const LONGEST_PART: usize = 300_000;
 
-/// The independent requests of a run.
+/// The chains of a run. A chain is a request and the pages that follow it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct Chains {
-    /// Where the first URLs are kept, if they are many.
+    /// Where the first URLs are stored. None if they are few.
     #[serde(skip_serializing_if = "Option::is_none")]
     plan: Option<Plan>,
-    /// So many chains of the plan were begun, in their order.
+    /// How many chains of the plan have begun, in order.
     begun: u32,
-    /// So many chains there are, with those that had to be added.
+    /// How many chains there are, including those added by a split.
     count: u32,
-    /// The chains that were begun and have not ended.
+    /// Chains that have begun and not ended, by number.
     open: BTreeMap<u32, Chain>,
-    /// What the others have done.
+    /// Totals of the chains that have ended.
     ended: Done,
 }
 
-/// Where the first URLs of the chains are kept.
+/// Where the first URLs of the chains are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Plan {
     texts: KeptTexts,
@@ -44,7 +44,7 @@ struct Plan {
     shape: Shape,
 }
 
-/// What chains have done.
+/// Totals of ended chains.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 struct Done {
     counts: Counts,
@@ -53,65 +53,65 @@ struct Done {
     delta_link: Option<String>,
 }
 
-/// A chain that was begun: a request, and the pages that follow it.
+/// A chain that has begun: a request, and the pages that follow it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chain {
-    /// The URL of its first page; none if it is in the plan.
+    /// The URL of the first page. None if the plan has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     first: Option<String>,
-    /// The URL of the next page: none for the first, what is appended to the first, or a whole one.
+    /// The URL of the next page: a whole URL, or the part to append to the first one. None for the first page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next: Option<String>,
-    /// The number of the next page.
+    /// The number of the next page, from 0.
     pub page: u64,
-    /// What was sent so far.
+    /// Totals of what was sent.
     counts: Counts,
-    /// Bytes of Protime's responses so far.
+    /// Size of Protime's responses in bytes.
     bytes: u64,
-    /// Whether it had to begin again once.
+    /// Whether the chain has restarted once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restarted: bool,
-    /// What its first page has to be.
+    /// The shape that Protime's first page must have.
     #[serde(default)]
     pub shape: Shape,
-    /// What finds links that repeat.
+    /// Detects page links that repeat.
     #[serde(default)]
     pub trail: Trail,
-    /// The delta link of its last page.
+    /// The delta link of the last page. None before that, or without a delta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delta_link: Option<String>,
 }
 
-/// A page of a chain whose messages are accepted.
+/// A page whose messages SQS has accepted.
 #[derive(Debug, Clone)]
 pub struct PageSent {
-    /// The URL of the next page; none at the end.
+    /// The URL of the next page. None after the last one.
     pub next: Option<String>,
-    /// What the page was.
+    /// Totals of the page.
     pub counts: Counts,
-    /// Its decoded size.
+    /// Size of the response in bytes, after decoding.
     pub bytes: u64,
-    /// The delta link on it.
+    /// The delta link of the page. None if it has none.
     pub delta_link: Option<String>,
-    /// What finds links that repeat.
+    /// Detects page links that repeat.
     pub trail: Trail,
 }
 
-/// A chain that is left to fetch.
+/// A chain that still has pages to fetch.
 #[derive(Debug, Clone)]
 pub struct Pending {
-    /// Its number.
+    /// The chain's number, from 0.
     pub number: u32,
     /// The URL of its first page.
     pub first: String,
     /// The URL of its next page.
     pub next: String,
-    /// How far it has come.
+    /// The stored progress of the chain.
     pub chain: Chain,
 }
 
 impl Chain {
-    /// A chain of which nothing is sent yet.
+    /// A chain before its first page.
     pub fn beginning(first: String, shape: Shape) -> Self {
         Self {
             first: Some(first),
@@ -120,7 +120,7 @@ impl Chain {
         }
     }
 
-    /// The same chain, of which nothing is sent yet.
+    /// The same chain from its first page, marked as restarted.
     #[must_use]
     pub fn begun_again(self) -> Self {
         Self {
@@ -140,7 +140,7 @@ impl Chain {
     }
 }
 
-/// A link mostly is the request with a paging token, so that the token alone need be kept.
+/// The part of a link that has to be stored. Most links are the first URL with a paging token, so the token is enough.
 fn shortened(next: String, first: &str) -> String {
     match next.strip_prefix(first) {
         Some(rest) if rest.starts_with(['&', '?']) => rest.to_owned(),
@@ -149,7 +149,7 @@ fn shortened(next: String, first: &str) -> String {
 }
 
 impl Chains {
-    /// One chain.
+    /// The chains of a run with a single request.
     pub fn one(first: String, shape: Shape) -> Self {
         Self {
             begun: 1,
@@ -159,48 +159,48 @@ impl Chains {
         }
     }
 
-    /// How many there are.
+    /// How many chains there are, including those added by a split.
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// The chains that were begun and have not ended.
+    /// The chains that have begun and not ended, by number.
     pub fn open(&self) -> &BTreeMap<u32, Chain> {
         &self.open
     }
 
-    /// How many of them have ended.
+    /// How many chains have ended.
     pub fn finished(&self) -> u32 {
         let waiting = self.planned().saturating_sub(self.begun);
         let open = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
         self.count.saturating_sub(waiting).saturating_sub(open)
     }
 
-    /// Whether all pages are sent.
+    /// Whether all pages have been sent.
     pub fn is_finished(&self) -> bool {
         self.open.is_empty() && self.begun >= self.planned()
     }
 
-    /// What all of them have done.
+    /// Totals of all chains.
     pub fn counts(&self) -> Counts {
         let open = self.open.values().map(|chain| chain.counts);
         open.chain([self.ended.counts]).sum()
     }
 
-    /// Bytes of Protime's responses.
+    /// Size of all responses of Protime in bytes.
     pub fn bytes(&self) -> u64 {
         let open = self.open.values().map(|chain| chain.bytes);
         open.sum::<u64>() + self.ended.bytes
     }
 
-    /// The delta link that one of them ended with.
+    /// The delta link that a chain ended with. None before the last page, or without a delta.
     pub fn delta_link(&self) -> Option<&str> {
         let mut open = self.open.values().map(|chain| &chain.delta_link);
         let found = open.find_map(Option::as_deref);
         found.or(self.ended.delta_link.as_deref())
     }
 
-    /// Chains of the plan are begun, up to and including that one.
+    /// Marks the chains of the plan as begun, up to and including `number`.
     pub fn begin(&mut self, number: u32) {
         let shape = self.plan.as_ref().map(|plan| plan.shape);
         for new in self.begun..=number {
@@ -213,7 +213,7 @@ impl Chains {
         }
     }
 
-    /// Moves a chain, whose first URL is given, past a page that is accepted.
+    /// Moves a chain past an accepted page. `first` is the URL of the chain's first page.
     pub fn page_sent(&mut self, number: u32, first: &str, page: PageSent) {
         let Some(chain) = self.open.get_mut(&number) else {
             return;
@@ -237,14 +237,14 @@ impl Chains {
         }
     }
 
-    /// A chain begins again.
+    /// Restarts a chain from its first page.
     pub fn restart(&mut self, number: u32) {
         if let Some(chain) = self.open.get_mut(&number) {
             *chain = std::mem::take(chain).begun_again();
         }
     }
 
-    /// A chain begins again as two.
+    /// Restarts a chain as two: `first` and `second` are their first URLs, `added` is the second one's number.
     pub fn split(&mut self, number: u32, first: String, added: u32, second: String) {
         self.open
             .insert(number, Chain::beginning(first, Shape::List));
@@ -258,19 +258,19 @@ impl Chains {
     }
 }
 
-/// The chains that are left to fetch, one after the other; their first URLs are read as they are needed.
+/// The chains that are left to fetch, one by one. Their first URLs are read when needed.
 #[derive(Debug)]
 pub struct PendingChains<'a> {
     table: &'a StateTable,
     plan: Option<Plan>,
     open: std::collections::btree_map::IntoIter<u32, Chain>,
     next: u32,
-    /// The text of the plan that was read last: its place, and its lines.
+    /// The part of the plan that was read last: its place and its lines.
     text: Option<(usize, Vec<String>)>,
 }
 
 impl<'a> PendingChains<'a> {
-    /// What is left of these.
+    /// The unfinished chains among `chains`.
     pub fn new(table: &'a StateTable, chains: &Chains) -> Self {
         Self {
             table,
@@ -281,7 +281,7 @@ impl<'a> PendingChains<'a> {
         }
     }
 
-    /// The next of them, and whether it was not begun before.
+    /// The next chain, and whether it is new. None if no chain is left.
     pub async fn next(&mut self) -> Result<Option<(Pending, bool)>, StateError> {
         let begun = self.open.next();
         let is_new = begun.is_none();
@@ -328,7 +328,7 @@ impl<'a> PendingChains<'a> {
 }
 
 impl StateTable {
-    /// The chains of a run that begins with these URLs. Many of them are kept in items of their own.
+    /// Plans the chains of a run that starts with these URLs. Many URLs are stored in items of their own.
     pub async fn plan(
         &self,
         incoming: &str,
@@ -373,7 +373,7 @@ impl StateTable {
     }
 }
 
-/// Chains as this release writes them.
+/// Chains in the layout of this release.
 #[derive(Deserialize)]
 struct Stored {
     #[serde(default)]
@@ -384,7 +384,7 @@ struct Stored {
     ended: Done,
 }
 
-/// One of the chains of release 0.1.0, which kept all of them in a list, with whole URLs.
+/// A chain in the layout of release 0.1.0, which stored all chains in a list, with whole URLs.
 #[derive(Deserialize)]
 struct EarlierChain {
     first: String,

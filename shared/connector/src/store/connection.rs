@@ -10,73 +10,73 @@ use super::counts::Counts;
 use super::item::{Item, string_of};
 use super::{Chains, KeptText, StateError, connection_id};
 
-/// What a run leaves behind for the next.
+/// The state that a run leaves for the next one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ConnectionState {
-    /// A run that has not ended.
+    /// How far the unfinished run has come. None if no run is unfinished.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<Checkpoint>,
-    /// An established delta.
+    /// The established delta. None if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delta: Option<Delta>,
-    /// The last run that completed.
+    /// The last completed run. None if none has completed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<LastRun>,
-    /// The last of `takeover` that have acted, with the fingerprints of their connections.
+    /// The last values of `takeover` that have acted, hashed with the fingerprints of their connections.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub takeovers: Vec<String>,
-    /// Whether consumers are yet to be told to forget what they have of a delta that ended.
+    /// Whether a resync message is due: consumers have to forget a delta that ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub resync_is_due: bool,
 }
 
-/// How far a run has come. It never points past what SQS has accepted.
+/// How far a run has come. It never points beyond what SQS has accepted.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Checkpoint {
-    /// Of the event that started the run.
+    /// Fingerprint of the connection that the run reads.
     pub fingerprint: String,
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
-    /// When it was due.
+    /// When the run was due.
     pub scheduled: Timestamp,
-    /// When it began; unknown of runs that an earlier release began.
+    /// When the run began. None if an earlier release began it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<Timestamp>,
-    /// The event that started it, by which any invocation can go on; earlier releases kept it in the continuation only.
+    /// The event of the run, so that any invocation can resume it. Earlier releases kept it only in the continuation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<KeptText>,
-    /// What it loads.
+    /// What the run loads.
     #[serde(rename = "sync")]
     pub load: LoadKind,
-    /// The URL of the collection or resource.
+    /// The URL of the collection or resource, without its query.
     pub source: String,
-    /// The request's parameters as the transformer left them.
+    /// The request parameters as the transformer returned them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<KeptText>,
-    /// The independent requests of the run.
+    /// The independent requests of the run, and how far each has come.
     pub chains: Chains,
-    /// What it took so far, apart from what attempts took that died.
+    /// Requests, retries and waits so far, except those of attempts that died.
     #[serde(default)]
     pub effort: Effort,
-    /// Whether its last attempt left it to the next one, rather than failed or died.
+    /// Whether the last attempt handed the run over, and did not fail or die.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub handed_over: bool,
 }
 
-/// What a run loads, as its messages say in `sync`.
+/// What a run loads; the attribute `sync` of its messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LoadKind {
-    /// Everything, every time.
+    /// Everything, in a run without a delta.
     Full,
-    /// Everything, as the beginning of a delta.
+    /// Everything, as the first load of a delta.
     Initial,
-    /// What changed.
+    /// Changes since the last poll of a delta.
     Delta,
 }
 
 impl LoadKind {
-    /// The word.
+    /// The value of the attribute `sync`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -86,44 +86,44 @@ impl LoadKind {
     }
 }
 
-/// An established delta.
+/// A delta that Protime has started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Delta {
-    /// Where changes are polled next.
+    /// The URL of the next poll.
     pub link: String,
-    /// When Protime sent the link.
+    /// When Protime sent the link. It expires 72 hours later.
     pub polled: Timestamp,
-    /// Of the event that started the delta.
+    /// Fingerprint of the connection that started the delta.
     pub fingerprint: String,
-    /// The parameters of the request that started it.
+    /// The request parameters that started the delta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<KeptText>,
 }
 
-/// A run that completed.
+/// The last completed run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LastRun {
-    /// Its id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
-    /// When it was due.
+    /// When the run was due.
     pub scheduled: Timestamp,
-    /// What it did.
+    /// Totals of the run.
     pub counts: Counts,
 }
 
-/// A run that could not start when it was due, since another was under way.
+/// A run that could not start when it was due, since another one was in progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Due {
-    /// Its id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
-    /// When it was due.
+    /// When the run was due.
     pub scheduled: Timestamp,
-    /// Its event.
+    /// The event that starts the run.
     pub event: KeptText,
 }
 
 impl ConnectionState {
-    /// Remembers that a `takeover` has acted.
+    /// Stores that a `takeover` has acted.
     pub fn taken_over(&mut self, takeover: String) {
         const KEPT: usize = 20;
         self.takeovers.push(takeover);
@@ -132,7 +132,7 @@ impl ConnectionState {
     }
 
     pub(super) fn to_json(&self) -> String {
-        // State is plain data with string keys, which always is JSON.
+        // Plain data with string keys always serialises to JSON.
         serde_json::to_string(self).unwrap_or_default()
     }
 
@@ -147,7 +147,8 @@ impl ConnectionState {
     }
 }
 
-/// The runs that are due, by when they were. What cannot be read is left out: it would keep the connection from running.
+/// The due runs, sorted by when they were due. Unreadable ones are left out: they would keep the connection from
+/// running.
 pub(super) fn due_of(item: &Item) -> Vec<Due> {
     let map = item.get("due").and_then(|due| due.as_m().ok());
     let texts = map.into_iter().flat_map(HashMap::values);

@@ -1,11 +1,11 @@
 //! What a run counts.
 
-/// What a run has done.
+/// Totals of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
-    /// Responses of Protime, empty ones included.
+    /// Responses of Protime, including empty ones.
     pub pages: u64,
-    /// Records in them.
+    /// Records in these responses.
     pub records: u64,
     /// Distinct page messages sent.
     pub messages: u64,

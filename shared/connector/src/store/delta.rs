@@ -1,4 +1,4 @@
-//! Who has the one delta that Protime keeps per client and collection.
+//! The owner of each delta: Protime keeps one per client and collection.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
@@ -7,22 +7,22 @@ use jiff::{SignedDuration, Timestamp};
 use super::item::{Item, number, refused_item, string_of, text, time, time_of};
 use super::{DELTA_LIFE, StateError, StateTable};
 
-/// Ownership that lapsed is kept this long, for people to look at.
+/// How long ended ownership is kept for people to look at.
 const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 
-/// What came of claiming a delta.
+/// The result of claiming a delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeltaClaim {
-    /// It was this connection's before.
+    /// This connection owned it already.
     Kept,
-    /// It was nobody's, or another connection's until now.
+    /// Nobody owned it, or another connection did until now.
     TakenOver,
-    /// Another connection has it.
+    /// Another connection owns it. Holds that connection's name.
     OwnedBy(String),
 }
 
 impl StateTable {
-    /// Claims the one delta that Protime keeps per client and collection. Whoever gains it has it for 72 hours at least.
+    /// Claims the one delta that Protime keeps per client and collection. A new owner keeps it for at least 72 hours.
     pub async fn claim_delta(
         &self,
         delta: &str,
@@ -36,7 +36,8 @@ impl StateTable {
             .condition_expression(format!("{mine} AND NOT {lapsed}"))
             .update_expression("SET expires = :expires")
             .expression_attribute_values(":now", time(now));
-        // What was there before is known from here: asked again after a lost answer, the claim below meets itself.
+        // This is the owner from before the claim. If the claim below is retried after a lost response, it would find
+        // itself.
         let before = match kept.send().await {
             Ok(_) => return Ok(DeltaClaim::Kept),
             Err(error) => refused_item(&error).ok_or_else(|| self.unreachable(&error))?,
@@ -53,7 +54,7 @@ impl StateTable {
                 .expression_attribute_values(":now", time(now));
         }
         match gained.send().await {
-            // It had lapsed, and nobody else has claimed it.
+            // The ownership had ended, and nobody else has claimed the delta.
             Ok(_) if owner(&before).as_deref() == Some(incoming) => Ok(DeltaClaim::Kept),
             Ok(_) => Ok(DeltaClaim::TakenOver),
             Err(error) => {
@@ -63,7 +64,7 @@ impl StateTable {
         }
     }
 
-    /// The other connection that has a delta now, if one has; nothing is claimed.
+    /// The other connection that owns the delta now. None if there is none. Nothing is claimed.
     pub async fn other_owner(
         &self,
         delta: &str,
@@ -83,7 +84,7 @@ impl StateTable {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
-    /// Counts the 72 hours of a delta from `now`, after a successful poll.
+    /// Restarts a delta's 72 hours at `now`, after a successful poll.
     pub async fn renew_delta(
         &self,
         delta: &str,
@@ -100,7 +101,7 @@ impl StateTable {
             .expression_attribute_values(":expires", number((now + DELTA_LIFE + KEPT).as_second()));
         match update.send().await {
             Ok(_) => Ok(()),
-            // Taken over meanwhile: the next run is told so.
+            // Another connection took the delta over; the next run finds that out.
             Err(error) if refused_item(&error).is_some() => Ok(()),
             Err(error) => Err(self.unreachable(&error)),
         }

@@ -1,4 +1,4 @@
-//! The last runs of a connection.
+//! The history: the last runs of a connection.
 
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use jiff::{SignedDuration, Timestamp};
@@ -8,59 +8,60 @@ use super::counts::Counts;
 use super::item::{Item, number, number_of, refused_item, string_of, text};
 use super::{Lease, StateError, StateTable, VERSION, history_id};
 
-/// How many runs of each sort are remembered: completed ones, and others.
+/// How many completed runs are kept, and how many others.
 const KEPT: usize = 20;
-/// A connection is overdue after the longest gap between its schedule's times, and a quarter, and an hour.
+/// A connection is overdue after 125 % of the longest gap in its schedule, plus an hour.
 const GAP_PERCENT: i32 = 125;
 const GRACE: SignedDuration = SignedDuration::from_hours(1);
 
-/// What is remembered of a connection's runs.
+/// The last runs of a connection, and when it is overdue.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct History {
-    /// When the connection was first run.
+    /// When the connection first ran. None if it never did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_seen: Option<Timestamp>,
-    /// After how long without a completed run the connection is overdue, if its event says so.
+    /// The limit from the connection's event: overdue after this long without a completed run. None: its schedule
+    /// decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh: Option<SignedDuration>,
-    /// In the order in which they began.
+    /// The last runs, in the order in which they began.
     pub runs: Vec<RunRecord>,
-    /// How often the item was written when this was read.
+    /// The item's revision when it was read. It guards against concurrent writes.
     #[serde(skip)]
     revision: i64,
 }
 
-/// One run.
+/// One run in the history.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// Its id.
+    /// The run's id, which begins the id of each message.
     pub run: String,
-    /// Of its event.
+    /// Fingerprint of the run's connection.
     pub fingerprint: String,
-    /// When it was due; none for a run that was started by hand.
+    /// When the run was due. None if a person started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scheduled: Option<Timestamp>,
-    /// When it began.
+    /// When the run began.
     pub started: Timestamp,
-    /// When it last ended, with success or without.
+    /// When an invocation last completed or failed the run. None before that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Timestamp>,
-    /// How it stands.
+    /// The run's last known status.
     pub status: RunStatus,
-    /// What it has done.
+    /// Totals of the run so far.
     pub counts: Counts,
-    /// Why it last failed.
+    /// Why the run last failed. None if it has not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
 }
 
-/// How a run stands.
+/// The status of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunStatus {
-    /// It has begun; nothing more is known.
+    /// The run has begun. Nothing more is known.
     Started,
-    /// All its pages are in the queue.
+    /// The queue holds all its pages.
     Completed,
     /// Its last invocation failed.
     Failed,
@@ -69,18 +70,18 @@ pub enum RunStatus {
 /// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// A stable word.
+    /// The kind of the error, as a stable word.
     pub kind: String,
-    /// The whole message.
+    /// The error's message; the subscriber cuts it to 1,000 characters.
     pub message: String,
 }
 
 impl History {
-    /// Remembers a run, in the place of what was known of it.
+    /// Adds a run, or replaces what was known of it.
     pub fn record(&mut self, record: RunRecord) {
         self.first_seen.get_or_insert(record.started);
         match self.runs.iter_mut().find(|run| run.run == record.run) {
-            // A run that is complete stays so, whatever becomes of a repeated event.
+            // A completed run stays completed, even if its event comes again and fails.
             Some(run)
                 if run.status == RunStatus::Completed && record.status == RunStatus::Failed => {}
             Some(run) => *run = record,
@@ -102,12 +103,12 @@ impl History {
         }
     }
 
-    /// What is known of a run.
+    /// The record of a run. None if it is unknown, or too old to be kept.
     pub fn run(&self, run: &str) -> Option<&RunRecord> {
         self.runs.iter().find(|record| record.run == run)
     }
 
-    /// When a run last completed.
+    /// When a run last completed. None if no completed run is known.
     pub fn last_completed(&self) -> Option<Timestamp> {
         let completed = self
             .runs
@@ -116,15 +117,15 @@ impl History {
         completed.filter_map(|run| run.ended).max()
     }
 
-    /// For how long the connection has been overdue, if it can be and is.
+    /// How long the connection has been overdue. None if it is not, or has no schedule and no limit.
     pub fn overdue(&self, now: Timestamp) -> Option<SignedDuration> {
         let since = self.last_completed().max(self.first_seen)?;
         let over = now.duration_since(since) - self.freshness()?;
         over.is_positive().then_some(over)
     }
 
-    /// How long the connection may be without a completed run: what its event says, else by its schedule. Without
-    /// either, a connection is run by hand and never overdue.
+    /// How long the connection may go without a completed run. The event's own limit comes first, then the schedule.
+    /// Without either, people start the runs, and none is overdue.
     fn freshness(&self) -> Option<SignedDuration> {
         if self.fresh.is_some() {
             return self.fresh;
@@ -151,18 +152,18 @@ impl History {
     }
 
     pub(super) fn to_json(&self) -> String {
-        // As with the state.
+        // Plain data with string keys always serialises to JSON.
         serde_json::to_string(self).unwrap_or_default()
     }
 }
 
 impl StateTable {
-    /// The last runs of a connection.
+    /// Reads the history of a connection; an empty one if it never ran.
     pub async fn history(&self, incoming: &str) -> Result<History, StateError> {
         History::of(&self.read(&history_id(incoming), None).await?, incoming)
     }
 
-    /// Stores the last runs, unless another attempt has stored them since they were read: then that one goes on.
+    /// Stores the history. It is an error if another attempt has stored it since it was read.
     pub async fn save_history(
         &self,
         lease: &Lease,
@@ -190,7 +191,7 @@ impl StateTable {
             let is_ours = string_of(&item, "written_by") == Some(lease.token())
                 && number_of(&item, "revision") == Some(next);
             if !is_ours {
-                // An attempt that was fenced off meanwhile may have written last.
+                // The other writer may have lost the lease meanwhile, so ask who holds it.
                 let incoming = lease.incoming().to_owned();
                 return Err(if self.is_held(lease).await? {
                     StateError::HistoryChanged(incoming)
@@ -234,7 +235,7 @@ mod tests {
         history
     }
 
-    /// From the contract: the longest recent gap between scheduled times times 1.25, plus an hour.
+    /// The contract: 1.25 times the longest recent gap between scheduled times, plus an hour.
     #[test]
     fn a_nightly_connection_is_overdue_after_31_hours() {
         let history = nightly(1..=5, RunStatus::Completed);
@@ -275,7 +276,7 @@ mod tests {
         history.record(run(Some(at), at, RunStatus::Completed));
         history.record(run(Some(at), at, RunStatus::Failed));
         assert_eq!(history.run(at).unwrap().status, RunStatus::Completed);
-        // A takeover begins it again.
+        // A takeover runs the same run again.
         history.record(run(Some(at), at, RunStatus::Started));
         history.record(run(Some(at), at, RunStatus::Failed));
         assert_eq!(history.run(at).unwrap().status, RunStatus::Failed);

@@ -1,4 +1,4 @@
-//! The lease of a connection, and every write that needs it.
+//! The lease of a connection, and every update that needs it.
 
 use std::collections::HashMap;
 
@@ -10,21 +10,21 @@ use super::connection::due_of;
 use super::item::{Item, count_of, number, refused_item, string_of, text, time, time_of};
 use super::{ConnectionState, Due, KIND, StateError, StateTable, VERSION, connection_id};
 
-/// So many runs may be due at once.
+/// The most runs of a connection that may be due.
 const MOST_DUE: i64 = 10;
 
 /// One attempt at a run.
 #[derive(Debug, Clone)]
 pub struct Attempt<'a> {
-    /// Lambda's request id, which its retries share: they may take the lease back from the attempt that died.
+    /// Lambda's request id, which Lambda's retries share. A retry may take the lease from its attempt that died.
     pub request_id: &'a str,
-    /// The run's id.
+    /// The run's id, which begins the id of each message.
     pub run: &'a str,
     token: String,
 }
 
 impl<'a> Attempt<'a> {
-    /// An attempt that no other can be taken for.
+    /// Creates an attempt with a token that no other has.
     pub fn new(request_id: &'a str, run: &'a str) -> Self {
         Self {
             request_id,
@@ -34,7 +34,7 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// The right to run a connection, until it is given back or ends by itself.
+/// The right to run a connection, until it is released or expires.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Lease {
     incoming: String,
@@ -43,12 +43,12 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Which connection it is for.
+    /// The name of the leased connection.
     pub fn incoming(&self) -> &str {
         &self.incoming
     }
 
-    /// Which generation the next continuation has to name.
+    /// The generation that the next continuation has to name.
     pub fn generation(&self) -> u64 {
         self.generation
     }
@@ -58,79 +58,79 @@ impl Lease {
     }
 }
 
-/// A lease, and what is remembered of its connection.
+/// A lease, with the stored state of its connection.
 #[derive(Debug)]
 pub struct Leased {
-    /// The lease.
+    /// The lease that the attempt now holds.
     pub lease: Lease,
-    /// What earlier runs left behind.
+    /// The state that earlier runs left.
     pub state: ConnectionState,
-    /// Runs that were due while others were under way.
+    /// Runs that came due while another run was in progress.
     pub due: Vec<Due>,
-    /// Until when Protime is not to be asked.
+    /// Protime must not be asked before this time. None without such a limit.
     pub not_before: Option<Timestamp>,
-    /// How often the unfinished run was taken up without getting on.
+    /// How often the watch resumed the unfinished run without progress.
     pub rescues: u64,
 }
 
-/// What came of asking for a lease.
+/// The result of asking for a lease.
 #[derive(Debug)]
 pub enum Acquired {
-    /// It is ours.
+    /// The attempt holds the lease.
     Leased(Box<Leased>),
-    /// A run has it until then.
+    /// Another run holds the lease.
     Busy {
-        /// When the lease ends at the latest.
+        /// When the lease expires at the latest.
         until: Timestamp,
-        /// The run.
+        /// The id of the run that holds the lease.
         run: String,
     },
-    /// The connection is paused until then.
+    /// An operator has paused the connection until this time.
     Paused(Timestamp),
-    /// The run that a continuation belongs to has gone on without it, or has ended.
+    /// The continuation's run has gone on without it, or has ended.
     Stale,
 }
 
-/// What came of remembering a run that could not start.
+/// The result of storing a run that could not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remembered {
-    /// Whoever frees the lease starts it.
+    /// The run is stored. The attempt that releases the lease starts it.
     Due,
-    /// So many runs are due already that this one is not remembered.
+    /// Not stored: too many runs are due already.
     TooMany,
-    /// The lease is free: the run can start.
+    /// Not stored: the lease is free, so the run can start.
     Free,
 }
 
-/// What a write of the state does besides.
+/// What an update changes besides the state.
 #[derive(Debug, Clone, Copy, Default)]
 struct Effect<'a> {
-    /// Makes continuations of before stale.
+    /// Makes earlier continuations stale.
     raises_generation: bool,
-    /// Gives the lease back, at this time.
+    /// Releases the lease at this time.
     frees: Option<Timestamp>,
     not_before: Option<Timestamp>,
-    /// The run got on, so that rescues are counted anew.
+    /// The run made progress, so rescues are counted from 0 again.
     progressed: bool,
-    /// The run that has begun, or need not begin any more, and so is no longer due.
+    /// The id of a run that is no longer due, because it has begun or need not begin.
     removes_due: Option<&'a str>,
 }
 
 /// How an attempt leaves the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ending {
-    /// The time.
+    /// The time of the ending, from which idle time counts.
     pub now: Timestamp,
-    /// Until when Protime asked to be left alone.
+    /// Until when Protime asked not to be called. None if it did not.
     pub not_before: Option<Timestamp>,
-    /// Whether pages were accepted, or the run has ended.
+    /// Whether SQS accepted pages, or the run has ended.
     pub progressed: bool,
 }
 
 impl StateTable {
-    /// Takes the lease of a connection until `until`, unless an attempt with another request id has it.
+    /// Takes the lease of a connection until `until`, unless an attempt with another request id holds it.
     ///
-    /// A continuation gets it only in the `generation` that it names.
+    /// With a `generation`, the lease is only taken in that generation. Continuations name one.
     pub async fn acquire(
         &self,
         incoming: &str,
@@ -163,7 +163,7 @@ impl StateTable {
             Ok(UpdateItemOutput { attributes, .. }) => attributes.unwrap_or_default(),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-                // The SDK asked again after an answer that was lost.
+                // The SDK retried after a lost response: this attempt already holds the lease.
                 if string_of(&item, "lease_owner") != Some(&attempt.token) {
                     return Ok(refused(&item, now, generation));
                 }
@@ -207,7 +207,7 @@ impl StateTable {
         }
     }
 
-    /// Stores how far the run has come; `progressed` where pages were accepted since it was last stored.
+    /// Stores how far the run has come. `progressed` says whether SQS has accepted pages since the last time.
     pub async fn save(
         &self,
         lease: &Lease,
@@ -221,7 +221,7 @@ impl StateTable {
         self.write(&mut lease.clone(), Some(state), effect).await
     }
 
-    /// Stores the checkpoint of a run that begins, and so is no longer due.
+    /// Stores the first checkpoint of a run, which is then no longer due.
     pub async fn begin(
         &self,
         lease: &mut Lease,
@@ -237,7 +237,7 @@ impl StateTable {
         self.write(lease, Some(state), effect).await
     }
 
-    /// Stores the state after a run has ended; the lease stays for the next one.
+    /// Stores the state after a run has ended. The lease is kept for the next run.
     pub async fn end_run(
         &self,
         lease: &mut Lease,
@@ -251,7 +251,7 @@ impl StateTable {
         self.write(lease, Some(state), effect).await
     }
 
-    /// Stores the state and gives the lease back. Continuations of before are stale from then on.
+    /// Stores the state and releases the lease. Earlier continuations become stale.
     pub async fn hand_over(
         &self,
         lease: &mut Lease,
@@ -268,8 +268,8 @@ impl StateTable {
         self.write(lease, Some(state), effect).await
     }
 
-    /// Gives the lease back after a failure; the continuation that led here can be tried again. Without `state`, what is
-    /// stored stays; `due` is a run that need not begin any more.
+    /// Releases the lease after a failure. The continuation that led here stays valid. Without `state`, the stored
+    /// state stays. `due` names a run that need not begin any more.
     pub async fn release(
         &self,
         lease: &Lease,
@@ -287,7 +287,7 @@ impl StateTable {
         self.write(&mut lease.clone(), state, effect).await
     }
 
-    /// Remembers a run that finds another under way. Of several with `only_newest`, the last one is enough.
+    /// Stores a run as due while another one is in progress. With `only_newest`, it replaces all due runs.
     pub async fn remember_due(
         &self,
         incoming: &str,
@@ -295,7 +295,7 @@ impl StateTable {
         only_newest: bool,
         now: Timestamp,
     ) -> Result<Remembered, StateError> {
-        // Plain data with string keys always is JSON.
+        // Plain data with string keys always serialises to JSON.
         let json = text(&serde_json::to_string(due).unwrap_or_default());
         let held = "lease_until >= :now";
         let mut update = self
@@ -309,7 +309,7 @@ impl StateTable {
                 .condition_expression(held)
                 .expression_attribute_values(":only", AttributeValue::M(only))
         } else {
-            // A run is due once, however often its event comes.
+            // A run is due only once, however often its event arrives.
             update
                 .update_expression("SET due.#run = :json")
                 .condition_expression(format!(
@@ -336,14 +336,14 @@ impl StateTable {
         }
     }
 
-    /// Whether the lease has not gone to another attempt.
+    /// Whether the attempt still holds the lease.
     pub(super) async fn is_held(&self, lease: &Lease) -> Result<bool, StateError> {
         let id = connection_id(&lease.incoming);
         let item = self.read(&id, Some("lease_owner")).await?;
         Ok(string_of(&item, "lease_owner") == Some(&lease.token))
     }
 
-    /// Runs that are due and the generation that a continuation for them has to name, while no run is under way.
+    /// The next due run, with the generation that its continuation has to name. None while another run is in progress.
     pub async fn next_due(
         &self,
         incoming: &str,
@@ -404,7 +404,7 @@ impl StateTable {
         }
         if let Err(error) = update.update_expression(expression).send().await {
             let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-            // The SDK asked again after an answer that was lost.
+            // The SDK retried after a lost response: the update was applied already.
             let is_done = count_of(&item, "generation") == next
                 && match effect.frees {
                     Some(_) => string_of(&item, "released_by") == Some(&lease.token),
@@ -419,7 +419,7 @@ impl StateTable {
     }
 }
 
-/// Why a lease cannot be had, by the item as it is.
+/// Why the lease was refused, given the current item.
 fn refused(item: &Item, now: Timestamp, generation: Option<u64>) -> Acquired {
     if generation.is_some_and(|generation| generation != count_of(item, "generation")) {
         return Acquired::Stale;

@@ -1,20 +1,20 @@
-//! What outlives an invocation, in one `DynamoDB` table.
+//! The state that outlives an invocation, in one `DynamoDB` table.
 //!
-//! | item | what |
+//! | item | content |
 //! |---|---|
 //! | `connection/<incoming>` | lease, generation, checkpoint, delta, runs that are due, rescues, pause |
-//! | `history/<incoming>` | the last runs, and what tells whether a connection is overdue |
+//! | `history/<incoming>` | the last runs, and what decides whether a connection is overdue |
 //! | `text/<incoming>/<hash>/<number>` | long events, and the first URLs of runs with many chains |
-//! | `delta/<key>` | which connection has the delta that Protime keeps per client and collection |
+//! | `delta/<key>` | the connection that owns the delta that Protime keeps per client and collection |
 //! | `publishing` | until when all publishing is paused |
-//! | `write/<scope>/<key>`, `claim/<record>` | the publisher's |
+//! | `write/<scope>/<key>`, `claim/<record>`, `message/<id>` | written by the publisher only |
 //!
-//! Only the holder of a connection's lease writes its checkpoint. Every attempt at a run has a token of its own; each
-//! write is conditional on that token, and finds out by it whether it was applied already, since the SDK asks again when
-//! an answer is lost. The generation rises whenever a checkpoint is created, handed over or ended, which makes every
-//! continuation message of before stale.
+//! Only the holder of a connection's lease writes its checkpoint. Each attempt at a run has a token of its own, and its
+//! updates are conditional on that token. The token also shows that an update was applied already, when the SDK retries
+//! after a lost response. The generation rises whenever a checkpoint is created, handed over or ended. Continuations of
+//! an earlier generation are then stale.
 //!
-//! The sparse index `connections` (attribute `kind`) lists the connections, and nothing of the publisher's.
+//! The sparse index `connections` (attribute `kind`) lists only connections, and none of the publisher's items.
 
 mod chains;
 mod connection;
@@ -45,61 +45,61 @@ pub use pause::{PUBLISHING, Pause};
 pub use text::{KeptText, KeptTexts};
 pub use watch::{MOST_RESCUES, Watched};
 
-/// A delta lives so long after its last request, at Protime and therefore here (`reference/delta`).
+/// A delta ends this long after its last request, at Protime (`reference/delta`) and therefore here.
 pub const DELTA_LIFE: SignedDuration = SignedDuration::from_hours(72);
-/// The layout of items as this release writes them; earlier releases wrote none.
+/// The layout of items in this release. Earlier releases stored no version.
 const VERSION: i64 = 2;
-/// The index of all connections, and the value of its key `kind`.
+/// The name of the index of all connections, and the value of its key `kind`.
 const INDEX: &str = "connections";
 const KIND: &str = "connection";
 
-/// The state table.
+/// The state table in `DynamoDB`.
 #[derive(Debug, Clone)]
 pub struct StateTable {
     dynamodb: Client,
     table: String,
 }
 
-/// State that could not be read or written.
+/// Why state could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The table cannot be used.
+    /// A call to the table failed.
     #[error("state table {table}: {reason}")]
     Unreachable {
-        /// Its name.
+        /// The table's name, as the function's settings have it.
         table: String,
-        /// Why.
+        /// AWS's error code and message, or the chain of causes.
         reason: String,
     },
-    /// Another attempt holds the lease now.
+    /// Another attempt holds the lease now. Holds the connection's name.
     #[error(
         "the lease of connection `{0}` has ended, and another invocation has taken it; that one goes on, or else the watch does"
     )]
     LeaseLost(String),
-    /// A text that a checkpoint refers to is gone.
+    /// A checkpoint refers to a text that no longer exists. Holds the key of its item.
     #[error(
         "state table, item `{0}`: gone, and with it what an unfinished run was about; delete the connection's item to start anew"
     )]
     TextGone(String),
-    /// Another attempt, which has lost the lease since, has written the history.
+    /// Another attempt, which has lost the lease since, has written the history. Holds the connection's name.
     #[error(
         "the history of connection `{0}` was written by two attempts at once; it is read again"
     )]
     HistoryChanged(String),
-    /// The item is not what we write.
+    /// The item's content is not what the functions write.
     #[error(
         "state table, item `{id}`: not what the functions store; delete the item to start anew"
     )]
     Malformed {
-        /// The item's key.
+        /// The key of the item.
         id: String,
-        /// What is wrong.
+        /// What the parser found wrong.
         source: serde_json::Error,
     },
 }
 
 impl StateTable {
-    /// The table of that name.
+    /// The state table of that name.
     pub fn new(dynamodb: Client, table: impl Into<String>) -> Self {
         Self {
             dynamodb,
@@ -114,7 +114,7 @@ impl StateTable {
             .key("id", text(id))
     }
 
-    /// An item as it is now, or those of its attributes.
+    /// Reads an item consistently: all of it, or only the listed attributes.
     async fn read(&self, id: &str, attributes: Option<&str>) -> Result<Item, StateError> {
         let get = self
             .dynamodb

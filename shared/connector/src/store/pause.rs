@@ -1,4 +1,4 @@
-//! Pauses, which an operator sets and ends, and what an operator makes the table forget.
+//! Pauses, which an operator sets and ends; and the deletion of a connection's state.
 
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use jiff::Timestamp;
@@ -6,20 +6,20 @@ use jiff::Timestamp;
 use super::item::{Item, number, string_of, text, time, time_of};
 use super::{KIND, StateError, StateTable, VERSION, connection_id, history_id};
 
-/// The item of all publishing.
+/// The key of the item that pauses all publishing.
 pub const PUBLISHING: &str = "publishing";
 
-/// Until when something stands still, and why.
+/// A pause of a connection, or of all publishing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pause {
-    /// Its end.
+    /// When the pause ends by itself.
     pub until: Timestamp,
-    /// In the operator's words; empty for none.
+    /// The operator's reason; empty if none was given.
     pub reason: String,
 }
 
 impl Pause {
-    /// The pause in an item, unless it is over.
+    /// The pause stored in an item. None if it is over.
     pub fn of(item: &Item, now: Timestamp) -> Option<Self> {
         let until = time_of(item, "paused_until").filter(|until| *until > now)?;
         let reason = string_of(item, "paused_because").unwrap_or_default();
@@ -42,10 +42,10 @@ impl std::fmt::Display for Pause {
 }
 
 impl StateTable {
-    /// Pauses a connection, or ends its pause. Whatever is under way goes on to its end.
+    /// Pauses a connection, or ends its pause. A run that has started goes on to its end.
     pub async fn pause(&self, incoming: &str, pause: Option<&Pause>) -> Result<(), StateError> {
         let update = self.update(&connection_id(incoming));
-        // A connection that never ran is shown as paused as well.
+        // A connection that never ran has to be listed as paused as well.
         let with_kind = |update: UpdateItemFluentBuilder| {
             update
                 .expression_attribute_names("#kind", "kind")
@@ -62,7 +62,7 @@ impl StateTable {
         }
     }
 
-    /// Pauses all publishing, or ends its pause.
+    /// Pauses all publishing, or ends the pause.
     pub async fn pause_publishing(&self, pause: Option<&Pause>) -> Result<(), StateError> {
         let update = self.update(PUBLISHING);
         match pause {
@@ -74,15 +74,15 @@ impl StateTable {
         }
     }
 
-    /// The pause of all publishing, if there is one.
+    /// The current pause of all publishing. None if there is none.
     pub async fn publishing_pause(&self, now: Timestamp) -> Result<Option<Pause>, StateError> {
         let item = self.read(PUBLISHING, None).await?;
         Ok(Pause::of(&item, now))
     }
 
-    /// Forgets a connection and its history. Its delta's ownership lapses by itself.
+    /// Deletes a connection's state and history. The ownership of its delta ends by itself.
     pub async fn forget(&self, incoming: &str) -> Result<(), StateError> {
-        // Who asks again after a death between the two finds the connection by the item that goes last.
+        // The connection's own item goes last. If the caller dies in between, a retry finds the connection by it.
         for id in [history_id(incoming), connection_id(incoming)] {
             let delete = self.dynamodb.delete_item().table_name(&self.table);
             let deleted = delete.key("id", text(&id)).send().await;

@@ -1,7 +1,7 @@
-//! Text of any length, in items of its own: `text/<incoming>/<hash>/<number>`.
+//! Texts of any length, in items of their own: `text/<incoming>/<hash>/<number>`.
 //!
-//! An item can have 400 KB, and every update bills all of it; so what is long and never changes is kept apart. The id
-//! follows from the text: to keep the same again changes nothing. The table's time to live removes it.
+//! An item holds at most 400 KB, and each update bills all of it. Therefore a long text that never changes has items of
+//! its own. Their key is a hash of the text: storing it again changes nothing. The table's time to live deletes them.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -10,32 +10,32 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::item::{number, string_of, text};
 use super::{StateError, StateTable};
 
-/// Text up to so many bytes is kept where it is needed.
+/// Longest text that stays where it is needed, in bytes.
 const MOST_INLINE: usize = 1_024;
-/// Fewer bytes than an item can have (400 KB), attribute names and keys included.
+/// Longest text of one item in bytes. An item holds 400 KB, including attribute names and keys.
 const LONGEST_PART: usize = 300_000;
-/// Longer than any run is unfinished: a backfill of billions of records can take months, and a pause is added to that.
+/// Longer than any run takes: a backfill of billions of records may take months, plus a pause.
 const KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
 
-/// Texts in items of their own.
+/// A reference to texts in items of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeptTexts {
     id: String,
     count: usize,
 }
 
-/// A text, in its place or in items of its own.
+/// A text, stored in place or in items of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum KeptText {
-    /// The text itself.
+    /// A short text, stored in place.
     Here(String),
-    /// In these items, one after the other.
+    /// A long text, in parts, one in each of these items.
     Elsewhere(KeptTexts),
 }
 
 impl StateTable {
-    /// Keeps a text.
+    /// Stores a text: in place if it is short, otherwise in items of its own.
     pub async fn keep_text(&self, incoming: &str, value: &str) -> Result<KeptText, StateError> {
         if value.len() <= MOST_INLINE {
             return Ok(KeptText::Here(value.to_owned()));
@@ -52,7 +52,7 @@ impl StateTable {
             .map(KeptText::Elsewhere)
     }
 
-    /// A text that was kept.
+    /// Reads a stored text.
     pub async fn kept_text(&self, kept: &KeptText) -> Result<String, StateError> {
         match kept {
             KeptText::Here(text) => Ok(text.clone()),
@@ -66,7 +66,7 @@ impl StateTable {
         }
     }
 
-    /// Keeps texts of at most 300 KB, each in an item.
+    /// Stores texts of at most 300 KB, each in an item of its own.
     pub(super) async fn keep_texts(
         &self,
         incoming: &str,
@@ -93,7 +93,7 @@ impl StateTable {
         Ok(kept)
     }
 
-    /// One of them.
+    /// The text at `place`, from 0.
     pub(super) async fn text(&self, kept: &KeptTexts, place: usize) -> Result<String, StateError> {
         let id = format!("{}/{place}", kept.id);
         let item = self.read(&id, None).await?;

@@ -1,4 +1,4 @@
-//! What the watch sees of all connections, and how it takes a stranded run up.
+//! The watch's view of all connections, and how it resumes a stranded run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,45 +12,45 @@ use super::{
     ConnectionState, History, INDEX, KIND, StateError, StateTable, connection_id, history_id,
 };
 
-/// After so many rescues without progress, a run is left alone.
+/// After this many rescues without progress, a run is left alone.
 pub const MOST_RESCUES: u64 = 8;
-/// A run is stranded after it was idle so long; the time doubles with every rescue, up to a day.
+/// A run counts as stranded after this much idle time. The time doubles with each rescue, up to a day.
 const FIRST_REST: SignedDuration = SignedDuration::from_mins(10);
 const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
-/// Before what `DynamoDB` left is asked for again; twice as long each time that it gives nothing.
+/// Wait before asking again for keys that `DynamoDB` left out. It doubles each time that no item comes.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Two items a connection, of the hundred that one call reads.
+/// One call reads 100 items, and a connection has two.
 const CONNECTIONS_A_CALL: usize = 50;
 
 /// A connection, as the watch sees it.
 #[derive(Debug)]
 pub struct Watched {
-    /// Its name.
+    /// The name of the incoming connection.
     pub incoming: String,
-    /// What its runs left behind.
+    /// The state that its runs left.
     pub state: ConnectionState,
-    /// Its last runs.
+    /// The last runs of the connection.
     pub history: History,
-    /// The first of the runs that are due.
+    /// The id of the first due run. None if no run is due.
     pub due: Option<String>,
-    /// When it was first run.
+    /// When the connection first ran. None if it never did.
     pub first_seen: Option<Timestamp>,
-    /// Until when somebody has paused it.
+    /// The end of the operator's pause; may be in the past.
     pub paused_until: Option<Timestamp>,
-    /// Why, in the operator's words.
+    /// The operator's reason for the pause.
     pub paused_because: Option<String>,
-    /// How often its unfinished run was taken up without getting on.
+    /// How often the watch resumed the unfinished run without progress.
     pub rescues: u64,
     generation: u64,
     lease_until: Option<Timestamp>,
     idle_since: Option<Timestamp>,
-    /// Until when Protime asked to be left alone.
+    /// Until when Protime asked not to be called.
     pub not_before: Option<Timestamp>,
 }
 
 impl Watched {
-    /// The run that is not finished, or due and not begun.
+    /// The id of the run that has begun and not ended, or else of the first due run.
     pub fn unfinished(&self) -> Option<&str> {
         let begun = self.state.checkpoint.as_ref();
         begun
@@ -58,17 +58,17 @@ impl Watched {
             .or(self.due.as_deref())
     }
 
-    /// Whether somebody has paused it.
+    /// Whether an operator has paused the connection.
     pub fn is_paused(&self, now: Timestamp) -> bool {
         self.paused_until.is_some_and(|until| until > now)
     }
 
-    /// Whether a run is under way.
+    /// Whether an attempt holds the lease.
     pub fn is_running(&self, now: Timestamp) -> bool {
         self.lease_until.is_some_and(|until| until >= now)
     }
 
-    /// Whether its unfinished run is left alone, since it never got on.
+    /// Whether the watch leaves the unfinished run alone, after too many rescues without progress.
     pub fn is_given_up(&self, now: Timestamp) -> bool {
         self.rescues >= MOST_RESCUES
             && self.unfinished().is_some()
@@ -76,7 +76,7 @@ impl Watched {
             && self.idle(now) >= FIRST_REST
     }
 
-    /// Whether nobody goes on with its unfinished run.
+    /// Whether the unfinished run is idle, and nothing but the watch would resume it.
     pub fn is_stranded(&self, now: Timestamp) -> bool {
         let doublings = u32::try_from(self.rescues).unwrap_or(u32::MAX).min(10);
         let rest = (FIRST_REST * 2_i32.pow(doublings)).min(LONGEST_REST);
@@ -88,15 +88,16 @@ impl Watched {
             && self.idle(now) >= rest
     }
 
-    /// For how long nobody has gone on with it, the wait that Protime asked for left aside.
+    /// How long the connection has been idle. The wait that Protime asked for does not count.
     fn idle(&self, now: Timestamp) -> SignedDuration {
-        // An attempt that died leaves its lease, which ends by itself.
+        // The lease of an attempt that died stays until it expires.
         let since = self.idle_since.max(self.lease_until).max(self.not_before);
         let since = since.or(self.first_seen).unwrap_or(now);
         now.duration_since(since)
     }
 
-    /// Earlier releases kept the event of a run in its continuation only: such a run waits for its schedule.
+    /// Whether the run can be resumed. Earlier releases kept its event only in the continuation: such a run waits for
+    /// its schedule.
     fn can_go_on(&self) -> bool {
         let begun = self.state.checkpoint.as_ref();
         begun.is_none_or(|checkpoint| checkpoint.event.is_some())
@@ -121,13 +122,13 @@ impl Watched {
     }
 }
 
-/// The connection's name in its item's key.
+/// The connection's name in an item's key.
 fn name_of(id: &str) -> &str {
     id.split_once('/').map_or(id, |(_, name)| name)
 }
 
 impl StateTable {
-    /// All connections, in the order of their names. One whose items cannot be read is an error among the others.
+    /// All connections, sorted by name. One that cannot be read is an error in the list.
     pub async fn connections(&self) -> Result<Vec<Result<Watched, StateError>>, StateError> {
         let mut ids = Vec::new();
         let mut start = None;
@@ -160,7 +161,7 @@ impl StateTable {
         for ids in ids.chunks(CONNECTIONS_A_CALL) {
             let mut items = self.items(ids).await?;
             for id in ids {
-                // Removed since the index was read.
+                // The connection was deleted after the index was read.
                 let Some(item) = items.remove(id) else {
                     continue;
                 };
@@ -171,7 +172,7 @@ impl StateTable {
         Ok(connections)
     }
 
-    /// One connection; none if it was never run.
+    /// One connection. None if it never ran.
     pub async fn connection(&self, incoming: &str) -> Result<Option<Watched>, StateError> {
         let id = connection_id(incoming);
         let mut items = self.items(std::slice::from_ref(&id)).await?;
@@ -181,7 +182,7 @@ impl StateTable {
             .transpose()
     }
 
-    /// Those connections and their histories, by id.
+    /// The items of these connections and of their histories, by key.
     async fn items(&self, ids: &[String]) -> Result<HashMap<String, Item>, StateError> {
         let mut keys = KeysAndAttributes::builder().consistent_read(true);
         for id in ids {
@@ -221,15 +222,15 @@ impl StateTable {
                     reason: "BatchGetItem gave back all keys again and again: throttled".to_owned(),
                 });
             }
-            // `BatchGetItem` says which keys it left; AWS asks for a wait before they are asked for again.
+            // `BatchGetItem` lists the keys that it left out. AWS recommends a wait before asking for them again.
             tokio::time::sleep(wait).await;
             wait *= 2;
         }
         Ok(found)
     }
 
-    /// Takes up a stranded run: raises the generation, in which a continuation has to be sent then. None: somebody else
-    /// has done so, or the run has gone on.
+    /// Claims the rescue of a stranded run. Returns the new generation, which the continuation has to name. None if
+    /// somebody else has done so, or the run has gone on.
     pub async fn rescue(
         &self,
         watched: &Watched,
@@ -252,7 +253,7 @@ impl StateTable {
             Ok(_) => Ok(Some(next)),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-                // The SDK asked again after an answer that was lost.
+                // The SDK retried after a lost response: the update was applied already.
                 let is_ours = string_of(&item, "rescued_by") == Some(watch)
                     && count_of(&item, "generation") == next;
                 Ok(is_ours.then_some(next))

@@ -12,14 +12,14 @@ use super::{CompileError, Place, RunError};
 
 /// Variables of an incoming connection's program, in the order of their values.
 const VARIABLES: [&str; 3] = ["$now", "$last", "$incoming"];
-/// Deeper JSON is not parsed, as the parser's stack grows with it.
+/// Deepest nesting of JSON that is parsed. The parser's stack grows with it.
 const MAX_DEPTH: usize = 128;
-/// Callers want one output; a second tells them enough.
+/// Callers want exactly one output, so a second one is enough to know that there are too many.
 const MAX_OUTPUTS: usize = 2;
-/// So many characters of a part tell which it is.
+/// Longest excerpt of a failing part, in characters.
 const LONGEST_EXCERPT: usize = 60;
 
-/// Runs programs, and keeps the last one compiled.
+/// Runs programs, and keeps the last compiled one.
 #[derive(Default)]
 pub(super) struct Evaluator {
     compiled: Option<(String, bool, Filter<Sandbox>)>,
@@ -98,7 +98,7 @@ fn evaluate(
         .collect()
 }
 
-/// What was raised: text as it is, anything else as JSON.
+/// The raised value as a message: a text as it is, anything else as JSON.
 fn message(raised: Val) -> String {
     match raised {
         Val::TStr(text) => String::from_utf8_lossy(&text).into_owned(),
@@ -106,13 +106,13 @@ fn message(raised: Val) -> String {
     }
 }
 
-/// Where an error comes from: the program is run again, with its parts watched.
+/// Finds where an error comes from, by running the program again with handlers.
 fn place(program: &str, incoming: bool, input: &Input, message: &str) -> Option<Place> {
     let watched = Instrumented::new(program)?;
     let filter = compile(&watched.program, incoming).ok()?;
     let seen = Seen::default();
     let again = evaluate(&filter, input, Some(&seen));
-    // With another error, the program does something else when it is watched.
+    // A different error means that the handlers have changed what the program does.
     if !matches!(again, Err(RunError::Program { message: again, .. }) if again == message) {
         return None;
     }
@@ -162,7 +162,7 @@ fn compile(program: &str, incoming: bool) -> Result<Filter<Sandbox>, CompileErro
         .map_err(|errors| undefined(program, incoming, errors))
 }
 
-/// The first error; the others often follow from it.
+/// Reports only the first error; the others often follow from it.
 fn load_error(program: &str, errors: load::Errors<&str, ()>) -> CompileError {
     let first = errors.into_iter().map(|(_, error)| error).next();
     match first {
@@ -198,7 +198,7 @@ fn syntax_error(program: &str, expected: &str, found: &str) -> CompileError {
         format!("`{word}`")
     };
     let message = match expected {
-        // Nothing can begin so.
+        // The lexer found no token here.
         "token" => format!("{found_text} is not expected here"),
         expected => format!("expected {expected}, found {found_text}"),
     };
@@ -226,7 +226,7 @@ fn undefined(program: &str, incoming: bool, errors: compile::Errors<&str, ()>) -
     error_at(program, name, message)
 }
 
-/// The same name with other arguments, or a name that is nearly the same.
+/// Advice on an unknown function: other numbers of arguments, or a similar name.
 fn about_functions(name: &str, incoming: bool) -> Option<String> {
     let dates = incoming.then(sandbox::date_functions).unwrap_or_default();
     let native = sandbox::standard_functions().chain(dates);
@@ -256,7 +256,7 @@ fn about_functions(name: &str, incoming: bool) -> Option<String> {
     Some(format!("; `{name}` takes {} {noun}", arities.join(" or ")))
 }
 
-/// `place` is a part of the program's text, or text from elsewhere, which counts as its end.
+/// A compile error at `place`, a slice of the program's text. Any other text counts as the program's end.
 fn error_at(program: &str, place: &str, message: String) -> CompileError {
     let start = (place.as_ptr() as usize).checked_sub(program.as_ptr() as usize);
     let before = start
@@ -277,7 +277,7 @@ fn error_at(program: &str, place: &str, message: String) -> CompileError {
     }
 }
 
-/// How deeply arrays and objects are nested, brackets in strings left aside.
+/// How deeply arrays and objects are nested. Brackets in strings do not count.
 fn depth(json: &str) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);

@@ -1,8 +1,8 @@
-//! Where in a program an error comes from, which jaq does not tell.
+//! Finds where in a program an error comes from, which jaq does not report.
 //!
-//! Every part of the program that can stand alone is put into a `try`, whose handler remembers the part and raises the same
-//! error again; the first handler to see an error is that of the innermost part. What the program does stays the same, but
-//! for the paths of an update, which are left as they are.
+//! Each part that can stand alone is put into a `try`. Its handler stores the part and raises the same error again. The
+//! first handler to see an error belongs to the innermost part. The program's results stay the same. The paths of an
+//! update are left alone, since a handler would change them.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -11,23 +11,23 @@ use jaq_core::load::lex::{Lexer, StrPart, Tok, Token};
 use jaq_core::load::{parse, span};
 use jaq_json::Val;
 
-/// The handler, a function of one number: the part's.
+/// The name of the handler. Its argument is the part's number.
 pub(super) const HANDLER: &str = "__located";
-/// Functions whose arguments are paths, in which there can be no handler.
+/// Functions whose arguments are paths. A path cannot contain a handler.
 const OF_PATHS: [&str; 4] = ["del", "path", "pick", "delpaths"];
 const ASSIGNMENTS: [&str; 8] = ["=", "|=", "+=", "-=", "*=", "/=", "%=", "//="];
 const OPERATORS: [&str; 14] = [
     "//", "or", "and", "==", "!=", "<", "<=", ">", ">=", "+", "-", "*", "/", "%",
 ];
-/// What ends a part that has no operator around it.
+/// Tokens that end a part outside any operator.
 const SEPARATORS: [&str; 10] = [
     "|", ",", ";", ":", "if", "then", "elif", "else", "end", "?//",
 ];
 
-/// The error that was raised last, and the innermost part that it came from.
+/// The last raised error, and the number of the innermost part that raised it.
 pub(super) type Seen = RefCell<Option<(Val, usize)>>;
 
-/// Remembers the part that an error comes from, unless a part within has done so.
+/// Stores the part that raised an error, unless an inner part is stored already.
 pub(super) fn see(seen: &Seen, error: &Val, part: usize) {
     let mut seen = seen.borrow_mut();
     if seen.as_ref().is_none_or(|(known, _)| known != error) {
@@ -35,15 +35,15 @@ pub(super) fn see(seen: &Seen, error: &Val, part: usize) {
     }
 }
 
-/// A program whose errors are seen.
+/// A program with a handler around each part.
 pub(super) struct Instrumented {
     pub(super) program: String,
-    /// Of each part, where it stands in the program as it was.
+    /// The position of each part in the original program.
     pub(super) parts: Vec<Range<usize>>,
 }
 
 impl Instrumented {
-    /// None, if it is not a program.
+    /// None if the text is not a program.
     pub(super) fn new(program: &str) -> Option<Self> {
         let tokens = Lexer::new(program).lex().ok()?;
         let mut writer = Writer {
@@ -65,7 +65,7 @@ type Tokens<'t, 's> = &'t [Token<&'s str>];
 
 struct Writer<'s> {
     source: &'s str,
-    /// So many bytes of the source are in the text.
+    /// How many bytes of the source have been copied.
     written: usize,
     text: String,
     parts: Vec<Range<usize>>,
@@ -100,7 +100,7 @@ impl<'s> Writer<'s> {
         self.text.push_str("(try (");
         inside(self);
         self.write_until(range.end);
-        // A comment may end here, which only a new line ends.
+        // The part may end in a comment, which only a new line ends.
         let _ = std::fmt::Write::write_fmt(
             &mut self.text,
             format_args!("\n) catch {HANDLER}({number}))"),
@@ -136,14 +136,14 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// What stands in parentheses, brackets, braces and strings.
+    /// Handles the contents of parentheses, brackets, braces and strings.
     fn nested(&mut self, tokens: Tokens<'_, 's>) {
         let mut before = "";
         let mut is_pattern = false;
         for token in tokens {
             match &token.1 {
                 Tok::Block(inner) => {
-                    // Without what closes it.
+                    // The last token closes the block.
                     let inner = inner.split_last().map_or(&[][..], |(_, inner)| inner);
                     match token.as_str().get(..1) {
                         Some("(") if OF_PATHS.contains(&before) => {}
@@ -170,7 +170,7 @@ impl<'s> Writer<'s> {
         }
     }
 
-    /// Only the values of an object are programs by themselves.
+    /// Handles the members of an object. Only their values are programs.
     fn members(&mut self, tokens: Tokens<'_, 's>) {
         for member in tokens.split(|token| token.as_str() == ",") {
             let colon = member.iter().position(|token| token.as_str() == ":");
@@ -185,7 +185,7 @@ impl<'s> Writer<'s> {
 mod tests {
     use crate::transformer::{RunError, Transformer};
 
-    /// The part that a program's error comes from.
+    /// The part of the program that raises its error.
     fn culprit(program: &str) -> Option<String> {
         let transformer = Transformer::outgoing(program).unwrap();
         match transformer.run_outgoing(r#"{"a": {"b": "x"}, "n": 1, "none": null}"#) {
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_understood_has_no_place_and_keeps_its_error() {
-        // An error within a path is another one with a handler around it.
+        // A handler inside a path raises another error.
         let transformer = Transformer::outgoing("first(.n[0]) |= 1").unwrap();
         let error = transformer.run_outgoing(r#"{"a": {}}"#).unwrap_err();
         assert!(error.to_string().starts_with("jq"), "{error}");

@@ -1,8 +1,8 @@
-//! Transformers: jq programs, run by jaq in a sandbox.
+//! Transformers: jq programs that jaq runs in a sandbox.
 //!
-//! They see their input and nothing else: no environment variables, no files, no further inputs. `halt` is an
-//! error, `debug` and `stderr` write nothing. A program that does not end, recurses without an end or takes too much
-//! memory is stopped: functions run programs in a process of their own ([`serve_if_worker`]).
+//! A program sees only its input: no environment variables, no files, no further inputs. `halt` is an error; `debug`
+//! and `stderr` write nothing. Functions run programs in a process of their own ([`serve_if_worker`]). That stops a
+//! program that never ends, recurses without end or takes too much memory.
 //!
 //! ```
 //! use connector::transformer::Transformer;
@@ -32,20 +32,20 @@ pub struct Transformer {
     incoming: bool,
 }
 
-/// What an incoming connection's transformer sees besides its input.
+/// The variables and functions of an incoming connection's program, besides its input.
 #[derive(Debug, Clone)]
 pub struct Schedule<'a> {
     /// `$now`: when the run was due.
     pub now: Timestamp,
-    /// `$last`: when the last completed run was due.
+    /// `$last`: when the last completed run was due. None, and null in jq, before the first.
     pub last: Option<Timestamp>,
     /// `$incoming`: the connection's name.
     pub incoming: &'a str,
-    /// The zone that `today`, `days(n)` and the other dates are in.
+    /// The time zone of `today`, `days(n)` and the other date functions.
     pub time_zone: TimeZone,
 }
 
-/// The same, to be written as JSON.
+/// A [`Schedule`] that can be sent to the worker process as JSON.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Moment {
     now: Timestamp,
@@ -54,39 +54,39 @@ struct Moment {
     time_zone: String,
 }
 
-/// A program that is not jq.
+/// Why a text is not a valid program.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("jq, line {line}, column {column}: {message}")]
 pub struct CompileError {
-    /// From 1.
+    /// Line of the error, from 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// Column of the error in characters, from 1.
     pub column: usize,
-    /// What is wrong.
+    /// What is wrong, and often what to write instead.
     pub message: String,
 }
 
-/// A program that failed on its input.
+/// Why a program failed on its input.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RunError {
-    /// The input is not JSON that jq takes.
+    /// The input is not JSON, or is nested too deeply.
     #[error("the input is not JSON: {0}")]
     Input(String),
-    /// The program raised an error, which may quote its input.
+    /// The program raised an error. The message may quote its input.
     #[error("jq{}: {message}", place.as_ref().map(Place::to_string).unwrap_or_default())]
     Program {
-        /// What it raised.
+        /// The raised value: a text as it is, anything else as JSON.
         message: String,
-        /// Where, if that can be told.
+        /// The part of the program that raised it. None if that is unknown.
         place: Option<Place>,
     },
     /// The program returned text that is not UTF-8.
     #[error("jq: the output is not UTF-8")]
     Output,
-    /// The program was stopped.
+    /// The program was stopped at a limit of time, memory or output.
     #[error("jq: the program was stopped: {0}")]
     Limit(String),
-    /// The process that runs programs cannot be had, which is not the program's fault.
+    /// The worker process cannot be started, which is not the program's fault.
     #[error(
         "jq: the process that runs programs cannot be started: {0}; raise MemorySize if that lasts"
     )]
@@ -96,11 +96,11 @@ pub enum RunError {
 /// A part of a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
-    /// From 1.
+    /// Line of the part, from 1.
     pub line: usize,
-    /// In characters, from 1.
+    /// Column of the part in characters, from 1.
     pub column: usize,
-    /// The part, or its beginning.
+    /// The part's text, or its beginning.
     pub text: String,
 }
 
@@ -112,17 +112,17 @@ impl std::fmt::Display for Place {
 }
 
 impl Transformer {
-    /// Compiles the program of an incoming connection, which sees a [`Schedule`].
+    /// Compiles the program of an incoming connection, which can use a [`Schedule`].
     pub fn incoming(program: &str) -> Result<Self, CompileError> {
         Self::compiled(program, true)
     }
 
-    /// Compiles the program of an outgoing connection.
+    /// Compiles the program of an outgoing connection, which sees only the message.
     pub fn outgoing(program: &str) -> Result<Self, CompileError> {
         Self::compiled(program, false)
     }
 
-    /// Runs an incoming connection's program on JSON; at most two outputs are made.
+    /// Runs an incoming connection's program on JSON. It stops after two outputs.
     pub fn run_incoming(
         &self,
         input: &str,
@@ -138,7 +138,7 @@ impl Transformer {
         self.run(input, Some(moment))
     }
 
-    /// Runs an outgoing connection's program on JSON; at most two outputs are made.
+    /// Runs an outgoing connection's program on JSON. It stops after two outputs.
     pub fn run_outgoing(&self, input: &str) -> Result<Vec<String>, RunError> {
         self.run(input, None)
     }
@@ -150,7 +150,8 @@ impl Transformer {
         };
         match worker::answer(&transformer.task(Work::Compile)) {
             Answer::Compile(error) => Err(error),
-            // Whether a program is right cannot be told without the process; running it tells so again.
+            // Without the worker process it is unknown whether the program is valid. Running it reports the same error
+            // again.
             Answer::Outputs(_) | Answer::Place(_) | Answer::Run(RunError::Unavailable(_)) => {
                 Ok(transformer)
             }
@@ -182,7 +183,7 @@ impl Transformer {
         }
     }
 
-    /// Asked for by itself, so that what goes wrong with it does not take the place of the program's error.
+    /// Finds the place with a task of its own: a failure of that task must not hide the program's error.
     fn place(&self, input: Input, message: String) -> Option<Place> {
         match worker::answer(&self.task(Work::Locate(input, message))) {
             Answer::Place(place) => place,

@@ -12,13 +12,13 @@ use jiff::tz::TimeZone;
 use super::Moment;
 use super::locate::{self, Seen};
 
-/// Functions of jaq's library that reach out of the sandbox.
+/// Functions of jaq's library that reach outside the sandbox. They are replaced.
 const REPLACED: [&str; 4] = ["env", "halt", "debug_empty", "stderr_empty"];
 
-/// The kind of data that programs run on.
+/// Names our data types to jaq.
 pub(super) struct Sandbox;
 
-/// What functions can reach while a program runs.
+/// The data that functions can reach while a program runs.
 #[derive(Clone)]
 pub(super) struct Environment<'a> {
     pub(super) lut: &'a Lut<Sandbox>,
@@ -37,7 +37,7 @@ impl<'a> HasLut<'a, Sandbox> for Environment<'a> {
     }
 }
 
-/// The functions of standard jq, those that reach out left out or made harmless.
+/// The functions of standard jq. Those that reach outside the sandbox are left out or made harmless.
 pub(super) fn standard_functions() -> impl Iterator<Item = Fun<Sandbox>> {
     let silent: RunPtr<Sandbox> = |_| Box::new(std::iter::empty());
     let no_halt: RunPtr<Sandbox> =
@@ -54,7 +54,7 @@ pub(super) fn standard_functions() -> impl Iterator<Item = Fun<Sandbox>> {
         .chain(harmless.map(run::<Sandbox>))
 }
 
-/// Dates around the scheduled time, as `YYYY-MM-DD` in the connection's time zone.
+/// Date functions around the scheduled time. They return `YYYY-MM-DD` in the connection's time zone.
 pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
     let functions: [Filter<RunPtr<Sandbox>>; 8] = [
         ("today", v(0), |cv| date(&cv, Ok)),
@@ -89,7 +89,7 @@ pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
     functions.into_iter().map(run::<Sandbox>).collect()
 }
 
-/// Raises its input again, and remembers which part of the program it comes from.
+/// Stores which part of the program raised the input, then raises it again.
 pub(super) fn handler() -> Fun<Sandbox> {
     let handle: RunPtr<Sandbox> = |mut cv| {
         let part = cv.0.pop_var();
@@ -123,7 +123,7 @@ fn integer(value: &Val) -> Result<i64, Error<Val>> {
     integer.ok_or_else(|| Error::str("a number of days or months has to be whole"))
 }
 
-/// As many months later; a day that the month lacks is its last.
+/// The date `count` months later. A day that the month lacks becomes its last day.
 fn months(today: Date, count: &Val) -> Result<Date, Error<Val>> {
     shifted(today, Span::new().try_months(integer(count)?))
 }

@@ -1,7 +1,7 @@
-//! Programs run in a process of their own: the same executable, started again. A program that recurses for ever, never
-//! ends or takes all memory ends that process, not the function. The process has no environment and no credentials.
+//! Runs programs in a worker process: the same executable, started again. A program that recurses for ever, never ends
+//! or takes all memory ends that process, not the function. The process has no environment and no credentials.
 //!
-//! Requests and answers are lines of JSON. The process is started when a program is first used, and again after it died.
+//! Requests and responses are lines of JSON. The process starts when a program is first used, and again after it died.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -15,23 +15,23 @@ use serde::{Deserialize, Serialize};
 use super::evaluate::Evaluator;
 use super::{CompileError, Moment, Place, RunError};
 
-/// Marks the process that runs programs; its only argument.
+/// The only argument of the worker process, which marks it.
 const ARGUMENT: &str = "--transformer-worker";
-/// How long one program may run.
+/// Longest run time of one program.
 const LONGEST: Duration = Duration::from_secs(5);
-/// What the process may take, in bytes.
+/// Memory limit of the process, in bytes.
 const MOST_MEMORY: u64 = 128 << 20;
-/// The stack of the thread that runs programs: enough for what any sensible program nests.
+/// Stack of the thread that runs programs, in bytes: enough for any sensible nesting.
 const STACK: usize = 16 << 20;
-/// What all outputs of one program may take; SQS carries a quarter of it.
+/// Size limit of all outputs of one program, in bytes. SQS carries a quarter of it.
 const LONGEST_OUTPUT: usize = 4 << 20;
-/// How the process ends when a program took too long.
+/// Exit status of the process when a program took too long.
 const TOO_LONG: u8 = 124;
 
 static IS_AVAILABLE: AtomicBool = AtomicBool::new(false);
 static WORKER: Mutex<Option<Worker>> = Mutex::new(None);
 
-/// What is asked.
+/// A request to the worker process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Task {
     pub(super) program: String,
@@ -40,24 +40,23 @@ pub(super) struct Task {
     pub(super) work: Work,
 }
 
-/// What is to be done with a program.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum Work {
     Compile,
     Run(Input),
-    /// Where in it an error with this message comes from.
+    /// Find where an error with this message comes from.
     Locate(Input, String),
 }
 
-/// What a program is run on.
+/// The input of a program.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Input {
     pub(super) json: String,
-    /// What an incoming connection's program sees besides its input; an outgoing one's sees nothing.
+    /// The schedule of an incoming connection's run. None for an outgoing connection.
     pub(super) moment: Option<Moment>,
 }
 
-/// What came of it.
+/// The response of the worker process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Answer {
     Outputs(Vec<String>),
@@ -66,7 +65,7 @@ pub(super) enum Answer {
     Place(Option<Place>),
 }
 
-/// Has to be the first thing that a function's `main` does: in the process that runs programs it never returns.
+/// Call this first in a function's `main`. In the worker process it never returns.
 ///
 /// Without this call, as in tests, programs run inside the calling process.
 pub fn serve_if_worker() {
@@ -76,13 +75,13 @@ pub fn serve_if_worker() {
     IS_AVAILABLE.store(true, Ordering::Relaxed);
 }
 
-/// Lets the task be done, in the process made for it.
+/// Has the worker process do a task.
 pub(super) fn answer(task: &Task) -> Answer {
     if !IS_AVAILABLE.load(Ordering::Relaxed) {
         return Evaluator::default().answer(task);
     }
     let mut worker = WORKER.lock().unwrap_or_else(PoisonError::into_inner);
-    // One that died since it was last used is not the program's fault.
+    // A process that died since its last use is not the program's fault, so a new one is tried.
     for is_fresh in [worker.is_none(), true] {
         let running = match worker.take().map_or_else(Worker::start, Ok) {
             Ok(running) => running,
@@ -128,7 +127,8 @@ impl Worker {
         })
     }
 
-    /// Err: the process ended, at a limit if one is given.
+    /// Asks the process, and returns it for further use. On error it has ended; the error names the limit, if one ended
+    /// it.
     fn ask(mut self, task: &Task) -> Result<(Answer, Self), Option<RunError>> {
         let mut line = serde_json::to_string(task).unwrap_or_default();
         line.push('\n');
@@ -159,7 +159,7 @@ fn limit(status: ExitStatus) -> RunError {
     })
 }
 
-/// Does tasks until there are no more.
+/// Does tasks until the input ends.
 fn serve() -> ! {
     let limits = [(Resource::Data, MOST_MEMORY), (Resource::Core, 0)];
     for (resource, most) in limits {
@@ -167,7 +167,7 @@ fn serve() -> ! {
             current: Some(most),
             maximum: Some(most),
         };
-        // Where a system lacks the limit, the others hold.
+        // If the system lacks one limit, the others still hold.
         let _ = setrlimit(resource, limit);
     }
     let (tasks, to_do) = mpsc::channel::<Task>();
@@ -191,7 +191,7 @@ fn serve() -> ! {
         let answer = match answers.recv_timeout(LONGEST) {
             Ok(answer) => within_limit(answer),
             Err(mpsc::RecvTimeoutError::Timeout) => std::process::exit(i32::from(TOO_LONG)),
-            // The program made the evaluator panic.
+            // The evaluator panicked on the program.
             Err(mpsc::RecvTimeoutError::Disconnected) => std::process::exit(1),
         };
         let mut line = serde_json::to_string(&answer).unwrap_or_default();

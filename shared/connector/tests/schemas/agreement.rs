@@ -1,4 +1,4 @@
-//! Schema and parser agree, on telling values and on generated documents.
+//! Schema and parser agree, on chosen boundary values and on generated documents.
 
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::{base, parse, schema, validator, with};
 
-/// What other properties depend on.
+/// Properties that change what other properties may contain.
 const OTHERS: [(&str, &str); 3] = [("sync", "delta"), ("transform", "."), ("method", "POST")];
 
-/// By property, values on both sides of what it takes.
+/// Values on both sides of what each property accepts.
 fn telling() -> Map<String, Value> {
     serde_json::from_str(include_str!("values.json")).unwrap()
 }
@@ -21,15 +21,15 @@ fn all_values() -> Vec<Value> {
         .collect()
 }
 
-/// The properties, and one that is none.
+/// The schema's properties, and one that it does not have.
 fn properties(name: &str) -> Vec<String> {
     let properties = schema(name)["properties"].clone();
     let known = properties.as_object().unwrap().keys().cloned();
     known.chain(["x".to_owned()]).collect()
 }
 
-/// A member, with another value where the schema does not decide: which time zones there are, what compiles, whether a
-/// message may choose its client, and spellings that are accepted besides the documented one.
+/// Replaces values that the schema does not decide about. Examples: which time zones exist, what compiles, whether a
+/// message may choose its client, and accepted but undocumented spellings.
 fn decided(name: &str, property: String, value: Value) -> (String, Value) {
     let value = match property.as_str() {
         "time_zone" if value.is_string() => json!("Europe/Amsterdam"),
@@ -72,7 +72,7 @@ fn schema_and_parser_agree_on_every_value_of_every_property() {
     }
 }
 
-/// Several properties at once, mostly with values that are telling.
+/// A document with several properties, mostly with boundary values.
 fn document(name: &'static str) -> impl Strategy<Value = Value> {
     let telling = telling();
     let member = select(properties(name)).prop_flat_map(move |property| {
@@ -87,7 +87,7 @@ fn document(name: &'static str) -> impl Strategy<Value = Value> {
     proptest::collection::vec(member, 0..5).prop_map(move |members| with(name, members))
 }
 
-/// Periods in the documented spelling: designators in their order, none of them zero.
+/// Periods in the documented spelling: designators in order, and no zeros.
 fn period() -> impl Strategy<Value = String> {
     "P([1-9][0-9]{0,3}Y)?([1-9][0-9]{0,3}M)?([1-9][0-9]{0,3}W)?([1-9][0-9]{0,3}D)?(T([1-9][0-9]{0,3}H)?([1-9][0-9]{0,3}M)?([1-9][0-9]{0,3}S)?)?"
 }
@@ -119,7 +119,7 @@ proptest! {
 
 fn agree(name: &str, value: &Value) -> Result<(), TestCaseError> {
     let parsed = parse(name, value);
-    // Which methods an entity has is left to the catalogue.
+    // The catalogue decides which methods an entity has, not the schema.
     if matches!(&parsed, Err(error) if error.contains("is not documented for")) {
         return Ok(());
     }

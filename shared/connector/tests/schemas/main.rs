@@ -1,4 +1,4 @@
-//! The JSON Schemas of `infra/schemas`: they say of a connection or a publish request what the parsers say.
+//! The JSON Schemas in `infra/schemas` accept the same connections and publish requests as the parsers.
 
 mod agreement;
 
@@ -27,7 +27,7 @@ const NAMES: [&str; 8] = [
     "published",
     "rejected",
 ];
-/// What fills the gaps of a publish request.
+/// The defaults of a publish request.
 const OUTGOING: &str = r#"{"client": "protime/acme", "method": "DELETE", "entity": "assignments"}"#;
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -59,14 +59,14 @@ fn time() -> Timestamp {
     "2026-11-23T10:00:00Z".parse().unwrap()
 }
 
-/// What the production parser says of a text.
+/// The production parser's verdict on a value.
 fn parse(name: &str, value: &Value) -> Result<(), String> {
     let text = value.to_string();
     match name {
         "incoming-connection" => {
             let connection = IncomingConnection::from_event(&text, "request", time());
             let connection = connection.map_err(|error| error.to_string())?;
-            // What a transformer starts from need not be what can be sent.
+            // With a transformer, the written parameters need not be valid by themselves.
             if !connection.has_transformer() {
                 let parameters = connection.written_parameters();
                 parameters.map_err(|error| error.to_string())?;
@@ -85,7 +85,7 @@ fn parse(name: &str, value: &Value) -> Result<(), String> {
     }
 }
 
-/// The least that is valid.
+/// The smallest valid document.
 fn base(name: &str) -> Value {
     match name {
         "incoming-connection" => {
@@ -103,7 +103,7 @@ fn with(name: &str, members: impl IntoIterator<Item = (String, Value)>) -> Value
     value
 }
 
-/// Every object that the schema describes by its members.
+/// Collects every object that the schema describes by its members.
 fn described<'a>(schema: &'a Value, found: &mut Vec<&'a Map<String, Value>>) {
     if let Some(properties) = schema["properties"].as_object() {
         found.push(properties);

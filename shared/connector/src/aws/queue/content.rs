@@ -1,7 +1,7 @@
-//! The content of a `SendMessageBatch` call, written once, straight from the messages' pieces.
+//! Writes the content of a `SendMessageBatch` call directly from the pieces of the messages.
 //!
-//! The SDK would copy every body twice and look at each byte of it alone; on the page path that is most of the work.
-//! All else of a call remains the SDK's: endpoint, credentials, signature, retries, answer.
+//! The SDK would copy every body twice and inspect it byte by byte. That would be most of the work that a page needs.
+//! Endpoint, credentials, signature, retries and response remain the SDK's.
 
 use aws_sdk_sqs::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_sqs::config::{ConfigBag, Intercept, RuntimeComponents};
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{Message, deduplication_id, group_id};
 
-/// Takes the place of what the SDK has serialised.
+/// Replaces the content that the SDK has serialised.
 #[derive(Debug)]
 pub(super) struct Content(pub(super) Bytes);
 
@@ -37,9 +37,9 @@ impl Intercept for Content {
 /// The JSON of a call (API reference of SQS, `SendMessageBatch`). The entries' ids are their indexes.
 pub(super) fn content(queue_url: &str, fifo: bool, batch: &[Message]) -> Bytes {
     let size: usize = batch.iter().map(Message::size).sum();
-    // JSON bodies grow by a fourth, for the quotes in them.
+    // Escaped quotes make JSON bodies about a fourth longer.
     let expected = size + size / 3 + 512 * (batch.len() + 1);
-    // As with the pages, what one call leaves behind fits the next.
+    // Rounded up, so that the memory that one call frees fits the next. Pages do the same.
     let mut json = Vec::with_capacity(expected.next_multiple_of(256 * 1024));
     json.extend_from_slice(br#"{"QueueUrl":"#);
     string(&mut json, queue_url);
@@ -97,14 +97,14 @@ const WORD: usize = size_of::<u64>();
 const LOW_BITS: u64 = u64::from_le_bytes([0x01; WORD]);
 const HIGH_BITS: u64 = u64::from_le_bytes([0x80; WORD]);
 
-/// Marks, by its high bit, the first byte of a word that JSON escapes; perhaps others above it.
+/// Sets the high bit of the first byte in a word that JSON has to escape. It may set bits of bytes above that one.
 fn marks(word: u64) -> u64 {
     let less = |word: u64, than: u8| word.wrapping_sub(LOW_BITS * u64::from(than)) & !word;
     let equal = |byte: u8| less(word ^ (LOW_BITS * u64::from(byte)), 1);
     (equal(b'"') | equal(b'\\') | less(word, b' ')) & HIGH_BITS
 }
 
-/// Appends text as it stands inside a JSON string.
+/// Appends text as it appears inside a JSON string.
 fn escape(json: &mut Vec<u8>, mut text: &[u8]) {
     while let Some((word, rest)) = text.split_first_chunk::<WORD>() {
         let marks = marks(u64::from_le_bytes(*word));

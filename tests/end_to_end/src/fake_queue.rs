@@ -40,13 +40,22 @@ struct Waiting {
     received: u32,
 }
 
+/// What ails a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueFault {
+    /// Calls are refused, as if the queue did not exist.
+    Gone,
+    /// SQS takes each batch and fails its entries, for a reason of its own.
+    FailsEntries,
+}
+
 #[derive(Default)]
 struct Queues {
     waiting: VecDeque<Waiting>,
     /// Messages that SQS itself has parked or deleted.
     lost: Vec<String>,
-    /// Names of queues that cannot be reached.
-    broken: Vec<String>,
+    /// What ails the queues of these names.
+    faults: Vec<(String, QueueFault)>,
     /// Parked messages and results, as SQS got them, and the name of the queue.
     sent: Vec<(String, Value)>,
     /// Visibility timeouts that were asked for, by receipt.
@@ -187,13 +196,13 @@ impl FakeQueue {
         }
     }
 
-    /// Whether calls to the queue of that name fail: `parked` or `results`.
-    pub fn set_broken(&self, queue: &str, is_broken: bool) {
+    /// Sets what ails the queue of that name: `parked` or `results`.
+    pub fn set_fault(&self, queue: &str, fault: Option<QueueFault>) {
         let mut queues = self.lock();
-        queues.broken.retain(|name| name != queue);
-        if is_broken {
-            queues.broken.push(queue.to_owned());
-        }
+        queues.faults.retain(|(name, _)| name != queue);
+        queues
+            .faults
+            .extend(fault.map(|fault| (queue.to_owned(), fault)));
     }
 
     /// Messages that SQS itself has parked after too many receives, or deleted after 14 days.
@@ -422,11 +431,19 @@ async fn answer(
     }
     let url = call["QueueUrl"].as_str().unwrap_or_default();
     let queue = url.rsplit('/').next().unwrap_or_default();
-    if queues.broken.iter().any(|name| name == queue) {
+    let fault = queues.faults.iter().find(|(name, _)| name == queue);
+    let fault = fault.map(|(_, fault)| *fault);
+    if fault == Some(QueueFault::Gone) {
         let error = json!({"__type": "com.amazonaws.sqs#QueueDoesNotExist", "message": "gone"});
         return (StatusCode::BAD_REQUEST, Json(error));
     }
     let entries = call["Entries"].as_array().cloned().unwrap_or_default();
+    if fault == Some(QueueFault::FailsEntries) {
+        let failed = |entry: &Value| json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"});
+        let failed: Vec<Value> = entries.iter().map(failed).collect();
+        let answer = json!({"Successful": [], "Failed": failed});
+        return (StatusCode::OK, Json(answer));
+    }
     let successful: Vec<Value> = entries
         .iter()
         .map(|entry| json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "x"}))

@@ -167,13 +167,21 @@ pub enum QueueError {
         code: String,
         /// The explanation of SQS; empty if it gave none.
         message: String,
+        /// Whether SQS blames the message, rather than itself.
+        sender_fault: bool,
     },
 }
 
 impl QueueError {
     /// Whether SQS refused the content of a message, and would refuse it again.
     pub fn blames_the_message(&self) -> bool {
-        matches!(self, Self::Entry { .. })
+        matches!(
+            self,
+            Self::Entry {
+                sender_fault: true,
+                ..
+            }
+        )
     }
 }
 
@@ -390,6 +398,7 @@ impl Queue {
             id: message.map_or_else(|| entry.id().to_owned(), |message| message.id.clone()),
             code: entry.code().to_owned(),
             message: entry.message().unwrap_or_default().to_owned(),
+            sender_fault: entry.sender_fault(),
         }
     }
 }

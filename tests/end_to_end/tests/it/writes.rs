@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use connector::contract::outgoing::OutgoingConnection;
-use end_to_end::fake_queue::FakeQueue;
+use end_to_end::fake_queue::{FakeQueue, QueueFault};
 use end_to_end::variable;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -138,7 +138,7 @@ async fn a_message_is_parked_before_its_receives_run_out() {
 #[tokio::test]
 async fn after_the_verdict_only_the_result_is_left() {
     let mut queue = queue().await;
-    queue.set_broken("results", true);
+    queue.set_fault("results", Some(QueueFault::Gone));
     let mut refused = clocking(600);
     refused["payload"]["person"] = json!({"id": 999});
     queue.send(&refused);
@@ -157,7 +157,7 @@ async fn after_the_verdict_only_the_result_is_left() {
     assert_eq!(parked, ["invalid", "refused"], "each was parked once");
     // A redriven copy is a new write all the same.
     queue.redrive();
-    queue.set_broken("results", false);
+    queue.set_fault("results", None);
     queue.drain().await;
     assert_eq!(queue.statuses("POST").len(), 3);
     let types: Vec<Value> = queue
@@ -244,12 +244,12 @@ async fn a_record_that_does_not_say_whose_it_is_could_be_it() {
 #[tokio::test]
 async fn a_written_message_that_owes_its_result_never_expires_as_unwritten() {
     let mut queue = queue().await;
-    queue.set_broken("results", true);
+    queue.set_fault("results", Some(QueueFault::Gone));
     queue.send(&clocking(600));
     queue.turn().await;
     queue.publisher.outgoing = OutgoingConnection::from_json("{").map(Into::into);
     queue.pass(SignedDuration::from_hours(13 * 24 + 1));
-    queue.set_broken("results", false);
+    queue.set_fault("results", None);
     queue.turn().await;
     assert!(queue.is_empty() && queue.parked().is_empty());
     assert_eq!(queue.results().len(), 1);
@@ -277,7 +277,7 @@ async fn what_the_operator_has_to_mend_waits() {
 #[tokio::test]
 async fn a_dead_letter_queue_that_is_out_costs_protime_nothing() {
     let mut queue = queue().await;
-    queue.set_broken("parked", true);
+    queue.set_fault("parked", Some(QueueFault::Gone));
     let mut refused = clocking(600);
     refused["payload"]["person"] = json!({"id": 999});
     queue.send(&refused);
@@ -286,7 +286,7 @@ async fn a_dead_letter_queue_that_is_out_costs_protime_nothing() {
         queue.turn().await;
     }
     assert_eq!(queue.statuses("POST"), [400]);
-    queue.set_broken("parked", false);
+    queue.set_fault("parked", None);
     queue.drain().await;
     assert_eq!(queue.statuses("POST"), [400]);
     assert_eq!(queue.parked(), ["refused"]);
@@ -294,9 +294,23 @@ async fn a_dead_letter_queue_that_is_out_costs_protime_nothing() {
 }
 
 #[tokio::test]
+async fn a_result_that_sqs_fails_for_a_reason_of_its_own_is_owed() {
+    let mut queue = queue().await;
+    queue.timeout = Duration::from_secs(26);
+    queue.set_fault("results", Some(QueueFault::FailsEntries));
+    queue.send(&clocking(600));
+    queue.turn().await;
+    assert_eq!(queue.len(), 1, "the result is owed");
+    queue.set_fault("results", None);
+    queue.drain().await;
+    assert_eq!(queue.statuses("POST"), [201]);
+    assert_eq!(queue.results().len(), 1);
+}
+
+#[tokio::test]
 async fn results_that_are_owed_too_long_are_dropped() {
     let mut queue = queue().await;
-    queue.set_broken("results", true);
+    queue.set_fault("results", Some(QueueFault::Gone));
     queue.send(&clocking(600));
     queue.turn().await;
     queue.pass(SignedDuration::from_hours(13 * 24 + 1));

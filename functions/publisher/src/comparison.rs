@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// How well a record matches the payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Likeness {
+pub(crate) enum RecordMatch {
     Other,
     /// The same person and moment; something else differs or cannot be compared.
     Similar,
@@ -18,7 +18,7 @@ pub(crate) enum Likeness {
 
 /// The result of comparing two values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Compared {
+enum ValueMatch {
     Different,
     Unknown,
     Same,
@@ -31,47 +31,51 @@ const MORNING: i64 = 8 * 60;
 const DAY: i64 = 1_440;
 
 /// How well a record of the same person matches the payload.
-pub(crate) fn likeness(payload: &Value, record: &Value, rule: &LookUp) -> Likeness {
+pub(crate) fn match_record(payload: &Value, record: &Value, rule: &LookUp) -> RecordMatch {
     if record["status"] == "Deleted" {
-        return Likeness::Other;
+        return RecordMatch::Other;
     }
     let of_all = |names: &[&str]| {
         let compared = names
             .iter()
             .map(|name| compare(&payload[*name], &record[*name]));
-        compared.min().unwrap_or(Compared::Same)
+        compared.min().unwrap_or(ValueMatch::Same)
     };
     let moment = moment(payload, record, rule);
     match moment.min(of_all(&rule.identity)) {
-        Compared::Different => Likeness::Other,
-        Compared::Same if of_all(&rule.equal) == Compared::Same => Likeness::Equal,
-        Compared::Unknown | Compared::Same => Likeness::Similar,
+        ValueMatch::Different => RecordMatch::Other,
+        ValueMatch::Same if of_all(&rule.equal) == ValueMatch::Same => RecordMatch::Equal,
+        ValueMatch::Unknown | ValueMatch::Same => RecordMatch::Similar,
     }
 }
 
 /// Compares date and minutes. The same moment can be written as minutes of one date or of the next.
-fn moment(payload: &Value, record: &Value, rule: &LookUp) -> Compared {
+fn moment(payload: &Value, record: &Value, rule: &LookUp) -> ValueMatch {
     let day = |value: &Value| value[rule.date].as_str().and_then(day_of);
     let (Some(wanted), Some(found)) = (day(payload), day(record)) else {
-        return Compared::Unknown;
+        return ValueMatch::Unknown;
     };
     let Some(first) = rule.minutes.first() else {
         return if wanted == found {
-            Compared::Same
+            ValueMatch::Same
         } else {
-            Compared::Different
+            ValueMatch::Different
         };
     };
-    let Some(minutes) = whole(&payload[*first]) else {
-        return Compared::Unknown;
+    let Some(minutes) = integer_of(&payload[*first]) else {
+        return ValueMatch::Unknown;
     };
-    let of_record = || rule.minutes.iter().filter_map(|name| whole(&record[*name]));
+    let of_record = || {
+        rule.minutes
+            .iter()
+            .filter_map(|name| integer_of(&record[*name]))
+    };
     if of_record().next().is_none() {
-        return Compared::Unknown;
+        return ValueMatch::Unknown;
     }
     let (wanted, found) = (days(wanted), days(found));
     if of_record().any(|there| found * DAY + there == wanted * DAY + minutes) {
-        return Compared::Same;
+        return ValueMatch::Same;
     }
     // The schedule may have changed only the day. How Protime returns such a clocking is not documented.
     let moved = match found - wanted {
@@ -80,9 +84,9 @@ fn moment(payload: &Value, record: &Value, rule: &LookUp) -> Compared {
         _ => false,
     };
     if moved && of_record().any(|there| there == minutes) {
-        Compared::Unknown
+        ValueMatch::Unknown
     } else {
-        Compared::Different
+        ValueMatch::Different
     }
 }
 
@@ -99,7 +103,7 @@ pub(crate) fn day_of(text: &str) -> Option<Date> {
 }
 
 /// A whole number, even if it is written as `600.0` or as text.
-pub(crate) fn whole(value: &Value) -> Option<i64> {
+pub(crate) fn integer_of(value: &Value) -> Option<i64> {
     let number = match value {
         Value::Number(number) => number.as_f64()?,
         Value::String(text) => text.trim().parse().ok()?,
@@ -110,48 +114,48 @@ pub(crate) fn whole(value: &Value) -> Option<i64> {
 }
 
 /// Compares what was written with what Protime returns. Members that were not written do not matter.
-fn compare(written: &Value, there: &Value) -> Compared {
+fn compare(written: &Value, there: &Value) -> ValueMatch {
     match (written, there) {
-        (Value::Null, _) => Compared::Same,
-        (written, Value::Null) if is_nothing(written) => Compared::Same,
+        (Value::Null, _) => ValueMatch::Same,
+        (written, Value::Null) if is_nothing(written) => ValueMatch::Same,
         (Value::Object(written), Value::Object(there)) => written
             .iter()
             .map(|(name, written)| compare(written, there.get(name).unwrap_or(&Value::Null)))
             .min()
-            .unwrap_or(Compared::Same),
+            .unwrap_or(ValueMatch::Same),
         (Value::Array(written), Value::Array(there)) => compare_lists(written, there),
         (Value::Bool(written), Value::Bool(there)) => same(written == there),
         (Value::String(written), Value::String(there)) => compare_texts(written, there),
         (Value::Number(_), Value::Number(_) | Value::String(_))
         | (Value::String(_), Value::Number(_)) => match (number(written), number(there)) {
             (Some(written), Some(there)) => same(written.total_cmp(&there).is_eq()),
-            _ => Compared::Unknown,
+            _ => ValueMatch::Unknown,
         },
         // Protime does not return the value, or returns another kind of value.
-        _ => Compared::Unknown,
+        _ => ValueMatch::Unknown,
     }
 }
 
 /// Compares lists regardless of order.
-fn compare_lists(written: &[Value], there: &[Value]) -> Compared {
+fn compare_lists(written: &[Value], there: &[Value]) -> ValueMatch {
     let found = |item: &Value| {
         let compared = there.iter().map(|there| compare(item, there));
-        compared.max().unwrap_or(Compared::Different)
+        compared.max().unwrap_or(ValueMatch::Different)
     };
-    let all = written.iter().map(found).min().unwrap_or(Compared::Same);
+    let all = written.iter().map(found).min().unwrap_or(ValueMatch::Same);
     // Protime may add items to what was written.
     if written.len() < there.len() {
-        all.min(Compared::Unknown)
+        all.min(ValueMatch::Unknown)
     } else {
         all
     }
 }
 
-fn same(is_same: bool) -> Compared {
+fn same(is_same: bool) -> ValueMatch {
     if is_same {
-        Compared::Same
+        ValueMatch::Same
     } else {
-        Compared::Different
+        ValueMatch::Different
     }
 }
 
@@ -175,7 +179,7 @@ fn number(value: &Value) -> Option<f64> {
     }
 }
 
-fn compare_texts(written: &str, there: &str) -> Compared {
+fn compare_texts(written: &str, there: &str) -> ValueMatch {
     let (written, there) = (written.trim(), there.trim());
     let is_guid = |text: &str| {
         text.len() == 36
@@ -185,14 +189,14 @@ fn compare_texts(written: &str, there: &str) -> Compared {
     };
     let days = (day_of(written), day_of(there));
     if written == there || matches!(days, (Some(written), Some(there)) if written == there) {
-        Compared::Same
+        ValueMatch::Same
     } else if !written.eq_ignore_ascii_case(there) {
-        Compared::Different
+        ValueMatch::Different
     } else if is_guid(written) {
-        Compared::Same
+        ValueMatch::Same
     } else {
         // The documentation does not say whether case matters.
-        Compared::Unknown
+        ValueMatch::Unknown
     }
 }
 
@@ -226,36 +230,36 @@ mod tests {
     fn a_clocking_is_known_by_its_moment_and_kind() {
         let payload = json!({"person": {"id": 1}, "date": "2026-02-13", "timeOfDayInMinutes": 1320, "kind": "InOut"});
         for (change, expected) in [
-            (json!({}), Likeness::Equal),
+            (json!({}), RecordMatch::Equal),
             (
                 json!({"date": "2026-02-14", "timeOfDayInMinutes": -120}),
-                Likeness::Equal,
+                RecordMatch::Equal,
             ),
             // Protime has rounded this value; the record still has the original one.
-            (json!({"timeOfDayInMinutes": 1315}), Likeness::Equal),
-            (json!({"date": "2026-02-14"}), Likeness::Similar),
-            (json!({"date": "2026-02-12"}), Likeness::Other),
-            (json!({"kind": "Reason"}), Likeness::Other),
-            (json!({"kind": "inout"}), Likeness::Similar),
-            (json!({"status": "Deleted"}), Likeness::Other),
+            (json!({"timeOfDayInMinutes": 1315}), RecordMatch::Equal),
+            (json!({"date": "2026-02-14"}), RecordMatch::Similar),
+            (json!({"date": "2026-02-12"}), RecordMatch::Other),
+            (json!({"kind": "Reason"}), RecordMatch::Other),
+            (json!({"kind": "inout"}), RecordMatch::Similar),
+            (json!({"status": "Deleted"}), RecordMatch::Other),
             (
                 json!({"timeOfDayInMinutes": 1300, "originalTimeOfDayInMinutes": 1300}),
-                Likeness::Other,
+                RecordMatch::Other,
             ),
             (
                 json!({"timeOfDayInMinutes": null, "originalTimeOfDayInMinutes": null}),
-                Likeness::Similar,
+                RecordMatch::Similar,
             ),
         ] {
-            let found = likeness(&payload, &clocking(&change), rule("clockings"));
+            let found = match_record(&payload, &clocking(&change), rule("clockings"));
             assert_eq!(found, expected, "{change}");
         }
         let morning = json!({"date": "2026-02-13", "timeOfDayInMinutes": 510, "kind": "InOut"});
         let yesterday = json!({"date": "2026-02-12", "timeOfDayInMinutes": 510, "originalTimeOfDayInMinutes": 510});
-        let found = likeness(&morning, &clocking(&yesterday), rule("clockings"));
+        let found = match_record(&morning, &clocking(&yesterday), rule("clockings"));
         assert_eq!(
             found,
-            Likeness::Other,
+            RecordMatch::Other,
             "who comes at the same time every day"
         );
     }
@@ -265,18 +269,18 @@ mod tests {
         let payload = json!({"date": "2026-02-13T00:00:00", "timeOfDayInMinutes": 1320.0, "kind": "InOut", "terminal": {"id": 3.0}});
         let equal = clocking(&json!({"terminal": {"id": 3}}));
         assert_eq!(
-            likeness(&payload, &equal, rule("clockings")),
-            Likeness::Equal
+            match_record(&payload, &equal, rule("clockings")),
+            RecordMatch::Equal
         );
         let differs = clocking(&json!({"terminal": {"id": 4}}));
         assert_eq!(
-            likeness(&payload, &differs, rule("clockings")),
-            Likeness::Similar
+            match_record(&payload, &differs, rule("clockings")),
+            RecordMatch::Similar
         );
         let hidden = clocking(&json!({}));
         assert_eq!(
-            likeness(&payload, &hidden, rule("clockings")),
-            Likeness::Similar
+            match_record(&payload, &hidden, rule("clockings")),
+            RecordMatch::Similar
         );
     }
 
@@ -296,25 +300,25 @@ mod tests {
         };
         let other = json!([{"level": 1, "activityDefinition": {"id": "00000000-0000-4000-8000-000000000002"}}]);
         for (change, expected) in [
-            (json!({}), Likeness::Equal),
-            (json!({"activityLevels": other}), Likeness::Other),
-            (json!({"startTimeInMinutes": 660}), Likeness::Other),
-            (json!({"from": "2026-02-03"}), Likeness::Other),
+            (json!({}), RecordMatch::Equal),
+            (json!({"activityLevels": other}), RecordMatch::Other),
+            (json!({"startTimeInMinutes": 660}), RecordMatch::Other),
+            (json!({"from": "2026-02-03"}), RecordMatch::Other),
         ] {
-            let found = likeness(&payload, &record(&change), rule("assignments"));
+            let found = match_record(&payload, &record(&change), rule("assignments"));
             assert_eq!(found, expected, "{change}");
         }
         let mut commented = payload.clone();
         commented["comments"] = "late".into();
         assert_eq!(
-            likeness(&commented, &record(&json!({})), rule("assignments")),
-            Likeness::Similar
+            match_record(&commented, &record(&json!({})), rule("assignments")),
+            RecordMatch::Similar
         );
         let mut referenced = payload;
         referenced["activityLevels"] = json!([{"level": 1, "activityDefinition": {"externalReferences": {"@data-entry-code": "a"}}}]);
         assert_eq!(
-            likeness(&referenced, &record(&json!({})), rule("assignments")),
-            Likeness::Similar
+            match_record(&referenced, &record(&json!({})), rule("assignments")),
+            RecordMatch::Similar
         );
     }
 }

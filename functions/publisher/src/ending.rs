@@ -141,7 +141,9 @@ impl Handling<'_> {
         if is_kept {
             keep().await?;
         }
-        let told = self.tell(|| context.published(write, repeated, now)).await;
+        let told = self
+            .send_result(|| context.published(write, repeated, now))
+            .await;
         if told.is_err() && !is_kept {
             keep().await?;
         }
@@ -199,7 +201,7 @@ impl Handling<'_> {
             Outcome::Written(write) => context.published(write, false, now),
             Outcome::Parked { letter, .. } => context.rejected(letter, now),
         };
-        self.tell(result).await?;
+        self.send_result(result).await?;
         ended.stage = Stage::Told;
         self.keep_if_possible(&ended).await;
         Ok(())
@@ -261,7 +263,7 @@ impl Handling<'_> {
     }
 
     /// Sends a result, if the function has a results queue.
-    async fn tell(&self, result: impl FnOnce() -> Message) -> Result<(), Deferral> {
+    async fn send_result(&self, result: impl FnOnce() -> Message) -> Result<(), Deferral> {
         let Some(results) = &self.publisher.results else {
             return Ok(());
         };

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::comparison::{Likeness, day_of, likeness, whole};
+use crate::comparison::{RecordMatch, day_of, integer_of, match_record};
 use crate::decision::look_up_may_pass;
 
 /// Why no look-up is possible.
@@ -157,7 +157,7 @@ impl Search<'_> {
             is_new = true;
             for record in page.iter().flat_map(protime::Page::records) {
                 match serde_json::from_str(record) {
-                    Ok(record) => wanted.sort(&record, &mut found),
+                    Ok(record) => wanted.classify(&record, &mut found),
                     // A record that cannot be parsed could be the one.
                     Err(_) => found.has_similar = true,
                 }
@@ -169,7 +169,7 @@ impl Search<'_> {
     /// The person, by id if possible, since a list can be filtered only by id. Where the payload has only a reference,
     /// Protime is asked for the id.
     async fn person<'p>(&self, person: &'p Value) -> Result<Person<'p>, LookUpError> {
-        if let Some(id) = whole(&person["id"]) {
+        if let Some(id) = integer_of(&person["id"]) {
             return Ok(Person::Id(id));
         }
         let reference = person["externalReferences"].as_object();
@@ -203,7 +203,7 @@ impl Search<'_> {
             let record = page.records().next()?;
             serde_json::from_str::<Value>(record).ok()
         });
-        let id = record.and_then(|record| whole(&record["id"]));
+        let id = record.and_then(|record| integer_of(&record["id"]));
         Ok(id.map_or(by_reference, Person::Id))
     }
 }
@@ -220,7 +220,7 @@ impl Person<'_> {
     fn is(&self, record: &Value) -> Option<bool> {
         let person = &record["person"];
         match self {
-            Self::Id(id) => whole(&person["id"]).map(|there| there == *id),
+            Self::Id(id) => integer_of(&person["id"]).map(|there| there == *id),
             Self::Reference { name, value } => {
                 let there = person["externalReferences"][*name].as_str();
                 there.map(|there| there == *value)
@@ -254,14 +254,14 @@ impl Wanted<'_> {
         Ok(Request::read(target, &Context::of(settings, self.day))?)
     }
 
-    fn sort(&self, record: &Value, found: &mut Found) {
+    fn classify(&self, record: &Value, found: &mut Found) {
         match (
             self.person.is(record),
-            likeness(&self.payload, record, self.rule),
+            match_record(&self.payload, record, self.rule),
         ) {
-            (Some(false), _) | (_, Likeness::Other) => {}
-            (None, _) | (_, Likeness::Similar) => found.has_similar = true,
-            (Some(true), Likeness::Equal) => {
+            (Some(false), _) | (_, RecordMatch::Other) => {}
+            (None, _) | (_, RecordMatch::Similar) => found.has_similar = true,
+            (Some(true), RecordMatch::Equal) => {
                 let id = match &record["id"] {
                     Value::String(id) => id.clone(),
                     id => id.to_string(),

@@ -66,7 +66,7 @@ impl Continuation {
             (None, None) => return Ok(None),
         };
         let event = match (event, &self.event) {
-            (Some(event), _) => table.kept_text(event).await?,
+            (Some(event), _) => table.stored_text(event).await?,
             (None, Some(carried)) => carried.get().to_owned(),
             (None, None) => return Ok(None),
         };
@@ -122,7 +122,7 @@ impl Subscriber {
                 Ok(())
             }
             Ok(None) => {
-                self.give_back(&leased, None, invocation).await;
+                self.release_lease(&leased, None, invocation).await;
                 acknowledge(&continuation, "the run that it names is over");
                 Ok(())
             }
@@ -130,7 +130,7 @@ impl Subscriber {
                 // An event that cannot be parsed will never parse.
                 let over = matches!(error, Error::Connection(_));
                 let over = Some(continuation.run.as_str()).filter(|_| over);
-                self.give_back(&leased, over, invocation).await;
+                self.release_lease(&leased, over, invocation).await;
                 self.report_failure(&named, &error);
                 Err(error)
             }
@@ -159,7 +159,7 @@ impl Subscriber {
         let until = match acquired {
             Acquired::Leased(leased) => match leased.not_before {
                 Some(until) if until > now => {
-                    self.give_back(&leased, None, invocation).await;
+                    self.release_lease(&leased, None, invocation).await;
                     until
                 }
                 _ => return Ok(Some(leased)),
@@ -220,7 +220,7 @@ impl Subscriber {
     }
 
     /// Releases a lease that is not used. `over` names a run that is no longer due.
-    pub(crate) async fn give_back(
+    pub(crate) async fn release_lease(
         &self,
         leased: &Leased,
         over: Option<&str>,

@@ -202,7 +202,7 @@ impl Error {
     }
 
     /// Whether a retry fails again until somebody changes something.
-    pub fn needs_somebody(&self) -> bool {
+    pub fn needs_operator(&self) -> bool {
         self.ends_run() || self.kind() == Kind::DeltaConflict
     }
 

@@ -77,7 +77,7 @@ pub struct Subscriber {
 
 /// The fields that tell the sorts of events apart. An incoming connection has no field of these names.
 #[derive(Deserialize)]
-struct Sort<'a> {
+struct EventKind<'a> {
     #[serde(borrow)]
     watch: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -91,17 +91,17 @@ impl Subscriber {
     pub async fn handle(&self, event: &RawValue, invocation: &Invocation) -> Result<Value, Error> {
         let text = event.get();
         let answer = match serde_json::from_str(text) {
-            Ok(Sort {
+            Ok(EventKind {
                 watch: Some(watch), ..
             }) => match watch.get() {
                 "true" => serde_json::to_value(self.watch(invocation).await?),
                 _ => return Err(self.unknown_event(Error::UnknownEvent)),
             },
-            Ok(Sort {
+            Ok(EventKind {
                 check: Some(connection),
                 ..
             }) => serde_json::to_value(self.check(connection.get(), invocation).await),
-            Ok(Sort {
+            Ok(EventKind {
                 records: Some(_), ..
             }) => match serde_json::from_str::<SqsEvent>(text) {
                 Ok(event) if !event.records.is_empty() => {

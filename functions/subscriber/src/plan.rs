@@ -75,7 +75,7 @@ async fn full(
         }
         None => parameters.json,
     };
-    let request = table.keep_text(&connection.name, &asked);
+    let request = table.store_text(&connection.name, &asked);
     checkpoint.request = Some(request.await?);
     Ok(checkpoint)
 }
@@ -211,7 +211,7 @@ pub(crate) async fn initial(
     let url = start.url(&settings.base_uri);
     let mut checkpoint = checkpoint(connection, LoadKind::Initial, &url);
     checkpoint.chains = Chains::one(url.into(), Shape::List);
-    let request = table.keep_text(&connection.name, &parameters.json);
+    let request = table.store_text(&connection.name, &parameters.json);
     checkpoint.request = Some(request.await?);
     Ok(checkpoint)
 }

@@ -1,7 +1,7 @@
 //! From an event to a run that holds the lease.
 
 use connector::contract::connection::{IncomingConnection, SyncMode};
-use connector::store::{Acquired, Attempt, Due, Leased, Remembered, StateError};
+use connector::store::{Acquired, Attempt, Due, DueOutcome, Leased, StateError};
 use jiff::Timestamp;
 
 use crate::continuation::Continuation;
@@ -124,14 +124,14 @@ impl Subscriber {
                 return Ok(Start::Skipped(reason));
             }
             match self.remember(connection, event, invocation).await? {
-                Remembered::Due => {
+                DueOutcome::Due => {
                     let reason = format!(
                         "another run of this connection is under way, until {until:.0} at the latest; this one follows it"
                     );
                     return Ok(Start::Skipped(reason));
                 }
-                Remembered::TooMany => return Err(Error::TooManyDue(incoming.clone())),
-                Remembered::Free => {}
+                DueOutcome::TooMany => return Err(Error::TooManyDue(incoming.clone())),
+                DueOutcome::Free => {}
             }
         }
         Err(Error::Contended(incoming.clone()))
@@ -153,16 +153,16 @@ impl Subscriber {
         let incoming = &connection.name;
         let is_own = unfinished == connection.run;
         let remembered = if is_own {
-            Ok(Remembered::Due)
+            Ok(DueOutcome::Due)
         } else {
             self.remember(connection, event, invocation).await
         };
-        self.give_back(leased, None, invocation).await;
+        self.release_lease(leased, None, invocation).await;
         match remembered? {
-            Remembered::Due => {}
-            Remembered::TooMany => return Err(Error::TooManyDue(incoming.clone())),
+            DueOutcome::Due => {}
+            DueOutcome::TooMany => return Err(Error::TooManyDue(incoming.clone())),
             // The lease has expired meanwhile, so nobody would start the stored run.
-            Remembered::Free => return Err(Error::Contended(incoming.clone())),
+            DueOutcome::Free => return Err(Error::Contended(incoming.clone())),
         }
         let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());
         self.send_continuation(&continuation, until, invocation)
@@ -181,8 +181,8 @@ impl Subscriber {
         connection: &IncomingConnection,
         event: &str,
         invocation: &Invocation,
-    ) -> Result<Remembered, StateError> {
-        let event = self.state.keep_text(&connection.name, event).await?;
+    ) -> Result<DueOutcome, StateError> {
+        let event = self.state.store_text(&connection.name, event).await?;
         let due = Due {
             run: connection.run.clone(),
             scheduled: connection.scheduled,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use connector::contract::connection::IncomingConnection;
 use connector::store::{
-    Chains, Checkpoint, Delta, Ending, Failure, LastRun, LoadKind, Remembered, RunRecord,
+    Chains, Checkpoint, Delta, DueOutcome, Ending, Failure, LastRun, LoadKind, RunRecord,
     RunStatus, StateError,
 };
 use jiff::Timestamp;
@@ -33,7 +33,7 @@ impl Run<'_> {
         if let Some(checkpoint) = &mut self.state.checkpoint {
             checkpoint.handed_over = true;
         }
-        let until = self.free(wait).await?;
+        let until = self.release(wait).await?;
         let incoming = &self.connection.name;
         let Some(checkpoint) = &self.state.checkpoint else {
             return Err(Error::NoProgress);
@@ -58,7 +58,7 @@ impl Run<'_> {
     }
 
     /// Stores the state, and releases the lease with a new generation. Returns when the next attempt may start.
-    pub(super) async fn free(&mut self, wait: Option<Duration>) -> Result<Timestamp, Error> {
+    pub(super) async fn release(&mut self, wait: Option<Duration>) -> Result<Timestamp, Error> {
         let now = self.invocation.clock.now();
         let not_before = not_before(now, wait);
         let ending = Ending {
@@ -70,7 +70,7 @@ impl Run<'_> {
         table
             .hand_over(&mut self.lease, &self.state, ending)
             .await?;
-        self.is_free = true;
+        self.is_released = true;
         Ok(not_before.unwrap_or(now))
     }
 
@@ -87,7 +87,7 @@ impl Run<'_> {
         table.save(&self.lease, &self.state, false).await?;
         let now = self.invocation.clock.now();
         let request = match &checkpoint.request {
-            Some(request) => match table.kept_text(request).await {
+            Some(request) => match table.stored_text(request).await {
                 // A delta may outlive the items that hold its request.
                 Err(StateError::TextGone(_)) => None,
                 request => Some(request?),
@@ -127,7 +127,7 @@ impl Run<'_> {
         });
         self.state.checkpoint = None;
         if is_own {
-            self.free(None).await?;
+            self.release(None).await?;
         } else {
             let table = &self.subscriber.state;
             table.end_run(&mut self.lease, &self.state).await?;
@@ -156,7 +156,7 @@ impl Run<'_> {
         let run = Some(self.connection.run.as_str());
         let table = &self.subscriber.state;
         table.release(&self.lease, None, ending, run).await?;
-        self.is_free = true;
+        self.is_released = true;
         self.begin_due().await;
         Ok(Outcome::skipped(self.connection, reason))
     }
@@ -168,10 +168,10 @@ impl Run<'_> {
             .remember(self.connection, self.event, self.invocation)
             .await?;
         match remembered {
-            Remembered::Due => Ok(()),
-            Remembered::TooMany => Err(Error::TooManyDue(self.connection.name.clone())),
+            DueOutcome::Due => Ok(()),
+            DueOutcome::TooMany => Err(Error::TooManyDue(self.connection.name.clone())),
             // The lease has expired meanwhile, so nobody would start the stored run.
-            Remembered::Free => Err(Error::Contended(self.connection.name.clone())),
+            DueOutcome::Free => Err(Error::Contended(self.connection.name.clone())),
         }
     }
 
@@ -257,7 +257,7 @@ impl Run<'_> {
             .await?;
         if is_begun && error.ends_run() {
             self.state.checkpoint = None;
-            self.free(None).await?;
+            self.release(None).await?;
             self.begin_due().await;
             return Ok(());
         }
@@ -271,12 +271,12 @@ impl Run<'_> {
             progressed: self.tally.counts.pages > 0,
         };
         // A due run that cannot begin before somebody acts is not tried again.
-        let is_over = !is_begun && error.needs_somebody();
+        let is_over = !is_begun && error.needs_operator();
         let due = Some(self.connection.run.as_str()).filter(|_| is_over);
         table
             .release(&self.lease, Some(&self.state), ending, due)
             .await?;
-        self.is_free = true;
+        self.is_released = true;
         Ok(())
     }
 

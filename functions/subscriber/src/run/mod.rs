@@ -38,7 +38,7 @@ pub(crate) struct Run<'a> {
     dropped: Option<Checkpoint>,
     history: History,
     /// Whether the lease has been released.
-    is_free: bool,
+    is_released: bool,
     pub(crate) tally: Tally,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Run<'a> {
             state: leased.state,
             dropped: None,
             history: History::default(),
-            is_free: false,
+            is_released: false,
             tally: Tally::default(),
         }
     }
@@ -73,7 +73,7 @@ impl<'a> Run<'a> {
     pub(crate) async fn execute(&mut self) -> Result<Outcome, Error> {
         let result = self.steps().await;
         if let Err(error) = &result {
-            if !self.is_free && !matches!(error, Error::State(StateError::LeaseLost(_))) {
+            if !self.is_released && !matches!(error, Error::State(StateError::LeaseLost(_))) {
                 self.fail(error).await;
             }
             if matches!(error, Error::Protime(protime::Error::BaseUriChanged)) {
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         let planned = plan::plan(self.connection, &settings, &mut self.state, table, now).await?;
         let checkpoint = Checkpoint {
             started: Some(now),
-            event: Some(table.keep_text(&self.connection.name, self.event).await?),
+            event: Some(table.store_text(&self.connection.name, self.event).await?),
             ..planned
         };
         self.history.fresh = self.connection.fresh;

@@ -11,7 +11,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::parameters::{Parameters, ParametersError, empty_object, parse_parameters};
-use super::shape::{self, Kind, Member, Wrong, optional, required};
+use super::shape::{self, Kind, Member, ShapeError, optional, required};
 use crate::store::ConnectionState;
 use crate::transformer::{CompileError, Schedule, Transformer};
 
@@ -442,11 +442,11 @@ fn check_queue(queue: &str) -> Result<(), ConnectionError> {
     ))
 }
 
-impl From<Wrong> for ConnectionError {
-    fn from(wrong: Wrong) -> Self {
+impl From<ShapeError> for ConnectionError {
+    fn from(wrong: ShapeError) -> Self {
         match wrong {
-            Wrong::Whole(problem) => Self::Shape(problem),
-            Wrong::Member { name, problem } => Self::Field {
+            ShapeError::Whole(problem) => Self::Shape(problem),
+            ShapeError::Member { name, problem } => Self::Field {
                 field: name,
                 problem,
             },

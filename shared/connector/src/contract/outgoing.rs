@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::shape::{self, Kind, Member, Wrong, optional};
+use super::shape::{self, Kind, Member, ShapeError, optional};
 use crate::transformer::{CompileError, Transformer};
 use protime::catalogue::catalogue;
 use protime::{Method, PathParameters, Query};
@@ -54,11 +54,11 @@ const OUTGOING: &[Member] = &[
     optional("transform", TEXT),
 ];
 
-impl From<Wrong> for OutgoingError {
-    fn from(wrong: Wrong) -> Self {
+impl From<ShapeError> for OutgoingError {
+    fn from(wrong: ShapeError) -> Self {
         match wrong {
-            Wrong::Whole(problem) => Self::Shape(problem),
-            Wrong::Member { name, problem } => Self::Field {
+            ShapeError::Whole(problem) => Self::Shape(problem),
+            ShapeError::Member { name, problem } => Self::Field {
                 field: name,
                 problem,
             },

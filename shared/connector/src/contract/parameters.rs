@@ -4,7 +4,7 @@ use protime::{PathParameters, Query};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::shape::{self, Kind, Member, Wrong, optional};
+use super::shape::{self, Kind, Member, ShapeError, optional};
 use crate::transformer::RunError;
 
 const RETURNED: &[Member] = &[
@@ -58,8 +58,10 @@ pub(super) fn parse_parameters(
     let wrong = |problem: String| ParametersError::Shape { origin, problem };
     shape::check(json, RETURNED).map_err(|error| {
         wrong(match error {
-            Wrong::Whole(problem) => format!(r#"{problem} like {{"path": {{}}, "query": {{}}}}"#),
-            Wrong::Member { name, problem } => format!("`{name}`: {problem}"),
+            ShapeError::Whole(problem) => {
+                format!(r#"{problem} like {{"path": {{}}, "query": {{}}}}"#)
+            }
+            ShapeError::Member { name, problem } => format!("`{name}`: {problem}"),
         })
     })?;
     let unreadable = |error: serde_json::Error| wrong(without_place(&error));

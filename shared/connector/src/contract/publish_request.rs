@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::outgoing::{OutgoingConnection, writing_method};
-use super::shape::{self, Kind, Member, Wrong, optional};
+use super::shape::{self, Kind, Member, ShapeError, optional};
 use crate::transformer::RunError;
 
 /// A write to Protime: a message, completed by the outgoing connection.
@@ -129,8 +129,8 @@ impl PublishRequest {
         outgoing: &OutgoingConnection,
     ) -> Result<Self, InvalidRequest> {
         shape::check(json, REQUEST).map_err(|wrong| match wrong {
-            Wrong::Whole(problem) => InvalidRequest::Shape { origin, problem },
-            Wrong::Member { name, problem } => InvalidRequest::Field {
+            ShapeError::Whole(problem) => InvalidRequest::Shape { origin, problem },
+            ShapeError::Member { name, problem } => InvalidRequest::Field {
                 field: name,
                 problem,
             },

@@ -26,7 +26,7 @@ pub(super) enum Kind {
 
 /// What is wrong with a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wrong {
+pub(super) enum ShapeError {
     /// The text is not JSON, or not an object.
     Whole(String),
     /// One member is wrong.
@@ -55,23 +55,25 @@ pub(super) const fn required(name: &'static str, kinds: &'static [Kind]) -> Memb
 }
 
 /// Checks that the text is one object with only these members, and with all required ones.
-pub(super) fn check(json: &str, members: &[Member]) -> Result<(), Wrong> {
+pub(super) fn check(json: &str, members: &[Member]) -> Result<(), ShapeError> {
     if json.trim().is_empty() {
-        return Err(Wrong::Whole("empty; it needs one JSON object".to_owned()));
+        return Err(ShapeError::Whole(
+            "empty; it needs one JSON object".to_owned(),
+        ));
     }
     let value: &RawValue = serde_json::from_str(json)
-        .map_err(|error| Wrong::Whole(format!("not JSON: {}", place(&error))))?;
+        .map_err(|error| ShapeError::Whole(format!("not JSON: {}", place(&error))))?;
     let kind = Kind::of(value.get());
     if kind != Kind::Object {
         let found = kind.name();
-        return Err(Wrong::Whole(format!(
+        return Err(ShapeError::Whole(format!(
             "found {found}; it needs one JSON object"
         )));
     }
     let found: Members<'_> = serde_json::from_str(json)
-        .map_err(|error| Wrong::Whole(format!("not JSON: {}", place(&error))))?;
+        .map_err(|error| ShapeError::Whole(format!("not JSON: {}", place(&error))))?;
     for (index, (name, value)) in found.0.iter().enumerate() {
-        let wrong = |name: &str, problem| Wrong::Member {
+        let wrong = |name: &str, problem| ShapeError::Member {
             name: Cow::Owned(name.to_owned()),
             problem,
         };
@@ -96,7 +98,7 @@ pub(super) fn check(json: &str, members: &[Member]) -> Result<(), Wrong> {
         .iter()
         .find(|member| member.required && !is_there(member))
     {
-        Some(member) => Err(Wrong::Member {
+        Some(member) => Err(ShapeError::Member {
             name: Cow::Borrowed(member.name),
             problem: "missing".to_owned(),
         }),

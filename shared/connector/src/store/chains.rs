@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use super::counts::Counts;
-use super::{KeptTexts, StateError, StateTable};
+use super::{StateError, StateTable, StoredTexts};
 
 /// Longest list of URLs that stays in the checkpoint, in bytes.
 const MOST_INLINE: usize = 4_096;
@@ -37,7 +37,7 @@ pub struct Chains {
 /// Where the first URLs of the chains are stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Plan {
-    texts: KeptTexts,
+    texts: StoredTexts,
     /// The number of the first chain in each text.
     starts: Vec<u32>,
     chains: u32,
@@ -360,7 +360,7 @@ impl StateTable {
             }
         }
         let plan = Plan {
-            texts: self.keep_texts(incoming, &texts).await?,
+            texts: self.store_texts(incoming, &texts).await?,
             starts,
             chains: count,
             shape,

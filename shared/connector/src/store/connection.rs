@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::item::{Item, string_of};
-use super::{Chains, KeptText, StateError, connection_id};
+use super::{Chains, StateError, StoredText, connection_id};
 
 /// The state that a run leaves for the next one.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub struct Checkpoint {
     pub started: Option<Timestamp>,
     /// The event of the run, so that any invocation can resume it. Earlier releases kept it only in the continuation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub event: Option<KeptText>,
+    pub event: Option<StoredText>,
     /// What the run loads.
     #[serde(rename = "sync")]
     pub load: LoadKind,
@@ -52,7 +52,7 @@ pub struct Checkpoint {
     pub source: String,
     /// The request parameters as the transformer returned them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<KeptText>,
+    pub request: Option<StoredText>,
     /// The independent requests of the run, and how far each has come.
     pub chains: Chains,
     /// Requests, retries and waits so far, except those of attempts that died.
@@ -97,7 +97,7 @@ pub struct Delta {
     pub fingerprint: String,
     /// The request parameters that started the delta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request: Option<KeptText>,
+    pub request: Option<StoredText>,
 }
 
 /// The last completed run.
@@ -119,7 +119,7 @@ pub struct Due {
     /// When the run was due.
     pub scheduled: Timestamp,
     /// The event that starts the run.
-    pub event: KeptText,
+    pub event: StoredText,
 }
 
 impl ConnectionState {

@@ -93,7 +93,7 @@ pub enum Acquired {
 
 /// The result of storing a run that could not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Remembered {
+pub enum DueOutcome {
     /// The run is stored. The attempt that releases the lease starts it.
     Due,
     /// Not stored: too many runs are due already.
@@ -294,7 +294,7 @@ impl StateTable {
         due: &Due,
         only_newest: bool,
         now: Timestamp,
-    ) -> Result<Remembered, StateError> {
+    ) -> Result<DueOutcome, StateError> {
         // Plain data with string keys always serialises to JSON.
         let json = text(&serde_json::to_string(due).unwrap_or_default());
         let held = "lease_until >= :now";
@@ -320,16 +320,16 @@ impl StateTable {
                 .expression_attribute_values(":most", number(MOST_DUE))
         };
         match update.send().await {
-            Ok(_) => Ok(Remembered::Due),
+            Ok(_) => Ok(DueOutcome::Due),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
                 Ok(
                     if time_of(&item, "lease_until").is_none_or(|until| until < now) {
-                        Remembered::Free
+                        DueOutcome::Free
                     } else if due_of(&item).iter().any(|known| known.run == due.run) {
-                        Remembered::Due
+                        DueOutcome::Due
                     } else {
-                        Remembered::TooMany
+                        DueOutcome::TooMany
                     },
                 )
             }

@@ -40,9 +40,9 @@ pub use connection::{Checkpoint, ConnectionState, Delta, Due, LastRun, LoadKind}
 pub use counts::Counts;
 pub use delta::DeltaClaim;
 pub use history::{Failure, History, RunRecord, RunStatus};
-pub use lease::{Acquired, Attempt, Ending, Lease, Leased, Remembered};
+pub use lease::{Acquired, Attempt, DueOutcome, Ending, Lease, Leased};
 pub use pause::{PUBLISHING, Pause};
-pub use text::{KeptText, KeptTexts};
+pub use text::{StoredText, StoredTexts};
 pub use watch::{MOST_RESCUES, Watched};
 
 /// A delta ends this long after its last request, at Protime (`reference/delta`) and therefore here.

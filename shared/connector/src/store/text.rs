@@ -19,7 +19,7 @@ const KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
 
 /// A reference to texts in items of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptTexts {
+pub struct StoredTexts {
     id: String,
     count: usize,
 }
@@ -27,18 +27,18 @@ pub struct KeptTexts {
 /// A text, stored in place or in items of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum KeptText {
+pub enum StoredText {
     /// A short text, stored in place.
     Here(String),
     /// A long text, in parts, one in each of these items.
-    Elsewhere(KeptTexts),
+    Elsewhere(StoredTexts),
 }
 
 impl StateTable {
     /// Stores a text: in place if it is short, otherwise in items of its own.
-    pub async fn keep_text(&self, incoming: &str, value: &str) -> Result<KeptText, StateError> {
+    pub async fn store_text(&self, incoming: &str, value: &str) -> Result<StoredText, StateError> {
         if value.len() <= MOST_INLINE {
-            return Ok(KeptText::Here(value.to_owned()));
+            return Ok(StoredText::Here(value.to_owned()));
         }
         let mut parts = Vec::new();
         let mut rest = value;
@@ -47,16 +47,16 @@ impl StateTable {
             parts.push(part.to_owned());
             rest = others;
         }
-        self.keep_texts(incoming, &parts)
+        self.store_texts(incoming, &parts)
             .await
-            .map(KeptText::Elsewhere)
+            .map(StoredText::Elsewhere)
     }
 
     /// Reads a stored text.
-    pub async fn kept_text(&self, kept: &KeptText) -> Result<String, StateError> {
+    pub async fn stored_text(&self, kept: &StoredText) -> Result<String, StateError> {
         match kept {
-            KeptText::Here(text) => Ok(text.clone()),
-            KeptText::Elsewhere(texts) => {
+            StoredText::Here(text) => Ok(text.clone()),
+            StoredText::Elsewhere(texts) => {
                 let mut whole = String::new();
                 for place in 0..texts.count {
                     whole += &self.text(texts, place).await?;
@@ -67,13 +67,13 @@ impl StateTable {
     }
 
     /// Stores texts of at most 300 KB, each in an item of its own.
-    pub(super) async fn keep_texts(
+    pub(super) async fn store_texts(
         &self,
         incoming: &str,
         texts: &[String],
-    ) -> Result<KeptTexts, StateError> {
+    ) -> Result<StoredTexts, StateError> {
         let hash = xxh3_128(texts.join("\n").as_bytes());
-        let kept = KeptTexts {
+        let kept = StoredTexts {
             id: format!("text/{incoming}/{hash:032x}"),
             count: texts.len(),
         };
@@ -94,7 +94,11 @@ impl StateTable {
     }
 
     /// The text at `place`, from 0.
-    pub(super) async fn text(&self, kept: &KeptTexts, place: usize) -> Result<String, StateError> {
+    pub(super) async fn text(
+        &self,
+        kept: &StoredTexts,
+        place: usize,
+    ) -> Result<String, StateError> {
         let id = format!("{}/{place}", kept.id);
         let item = self.read(&id, None).await?;
         string_of(&item, "text")

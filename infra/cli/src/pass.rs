@@ -22,7 +22,7 @@
 //!   The same command repairs that: its turn ends at a message that is older than the one with which it began.
 //!
 //! Two things are not guaranteed. A message that is sent to a group during its turn can end up between those that stay.
-//! Messages that are taken between a pass that died in a turn and the next pass are taken out of order.
+//! If a pass dies in a turn, messages that are taken before the next pass are taken out of order.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 

@@ -19,8 +19,8 @@ pub(crate) struct Size {
     pub(crate) today: Date,
 }
 
-/// The records of one collection. Those that were made at the start share one buffer, separated by commas, so that
-/// neighbours can be served as one slice.
+/// The records of one collection. Those that were made at the start share one buffer, separated by commas.
+/// Neighbours can therefore be sent as one slice.
 #[derive(Default)]
 pub(crate) struct Collection {
     base: Bytes,

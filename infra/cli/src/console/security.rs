@@ -1,16 +1,16 @@
 //! Decides which requests are let in. These rules hold for every request, also for files and for unknown pages:
 //!
-//! - `Host` is the address that is bound, so that no other name leads here (DNS rebinding).
-//! - The methods are GET, HEAD and POST. Only POST changes anything or asks anything of Protime.
-//! - The URL that is printed has a token, which works once and becomes a cookie (`HttpOnly`, `SameSite=Strict`). All else
-//!   needs the cookie.
-//! - Cookies know no ports: a browser would send ours to every server on 127.0.0.1. So the cookie is for a path that
-//!   cannot be guessed, below which all pages are.
-//! - Where a browser says that another site or port makes it ask (`Sec-Fetch-Site`), it is refused.
-//! - A POST has our `Origin`, is a form of at most [`LARGEST_BODY`], and has the token that our own pages put into theirs.
+//! - `Host` is the address that is bound, so that no other name can be used (DNS rebinding).
+//! - The methods are GET, HEAD and POST. Only POST changes something or sends a request to Protime.
+//! - The printed URL has a token, which works once and becomes a cookie (`HttpOnly`, `SameSite=Strict`). All other
+//!   requests need the cookie.
+//! - Cookies do not depend on the port: a browser would send ours to every server on 127.0.0.1. So the cookie is valid
+//!   only for a path that cannot be guessed. All pages are below this path.
+//! - A request that another site or port caused (`Sec-Fetch-Site`) is refused.
+//! - A POST has our `Origin` and is a form of at most [`LARGEST_BODY`]. It has the token of the forms on our own pages.
 //!
-//! Answers are never stored, framed, or guessed to be something else, and run no script but `console.js`. They have the
-//! policy `same-origin` for `Referer`, since browsers would make `no-referrer` the `Origin` `null` of our own forms.
+//! Browsers must not store answers, frame them or guess their type. `console.js` is the only script that they may run.
+//! The policy for `Referer` is `same-origin`: with `no-referrer`, browsers would send `null` as the `Origin` of our forms.
 
 mod refusal;
 mod request;

@@ -172,8 +172,8 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Templates (.yaml), connections by name, or files with a connection's event (.json); by default all connections of
-    /// the stack
+    /// Templates (.yaml), connections by name, or files with a connection's event (.json); by default all connections
+    /// of the stack
     pub(crate) what: Vec<String>,
     /// Make only the checks that need no network
     #[arg(long)]

@@ -84,7 +84,6 @@ impl Report {
     }
 }
 
-/// A styled word.
 pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }

@@ -44,7 +44,7 @@ impl Resource {
     }
 }
 
-/// The deployed stack.
+/// The deployed stack and its resources.
 pub(crate) struct Stack {
     pub(crate) name: String,
     pub(crate) account: Account,

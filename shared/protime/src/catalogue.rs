@@ -152,14 +152,14 @@ impl Entity {
     }
 }
 
-/// One documented call.
+/// An operation that the documentation or the naming rules describe.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operation {
     /// The kind of its documentation page.
     #[serde(rename = "operation")]
     pub kind: OperationKind,
-    /// Its HTTP method.
+    /// The HTTP method of its requests.
     pub method: Method,
     /// Its path below `/connector/protimeapi/api/v1`, with `{parameters}`.
     pub path: &'static str,

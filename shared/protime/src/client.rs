@@ -200,8 +200,8 @@ impl Client {
     /// A write succeeded if the answer is a 2xx whose body is empty or JSON. A 2xx with HTML comes from something
     /// between Protime and us.
     ///
-    /// The outcome is unknown after an [`Error::Transport`] with `sent`, an [`Error::Content`], an [`Error::TooLarge`], or
-    /// any 5xx but 503.
+    /// The outcome is unknown after an [`Error::Transport`] with `sent`, an [`Error::Content`], an [`Error::TooLarge`],
+    /// or any 5xx but 503.
     pub async fn write(
         &self,
         request: &Request,

@@ -10,7 +10,7 @@ use crate::client::shown_path;
 use crate::error_body::ErrorBody;
 use crate::link::LinkError;
 
-/// A failed request.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Protime answered with a status other than success.

@@ -75,7 +75,7 @@ impl Fields {
         })
     }
 
-    /// The paths, sorted.
+    /// The paths, sorted and without duplicates.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }

@@ -33,14 +33,14 @@ pub use parse::ParseError;
 /// An expression: terms joined by `or`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// Never empty.
+    /// The terms, of which at least one must hold. Never empty.
     pub terms: Vec<Term>,
 }
 
 /// Conditions joined by `and`, which binds tighter than `or`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Term {
-    /// Never empty.
+    /// The conditions, which must all hold. Never empty.
     pub conditions: Vec<Condition>,
 }
 
@@ -78,7 +78,7 @@ pub enum Operator {
 /// The right side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Factor {
-    /// A single value.
+    /// A single value, as after `eq`.
     Constant(Constant),
     /// A list, which is never empty.
     List {
@@ -212,7 +212,7 @@ impl Operator {
     /// The spellings of all operators.
     pub const NAMES: [&'static str; 4] = ["eq", "ge", "le", "in"];
 
-    /// The operator's spelling.
+    /// The spelling in a filter: `eq`, `ge`, `le` or `in`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Eq => "eq",

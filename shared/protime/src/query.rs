@@ -6,7 +6,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use url::form_urlencoded::byte_serialize;
 
-/// The query string of a request: `{"type": true, "start": 0}` is `type=true&start=0`.
+/// The query string of a request: `{"type": true, "start": 0}` becomes `type=true&start=0`.
 ///
 /// Values are strings, numbers and booleans. An array repeats the key, null omits it, and the order is kept. The
 /// encoding is that of HTML forms (`application/x-www-form-urlencoded` of the WHATWG URL standard).

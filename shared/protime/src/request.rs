@@ -23,7 +23,7 @@ use crate::split::{self, SplitError};
 /// A request that may be sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The HTTP method.
+    /// GET for reads; for writes, the documented method that the caller chose.
     pub method: Method,
     /// The path below the API's version, parameters filled in and percent-encoded: `/clockings/7`.
     pub path: String,
@@ -49,7 +49,7 @@ pub struct Target<'a> {
 /// What a request is checked against, besides the catalogue.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// The client's scopes.
+    /// The scopes in the client's settings.
     pub scopes: &'a [String],
     /// The tenant's origin, which counts towards the length of a URL.
     pub base_uri: &'a Url,

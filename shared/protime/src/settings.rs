@@ -52,7 +52,7 @@ pub enum SettingsError {
     /// The settings have no field of this name.
     #[error("field `{field}`: unknown; {}", .meant.map_or_else(|| format!("allowed: {}", FIELDS.join(", ")), |meant| format!("did you mean `{meant}`?")))]
     UnknownField {
-        /// The unknown name.
+        /// The unknown name, as it is written in the settings.
         field: String,
         /// The field with a similar name, if there is one.
         meant: Option<&'static str>,

@@ -124,7 +124,6 @@ impl Function {
         self.api.issued()
     }
 
-    /// Its process id.
     pub(crate) fn process(&self) -> u32 {
         self.running.id
     }

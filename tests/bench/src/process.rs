@@ -1,7 +1,7 @@
 //! Measures commands as whole processes.
 //!
 //! A small process of its own starts each command. Linux counts the memory of the starting process towards the peak of
-//! the started one, and the benchmark's servers are large.
+//! the started one. The benchmark itself would be too large for that, because of its servers.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -77,7 +77,6 @@ pub(crate) struct Running {
     output: Lines<BufReader<ChildStdout>>,
     /// The time at which the process was started.
     pub(crate) started: SystemTime,
-    /// The process id.
     pub(crate) id: u32,
 }
 

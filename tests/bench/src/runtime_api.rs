@@ -42,7 +42,7 @@ struct Shared {
 }
 
 impl RuntimeApi {
-    /// Starts listening.
+    /// Starts listening on a free port.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();

@@ -70,8 +70,8 @@ impl CrashProxy {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// The number of `DynamoDB` updates and an upper limit of their write units. DynamoDB bills one unit for each begun
-    /// KB of the item, and the update sends all long parts of the item.
+    /// The number of `DynamoDB` updates and an upper limit of their write units. `DynamoDB` bills one unit for each
+    /// begun KB of the item. The update sends all long parts of the item.
     pub fn updates(&self) -> (u32, u64) {
         let updates = self.updates.load(Ordering::SeqCst);
         (updates, self.write_units.load(Ordering::SeqCst))

@@ -67,7 +67,7 @@ pub struct FakeQueue {
     pub now: Timestamp,
     /// The metrics that the publisher wrote.
     pub metrics: Captured,
-    /// The publisher's clock.
+    /// The publisher's clock, set to `now` before each invocation.
     pub clock: Clock,
     /// The time limit of an invocation.
     pub timeout: Duration,

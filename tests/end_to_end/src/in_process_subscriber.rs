@@ -34,7 +34,7 @@ pub struct InProcessSubscriber {
     pub continuations: String,
     /// Stops the subscriber at a request.
     pub crash_proxy: Arc<CrashProxy>,
-    /// The subscriber's clock.
+    /// The subscriber's clock, which each invocation sets.
     pub clock: Clock,
     /// The metrics that it wrote.
     pub metrics: Captured,

@@ -137,7 +137,7 @@ impl Stack {
         }
     }
 
-    /// Empties a queue.
+    /// Deletes all messages of a queue.
     pub async fn purge(&self, queue: &str) {
         self.sqs
             .purge_queue()
@@ -199,7 +199,7 @@ impl Stack {
         messages
     }
 
-    /// Creates a secret.
+    /// Creates a secret with this text.
     pub async fn create_secret(&self, name: &str, text: &str) {
         let create = self.secrets.create_secret().name(name).secret_string(text);
         create.send().await.expect("a secret can be created");

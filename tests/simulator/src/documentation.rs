@@ -194,7 +194,7 @@ pub(crate) struct Filter {
     pub(crate) kind: FilterKind,
     pub(crate) operators: Vec<crate::filter::Operator>,
     pub(crate) required: bool,
-    /// Such as `1 year`.
+    /// The longest range of dates in words, such as `1 year`.
     pub(crate) max_range: Option<String>,
     #[serde(rename = "enum")]
     pub(crate) values: Option<Vec<String>>,
@@ -220,7 +220,7 @@ pub(crate) struct Reference {
 
 #[derive(Deserialize)]
 pub(crate) struct Property {
-    /// Such as `activityLevels[].level`.
+    /// The path of the property, such as `activityLevels[].level`.
     pub(crate) name: String,
     #[serde(rename = "type")]
     pub(crate) kind: String,

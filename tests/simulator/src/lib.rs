@@ -91,7 +91,7 @@ impl Simulator {
         lock(&self.state).faults.push(fault);
     }
 
-    /// Removes all faults.
+    /// Removes all faults, including those that have not occurred yet.
     pub fn clear_faults(&self) {
         lock(&self.state).faults.clear();
     }

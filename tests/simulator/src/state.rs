@@ -59,7 +59,7 @@ pub(crate) struct Delta {
 /// A request in the log.
 #[derive(Debug, Clone, Serialize)]
 pub struct LoggedRequest {
-    /// The HTTP method.
+    /// The method, such as `GET`.
     pub method: String,
     /// Path and query, exactly as on the request line.
     pub target: String,

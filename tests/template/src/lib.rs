@@ -28,7 +28,7 @@ pub fn root() -> PathBuf {
 pub struct Template(pub Value);
 
 impl Template {
-    /// Loads `template.yaml`.
+    /// Loads the product's own template, `template.yaml`.
     pub fn load() -> Self {
         Self::load_from("template.yaml")
     }

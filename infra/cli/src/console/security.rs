@@ -10,7 +10,8 @@
 //! - A POST has our `Origin` and is a form of at most [`LARGEST_BODY`]. It has the token of the forms on our own pages.
 //!
 //! Browsers must not store answers, frame them or guess their type. `console.js` is the only script that they may run.
-//! The policy for `Referer` is `same-origin`: with `no-referrer`, browsers would send `null` as the `Origin` of our forms.
+//! The policy for `Referer` is `same-origin`: with `no-referrer`, browsers would send `null` as the `Origin` of our own
+//! forms.
 
 mod refusal;
 mod request;

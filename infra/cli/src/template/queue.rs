@@ -1,4 +1,4 @@
-//! Names of queues.
+//! Checks the names of queues in URLs.
 
 const LONGEST: usize = 80;
 

@@ -26,7 +26,7 @@ pub struct RawRead<'a> {
 /// The answer to a raw read, whatever its status.
 #[derive(Debug, Clone)]
 pub struct RawAnswer {
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
     /// All headers of the answer.
     pub headers: HeaderMap,

@@ -250,8 +250,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The members of earlier values, in order. Protime writes all records of a page alike, so a key usually equals the one
-/// that came at this place before.
+/// The members of earlier values, in order. Protime writes all records of a page alike, so a key usually equals the
+/// earlier one at this place.
 #[derive(Default)]
 struct Layout<'k> {
     members: Vec<Member<'k>>,

@@ -12,7 +12,6 @@ const LIST_AT_END: &str =
 /// The part of a value that is kept.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
-    /// The whole value.
     Whole,
     Parts(Parts),
 }

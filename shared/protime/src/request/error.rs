@@ -21,7 +21,7 @@ pub enum RequestError {
     UnknownMethod {
         /// The method that was asked for.
         method: Method,
-        /// The entity's name.
+        /// The name of the entity.
         entity: String,
         /// The documented methods, separated by commas.
         documented: String,
@@ -44,7 +44,7 @@ pub enum RequestError {
     /// The path parameters fit none of the entity's documented paths.
     #[error("path parameters of `{entity}`: {problem}; {needed}")]
     PathParameters {
-        /// The entity's name.
+        /// The name of the entity.
         entity: String,
         /// What is wrong with the parameters.
         problem: String,

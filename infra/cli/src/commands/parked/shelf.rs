@@ -31,7 +31,7 @@ pub(crate) struct Group<'a> {
     pub(super) entities: BTreeSet<&'a str>,
 }
 
-/// One whole message.
+/// A whole message, and where it was found.
 pub(crate) struct Found {
     pub(crate) letter: Letter,
     pub(crate) body: String,

@@ -15,7 +15,7 @@ pub(crate) use console::Console;
 pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, SyncMode};
 pub(crate) use probe::Probe;
 
-/// Checks Protime connections, shows what they read and what is written, how things stand, and repairs what broke.
+/// Checks Protime connections, shows what they read and write, reports their status, and repairs failures.
 #[derive(Debug, Parser)]
 #[command(name = "protimectl", version, max_term_width = 100, after_help = AFTER)]
 pub(crate) struct Arguments {
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) stack: StackArguments,
-    /// Print one JSON document instead of text, errors included
+    /// Print one JSON document instead of text, also for errors
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -43,7 +43,7 @@ pub(crate) struct StackArguments {
         default_value = "protime-connector"
     )]
     pub(crate) stack: String,
-    /// The AWS profile, as of the AWS command line
+    /// The AWS profile, as in the AWS command line
     #[arg(long, global = true)]
     pub(crate) profile: Option<String>,
     /// The AWS region
@@ -53,7 +53,7 @@ pub(crate) struct StackArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Try connections, or look for mistakes in a template
+    /// Check that connections work, or look for mistakes in a template
     #[command(after_help = "Examples:
   protimectl check template.yaml       every connection of a template, without AWS
   protimectl check clockings           a deployed connection, inside of the function")]
@@ -63,12 +63,12 @@ pub(crate) enum Command {
   protimectl preview clockings
   protimectl preview --publish request.json")]
     Preview(Preview),
-    /// Run a transformer
+    /// Run a transformer on an input
     #[command(after_help = "Examples:
   protimectl try --incoming '.query.filter = \"date ge \\u{27}\\\\(days(-7))\\u{27}\"'
   protimectl try --outgoing -f program.jq --input message.json")]
     Try(Try),
-    /// List what can be read and written: operations, filters, scopes
+    /// List the entities with their operations, filters and scopes
     #[command(after_help = "Examples:
   protimectl entities
   protimectl entities clockings")]
@@ -78,7 +78,7 @@ pub(crate) enum Command {
   protimectl count clockings --from 2026-11-01 --to 2026-11-30
   protimectl count clockings --from 2026-11-01 --to 2026-11-30 --by day")]
     Count(Count),
-    /// Show how all connections and queues stand
+    /// Show the status of all connections and queues
     #[command(after_help = "Examples:
   protimectl status
   protimectl status --fail             for scripts: ends with 3 where something needs attention")]
@@ -108,7 +108,7 @@ pub(crate) enum Command {
   protimectl resume clockings
   protimectl resume --publishing")]
     Resume(Resume),
-    /// List, show, send back or skip publish requests that were parked
+    /// List, show, send back or skip parked publish requests
     #[command(after_help = "Examples:
   protimectl parked
   protimectl parked redrive --reason refused")]
@@ -118,27 +118,27 @@ pub(crate) enum Command {
   protimectl failed
   protimectl failed retry")]
     Failed(Failed),
-    /// Make a client, an incoming connection or an outgoing connection; asks for what is not given
+    /// Make a client, an incoming connection or an outgoing connection; asks for missing values
     #[command(after_help = "Examples:
   protimectl new client
   protimectl new connection absences --client protime/acme --entity absences --schedule 'rate(1 hour)'")]
     New(New),
-    /// Find out by reads what Protime's documentation leaves open, on a real tenant; nothing is written
+    /// Answer questions that Protime's documentation leaves open, by reads of a real tenant; nothing is written
     #[command(after_help = "Examples:
   protimectl probe protime/acme
   protimectl probe protime/acme --yes > report.txt")]
     Probe(Probe),
-    /// Show the same as pages in a browser, on this machine alone; nothing can be changed without --allow-changes
+    /// Show connections, runs and queues in a browser, on this machine only; changes need --allow-changes
     #[command(after_help = "Examples:
   protimectl console
   protimectl console --port 8080 --allow-changes")]
     Console(Console),
-    /// Forget a connection that is gone
+    /// Remove the stored state of a connection that no longer exists
     #[command(after_help = "Examples:
   protimectl forget clockings-old
   protimectl forget clockings-old --yes")]
     Forget(Forget),
-    /// Print what a shell needs to complete commands
+    /// Print the completion script for a shell
     #[command(after_help = "Examples:
   protimectl completions bash > ~/.local/share/bash-completion/completions/protimectl
   protimectl completions zsh > ~/.zfunc/_protimectl")]

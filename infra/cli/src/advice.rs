@@ -1,4 +1,4 @@
-//! What to do about each kind of failure: the table in infra/OPERATIONS.md says it, and is the only place that does.
+//! Advice for each kind of failure. It comes from the table in infra/OPERATIONS.md, which is its only place.
 
 const OPERATIONS: &str = include_str!("../../OPERATIONS.md");
 
@@ -9,7 +9,7 @@ pub(crate) struct Advice {
     pub(crate) remedy: &'static str,
 }
 
-/// On failures of that kind, such as `ClientRejected`.
+/// Finds the row for a kind of failure, such as `ClientRejected`.
 pub(crate) fn on(kind: &str) -> Option<Advice> {
     let beginning = format!("| `{kind}` | ");
     let row = OPERATIONS

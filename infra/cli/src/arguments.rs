@@ -1,4 +1,4 @@
-//! What can be asked for.
+//! The commands and their arguments. Doc comments here are the texts of `--help`.
 
 use std::path::PathBuf;
 
@@ -15,7 +15,7 @@ pub(crate) use console::Console;
 pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, SyncMode};
 pub(crate) use probe::Probe;
 
-/// Checks Protime connections, shows what they read and what is written, how things stand, and repairs what broke.
+/// Checks Protime connections, shows what they read and write, reports their status, and repairs failures.
 #[derive(Debug, Parser)]
 #[command(name = "protimectl", version, max_term_width = 100, after_help = AFTER)]
 pub(crate) struct Arguments {
@@ -23,7 +23,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
     #[command(flatten)]
     pub(crate) stack: StackArguments,
-    /// Print one JSON document instead of text, errors included
+    /// Print one JSON document instead of text, also for errors
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -32,7 +32,7 @@ const AFTER: &str = "\
 Exit codes: 0 all right, 1 other, 2 usage, 3 unhealthy, 10 AWS, 11 connection or template, 12 secret, 13 unreachable, \
 14 client rejected, 15 scope, 16 refused, 17 unavailable, 18 role, 19 delta owned by another, 130 interrupted";
 
-/// Which stack, and by whose credentials.
+/// Selects the stack and the credentials.
 #[derive(Debug, Args)]
 pub(crate) struct StackArguments {
     /// The stack's name
@@ -43,7 +43,7 @@ pub(crate) struct StackArguments {
         default_value = "protime-connector"
     )]
     pub(crate) stack: String,
-    /// The AWS profile, as of the AWS command line
+    /// The AWS profile, as in the AWS command line
     #[arg(long, global = true)]
     pub(crate) profile: Option<String>,
     /// The AWS region
@@ -53,7 +53,7 @@ pub(crate) struct StackArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Try connections, or look for mistakes in a template
+    /// Check that connections work, or look for mistakes in a template
     #[command(after_help = "Examples:
   protimectl check template.yaml       every connection of a template, without AWS
   protimectl check clockings           a deployed connection, inside of the function")]
@@ -63,12 +63,12 @@ pub(crate) enum Command {
   protimectl preview clockings
   protimectl preview --publish request.json")]
     Preview(Preview),
-    /// Run a transformer
+    /// Run a transformer on an input
     #[command(after_help = "Examples:
   protimectl try --incoming '.query.filter = \"date ge \\u{27}\\\\(days(-7))\\u{27}\"'
   protimectl try --outgoing -f program.jq --input message.json")]
     Try(Try),
-    /// List what can be read and written: operations, filters, scopes
+    /// List the entities with their operations, filters and scopes
     #[command(after_help = "Examples:
   protimectl entities
   protimectl entities clockings")]
@@ -78,7 +78,7 @@ pub(crate) enum Command {
   protimectl count clockings --from 2026-11-01 --to 2026-11-30
   protimectl count clockings --from 2026-11-01 --to 2026-11-30 --by day")]
     Count(Count),
-    /// Show how all connections and queues stand
+    /// Show the status of all connections and queues
     #[command(after_help = "Examples:
   protimectl status
   protimectl status --fail             for scripts: ends with 3 where something needs attention")]
@@ -108,7 +108,7 @@ pub(crate) enum Command {
   protimectl resume clockings
   protimectl resume --publishing")]
     Resume(Resume),
-    /// List, show, send back or skip publish requests that were parked
+    /// List, show, send back or skip parked publish requests
     #[command(after_help = "Examples:
   protimectl parked
   protimectl parked redrive --reason refused")]
@@ -118,27 +118,27 @@ pub(crate) enum Command {
   protimectl failed
   protimectl failed retry")]
     Failed(Failed),
-    /// Make a client, an incoming connection or an outgoing connection; asks for what is not given
+    /// Make a client, an incoming connection or an outgoing connection; asks for missing values
     #[command(after_help = "Examples:
   protimectl new client
   protimectl new connection absences --client protime/acme --entity absences --schedule 'rate(1 hour)'")]
     New(New),
-    /// Find out by reads what Protime's documentation leaves open, on a real tenant; nothing is written
+    /// Answer questions that Protime's documentation leaves open, by reads of a real tenant; nothing is written
     #[command(after_help = "Examples:
   protimectl probe protime/acme
   protimectl probe protime/acme --yes > report.txt")]
     Probe(Probe),
-    /// Show the same as pages in a browser, on this machine alone; nothing can be changed without --allow-changes
+    /// Show connections, runs and queues in a browser, on this machine only; changes need --allow-changes
     #[command(after_help = "Examples:
   protimectl console
   protimectl console --port 8080 --allow-changes")]
     Console(Console),
-    /// Forget a connection that is gone
+    /// Remove the stored state of a connection that no longer exists
     #[command(after_help = "Examples:
   protimectl forget clockings-old
   protimectl forget clockings-old --yes")]
     Forget(Forget),
-    /// Print what a shell needs to complete commands
+    /// Print the completion script for a shell
     #[command(after_help = "Examples:
   protimectl completions bash > ~/.local/share/bash-completion/completions/protimectl
   protimectl completions zsh > ~/.zfunc/_protimectl")]
@@ -172,12 +172,13 @@ impl Command {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// Templates (.yaml), connections by name, or files with a connection's event (.json); all connections of the stack if none
+    /// Templates (.yaml), connections by name, or files with a connection's event (.json); by default all connections
+    /// of the stack
     pub(crate) what: Vec<String>,
-    /// Look at what needs no network only
+    /// Make only the checks that need no network
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Try from this machine, by your own rights, rather than inside of the function
+    /// Check from this machine, with your own rights, rather than inside the function
     #[arg(long, conflicts_with = "offline")]
     pub(crate) here: bool,
 }
@@ -190,13 +191,13 @@ pub(crate) struct Preview {
     /// A file with a publish request; - for standard input
     #[arg(long, value_name = "FILE", conflicts_with = "connection")]
     pub(crate) publish: Option<String>,
-    /// A file with the outgoing connection; the stack's own if not given
+    /// A file with the outgoing connection; by default that of the stack
     #[arg(long, value_name = "FILE", requires = "publish")]
     pub(crate) outgoing: Option<PathBuf>,
-    /// Show so many records
+    /// Show this many records
     #[arg(long, default_value_t = 3)]
     pub(crate) records: usize,
-    /// As of this time
+    /// Resolve dates as of this time
     #[arg(long, value_name = "TIME")]
     pub(crate) now: Option<Timestamp>,
 }
@@ -204,10 +205,10 @@ pub(crate) struct Preview {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("side").required(true).args(["incoming", "outgoing"]))]
 pub(crate) struct Try {
-    /// It turns a connection's request parameters into others
+    /// The program is an incoming transformer: it changes a connection's request parameters
     #[arg(long)]
     pub(crate) incoming: bool,
-    /// It turns a message into a publish request
+    /// The program is an outgoing transformer: it turns a message into a publish request
     #[arg(long)]
     pub(crate) outgoing: bool,
     /// The jq program
@@ -216,29 +217,29 @@ pub(crate) struct Try {
     /// A file with the program; - for standard input
     #[arg(short, long, conflicts_with = "program")]
     pub(crate) file: Option<String>,
-    /// A file with its input, JSON; {"path": {}, "query": {}} or null if not given
+    /// A file with the program's input as JSON; by default {"path": {}, "query": {}} or null
     #[arg(long)]
     pub(crate) input: Option<String>,
-    /// As of this time: $now
+    /// The time that $now returns
     #[arg(long, value_name = "TIME")]
     pub(crate) now: Option<Timestamp>,
-    /// When the last completed run was due: $last
+    /// When the last completed run was due, which $last returns
     #[arg(long, value_name = "TIME")]
     pub(crate) last: Option<Timestamp>,
-    /// The zone of the dates
+    /// The time zone of the dates that the program computes
     #[arg(long, default_value = "Europe/Brussels")]
     pub(crate) time_zone: String,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Entities {
-    /// Show all that is known of one
+    /// Show all that is known of this entity
     pub(crate) entity: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Grouping {
-    /// The days of the records' `date`
+    /// Group by the day of the records' `date`
     Day,
 }
 
@@ -252,26 +253,26 @@ pub(crate) struct Count {
     /// The last date
     #[arg(long, value_name = "DATE")]
     pub(crate) to: Date,
-    /// Count for each
+    /// Show one count for each of these
     #[arg(long)]
     pub(crate) by: Option<Grouping>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Show it again every few seconds, until interrupted
+    /// Refresh every few seconds, until interrupted
     #[arg(long)]
     pub(crate) watch: bool,
-    /// End with 3 where something needs attention
+    /// Exit with code 3 if something needs attention
     #[arg(long)]
     pub(crate) fail: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Runs {
-    /// Of one connection
+    /// Show the runs of this connection only
     pub(crate) connection: Option<String>,
-    /// All that is known of one run
+    /// Show all that is known of this run
     pub(crate) run: Option<String>,
 }
 
@@ -279,7 +280,7 @@ pub(crate) struct Runs {
 pub(crate) struct Run {
     /// A connection by name, or a file with its event
     pub(crate) connection: String,
-    /// Wait until it has ended
+    /// Wait until the run has ended
     #[arg(long)]
     pub(crate) follow: bool,
     #[command(flatten)]
@@ -299,17 +300,17 @@ pub(crate) struct Backfill {
     /// The longest span of dates in one request, such as P1M
     #[arg(long)]
     pub(crate) window: Option<String>,
-    /// Wait until it has ended
+    /// Wait until the run has ended
     #[arg(long)]
     pub(crate) follow: bool,
     #[command(flatten)]
     pub(crate) change: Change,
 }
 
-/// What every command has that changes something.
+/// The options of every command that changes something.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Change {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     pub(crate) yes: bool,
     /// Only say what would be done
@@ -326,16 +327,16 @@ pub(crate) struct Pause {
     /// All publishing
     #[arg(long, conflicts_with = "connection")]
     pub(crate) publishing: bool,
-    /// For so long, such as PT4H or "4 hours"
+    /// Pause for this long, such as PT4H or "4 hours"
     #[arg(long = "for", value_name = "DURATION")]
     pub(crate) long: Option<SignedDuration>,
-    /// Until then
+    /// Pause until this time
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<Timestamp>,
-    /// Why, for whoever finds it paused
+    /// The reason, for whoever finds it paused
     #[arg(long, default_value = "")]
     pub(crate) reason: String,
-    /// Also where a delta would expire meanwhile, and everything be loaded anew
+    /// Pause even if a delta would expire meanwhile, so that everything must be loaded again
     #[arg(long)]
     pub(crate) let_delta_expire: bool,
     #[command(flatten)]
@@ -362,25 +363,25 @@ pub(crate) struct Parked {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ParkedAction {
-    /// List them, by reason and code
+    /// List the parked requests, by reason and code
     List(Chosen),
-    /// Show one whole, with its body
+    /// Show one parked request, with its body
     Show {
         /// The message's id
         id: String,
     },
-    /// Send them back to the publish queue
+    /// Send parked requests back to the publish queue
     Redrive {
         #[command(flatten)]
         chosen: Chosen,
         #[command(flatten)]
         change: Change,
     },
-    /// Write them to a file and delete them
+    /// Write parked requests to a file and delete them
     Skip {
         #[command(flatten)]
         chosen: Chosen,
-        /// Where they are written to, a line each; it must not exist
+        /// The file that they are written to, one per line; it must not exist
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
         #[command(flatten)]
@@ -388,22 +389,22 @@ pub(crate) enum ParkedAction {
     },
 }
 
-/// Which of the parked messages; all that fit every one of these.
+/// Selects parked messages. A message must match every option that is given.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct Chosen {
-    /// Such as refused or unknown-outcome
+    /// Why they were parked, such as refused or unknown-outcome
     #[arg(long)]
     pub(crate) reason: Option<String>,
     /// Protime's code, such as `BadRequest`
     #[arg(long)]
     pub(crate) code: Option<String>,
-    /// What they write to
+    /// The entity that they write to
     #[arg(long)]
     pub(crate) entity: Option<String>,
-    /// Parked since then
+    /// Parked at this time or later
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<Timestamp>,
-    /// Only this one, which the console asks for
+    /// Only the message with this id, which the console asks for.
     #[arg(skip)]
     pub(crate) id: Option<String>,
 }
@@ -416,9 +417,9 @@ pub(crate) struct Failed {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum FailedAction {
-    /// List them
+    /// List the failed runs
     List,
-    /// Start them again
+    /// Start the failed runs again
     Retry {
         #[command(flatten)]
         change: Change,
@@ -435,6 +436,6 @@ pub(crate) struct Forget {
 
 #[derive(Debug, Args)]
 pub(crate) struct Completions {
-    /// Which shell
+    /// The shell to complete for
     pub(crate) shell: Shell,
 }

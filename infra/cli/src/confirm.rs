@@ -1,4 +1,4 @@
-//! What changes something asks first.
+//! The question before a change.
 
 use std::io::{ErrorKind, IsTerminal as _};
 
@@ -7,7 +7,7 @@ use dialoguer::Confirm;
 use crate::arguments::Change;
 use crate::error::Error;
 
-/// Whether to do `what`, which reads like `run connection x now`.
+/// Asks for confirmation. `what` reads like `run connection x now`.
 pub(crate) fn confirm(change: &Change, what: &str) -> Result<bool, Error> {
     if change.dry_run {
         anstream::eprintln!("This would {what}.");
@@ -27,12 +27,12 @@ pub(crate) fn confirm(change: &Change, what: &str) -> Result<bool, Error> {
     answered(asked.interact())
 }
 
-/// Whether a person can be asked, which is done on stderr.
+/// Whether a person can be asked. Questions go to stderr.
 pub(crate) fn has_terminal() -> bool {
     std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
 }
 
-/// What a person answered.
+/// A person's answer. Ctrl-C becomes [`Error::Interrupted`].
 pub(crate) fn answered<T>(answer: Result<T, dialoguer::Error>) -> Result<T, Error> {
     answer.map_err(|dialoguer::Error::IO(error)| {
         if error.kind() == ErrorKind::Interrupted {

@@ -1,9 +1,9 @@
-//! What can go wrong, by exit code.
+//! The errors of commands, with their exit codes.
 
 use connector::aws::credentials::CredentialsError;
 use subscriber::Fault;
 
-/// How the command line ends.
+/// The exit codes of protimectl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Code {
@@ -40,19 +40,19 @@ impl From<Fault> for Code {
     }
 }
 
-/// A command that could not do what it was asked for.
+/// The reason why a command did not do its work.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    /// The arguments do not fit together.
+    /// The arguments contradict each other or are incomplete.
     #[error("{0}")]
     Usage(String),
-    /// A service of AWS refused, or cannot be reached.
+    /// An AWS service refused a request or cannot be reached.
     #[error("{what}: {reason}")]
     Aws { what: String, reason: String },
-    /// A connection, a request or a template is wrong.
+    /// A connection, a publish request or a template is wrong.
     #[error("{0}")]
     Connection(String),
-    /// What the functions say of the same.
+    /// An error of the subscriber's own library.
     #[error(transparent)]
     Run(subscriber::Error),
     #[error("interrupted; what was begun may be done in part")]
@@ -64,7 +64,7 @@ pub(crate) enum Error {
 impl From<subscriber::Error> for Error {
     fn from(error: subscriber::Error) -> Self {
         match error {
-            // The functions' own words name their role and its parameters.
+            // The function's text names its role and the role's parameters; here the operator's rights count.
             subscriber::Error::Credentials(CredentialsError::Forbidden { name, reason }) => {
                 Self::Aws {
                     what: format!("secret `{name}`: you may not read it"),
@@ -82,7 +82,7 @@ impl Error {
             Self::Usage(_) => Code::Usage,
             Self::Aws { .. } => Code::Aws,
             Self::Connection(_) => Code::Connection,
-            // It was done by the operator's own rights, not by those of the function's role.
+            // The operator's rights were missing, not those of the function's role.
             Self::Run(error) if error.fault() == Fault::Role => Code::Aws,
             Self::Run(error) => error.fault().into(),
             Self::Interrupted => Code::Interrupted,
@@ -90,7 +90,7 @@ impl Error {
         }
     }
 
-    /// An error of the AWS SDK, while `what` was done.
+    /// An error of the AWS SDK. `what` names the action that failed.
     pub(crate) fn aws<E>(what: impl Into<String>, error: &aws_sdk_sqs::error::SdkError<E>) -> Self
     where
         E: aws_sdk_sqs::error::ProvideErrorMetadata + std::error::Error + 'static,

@@ -1,6 +1,6 @@
-//! Text of others on one line of a terminal.
+//! Shows foreign text on one line of a terminal.
 
-/// At most so many characters, none of which moves the cursor.
+/// At most `most` characters, without control characters that would move the cursor.
 pub(crate) fn excerpt(text: &str, most: usize) -> String {
     let mut characters = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     let mut excerpt: String = characters.by_ref().take(most).collect();

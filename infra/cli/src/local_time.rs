@@ -1,4 +1,4 @@
-//! Times in a zone, as the library for cron expressions wants to see them.
+//! Times in a zone, as the cron library needs them.
 
 use std::cmp::Ordering;
 
@@ -38,7 +38,7 @@ impl CronDateTime for LocalTime {
             part(now.minute()),
             part(now.second()),
         );
-        // What jiff says is a date and a time.
+        // The date and time come from jiff, so they are valid.
         civil.unwrap_or_else(|| unreachable!())
     }
 

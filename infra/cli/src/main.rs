@@ -1,6 +1,6 @@
-//! protimectl: checks connections, shows what they read and what is written, how things stand, and repairs what broke.
+//! protimectl: checks connections, shows what they read and write, reports their status, and repairs failures.
 //!
-//! It uses the functions' own libraries, so what it shows is what they do. Data goes to stdout, all else to stderr.
+//! It uses the functions' own libraries, so that it shows what they do. Data goes to stdout, everything else to stderr.
 
 mod advice;
 mod arguments;

@@ -1,4 +1,4 @@
-//! All output: data on stdout as text or JSON, hints and errors on stderr.
+//! All output. Data goes to stdout as text or JSON, hints and errors to stderr.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Code, Error};
 
-/// The version of the JSON documents; it rises when a field changes its meaning or goes.
+/// The version of the JSON documents. It rises when a field changes its meaning or is removed.
 const VERSION: u32 = 1;
 
 pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
@@ -19,7 +19,7 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const HEADING: Style = Style::new().bold();
 pub(crate) const FAINT: Style = Style::new().dimmed();
 
-/// How something stands, which a colour shows beside its word.
+/// The colour beside a word that describes a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tone {
     Good,
@@ -29,7 +29,7 @@ pub(crate) enum Tone {
 }
 
 impl Tone {
-    /// On a terminal.
+    /// The tone's style on a terminal.
     pub(crate) fn style(self) -> Style {
         match self {
             Self::Good => GOOD,
@@ -39,7 +39,7 @@ impl Tone {
         }
     }
 
-    /// In the console's style sheet.
+    /// The tone's class in the console's style sheet.
     pub(crate) fn class(self) -> &'static str {
         match self {
             Self::Good => "good",
@@ -50,10 +50,10 @@ impl Tone {
     }
 }
 
-/// What a command found out.
+/// The result of a command.
 #[derive(Debug)]
 pub(crate) struct Report {
-    /// An object.
+    /// Always an object.
     pub(crate) json: Value,
     pub(crate) text: String,
     pub(crate) code: Code,
@@ -68,13 +68,13 @@ impl Report {
         }
     }
 
-    /// Of a change, told in a line.
+    /// The report of a change that was made, in one line.
     pub(crate) fn done(text: impl Into<String>) -> Self {
         let text = text.into();
         Self::new(json!({"done": true, "message": text.trim_end()}), text)
     }
 
-    /// Of a change that was not agreed to, or only tried.
+    /// The report of a change that was not confirmed, or only tried.
     pub(crate) fn undone() -> Self {
         Self::new(json!({"done": false}), "")
     }
@@ -84,12 +84,11 @@ impl Report {
     }
 }
 
-/// A styled word.
 pub(crate) fn styled(style: Style, text: impl std::fmt::Display) -> String {
     format!("{style}{text}{style:#}")
 }
 
-/// Columns below a head, without lines around them.
+/// Aligns rows below a head, without lines around them.
 pub(crate) fn table<const N: usize>(
     head: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
@@ -109,14 +108,14 @@ pub(crate) fn table<const N: usize>(
     text
 }
 
-/// What is told only to a person who watches.
+/// Prints to stderr, only if it is a terminal.
 pub(crate) fn hint(text: impl std::fmt::Display) {
     if std::io::stderr().is_terminal() {
         anstream::eprintln!("{FAINT}{text}{FAINT:#}");
     }
 }
 
-/// Prints what came of a command, and ends it.
+/// Prints the result of a command and returns its exit code.
 pub(crate) fn end(command: &str, result: Result<Report, Error>, as_json: bool) -> ExitCode {
     let code = match result {
         Ok(report) if as_json => {

@@ -1,27 +1,28 @@
-//! One pass through all messages of a queue, of which some are taken and the others stay.
+//! One pass through all messages of a queue. Some are taken, the others stay.
 //!
-//! What was received stays hidden until the pass is over, so that it does not come twice, and is then given back. If the
-//! pass dies, SQS gives it back after [`HIDDEN_SECONDS`]. A message is deleted only after its taker has taken it. What was
-//! sent since the pass began is never taken, so that it ends.
+//! A received message stays hidden until the pass ends, so that it does not come twice. It is then given back. If the
+//! pass dies, SQS shows it again after [`HIDDEN_SECONDS`]. A message is deleted only after its taker has taken it. A
+//! message that was sent after the pass began is never taken, so that the pass ends.
 //!
 //! # FIFO queues
 //!
-//! SQS shows nothing of a group behind a message that is hidden, and at most ten messages in one call. So a pass gives
-//! what stays of a group back and receives it again, together with what comes next: a window of ten on each group.
+//! SQS returns at most ten messages for one call, and nothing of a group behind a hidden message. So a pass gives the
+//! staying messages of a group back. It then receives them again together with the next ones: a window of ten on each
+//! group.
 //!
 //! - Messages of one group are taken in their order, one after the other.
-//! - What stays keeps its order, and fewer than ten that stay are not touched.
-//! - Ten that stay fill the window, and hide what is behind them. A pass that only looks ends there, and says how many
-//!   messages it did not see. A pass that takes turns the group round: each that stays is sent to the same queue, with
-//!   body, attributes and group, and then deleted, until the first of these comes again. So they keep their order and
-//!   the time when they were parked, which the deduplication id carries, but get new ids. [`Tally::put_behind`] counts
-//!   them.
-//! - A pass that dies loses nothing. Between sending and deleting, it leaves a message twice, with one idempotency key.
-//!   In the middle of a turn, it leaves those that it has put behind after those that it has not reached. The same
-//!   command, given again, puts that right: its turn ends at a message that is older than the one with which it began.
+//! - What stays keeps its order. Fewer than ten messages that stay are not touched.
+//! - Ten that stay fill the window and hide what is behind them. A pass that only looks ends there, and says how many
+//!   messages it did not see. A pass that takes turns the group: it sends each staying message to the same queue, with
+//!   body, attributes and group, and then deletes the original. The turn ends when the first of these comes again.
+//!   The messages keep their order and their parking time, which the deduplication id carries, but get new ids.
+//!   [`Tally::put_behind`] counts them.
+//! - A pass that dies loses nothing. If it dies between sending and deleting, a message exists twice with one
+//!   idempotency key. If it dies in a turn, the messages that it has put behind follow those that it has not reached.
+//!   The same command repairs that: its turn ends at a message that is older than the one with which it began.
 //!
-//! What is not guaranteed: a message that is sent to a group while that is turned can come to lie between those that
-//! stay; and what is taken between a pass that died in a turn and the next one is taken out of order.
+//! Two things are not guaranteed. A message that is sent to a group during its turn can end up between those that stay.
+//! If a pass dies in a turn, messages that are taken before the next pass are taken out of order.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
@@ -32,23 +33,23 @@ use crate::queue::{BATCH, Message, Queue};
 
 const HIDDEN_SECONDS: i32 = 120;
 
-/// Who decides what is taken, and takes it.
+/// Decides which messages are taken, and takes them.
 pub(crate) trait Taker {
-    /// Is asked once for each message, in order.
+    /// Called once for each message, in order.
     fn wants(&mut self, message: &Message) -> bool;
 
-    /// Once this is done, the message is deleted.
+    /// The message is deleted after this has succeeded.
     async fn take(&mut self, message: &Message) -> Result<(), Error>;
 }
 
-/// What became of the messages.
+/// The result of a pass, in messages.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Tally {
     pub(crate) taken: usize,
     pub(crate) left: usize,
-    /// How many of those that are left were sent to the end of their group.
+    /// How many of `left` were sent to the end of their group.
     pub(crate) put_behind: usize,
-    /// Whether the pass took so long that it did not see everything; it is not in `left`.
+    /// Whether the pass took so long that it did not see everything. What it did not see is not in `left`.
     pub(crate) is_incomplete: bool,
 }
 
@@ -61,7 +62,7 @@ impl std::ops::AddAssign for Tally {
     }
 }
 
-/// Shows every message, and takes none. Returns how many could not be seen, about.
+/// Shows every message to `see` and takes none. Returns the approximate number of messages that it could not see.
 pub(crate) async fn look(queue: &Queue, see: impl FnMut(&Message)) -> Result<usize, Error> {
     let size = if queue.is_fifo() {
         queue.size().await?
@@ -73,9 +74,9 @@ pub(crate) async fn look(queue: &Queue, see: impl FnMut(&Message)) -> Result<usi
     Ok(size.saturating_sub(tally.left))
 }
 
-/// Takes what the taker wants of that which was sent before `start`.
+/// Takes the messages that the taker wants, if they were sent before `start`.
 ///
-/// What was done before a failure is told beside it.
+/// If it fails, the tally still counts what was done before.
 pub(crate) async fn take(
     queue: &Queue,
     start: Timestamp,
@@ -97,34 +98,34 @@ impl<F: FnMut(&Message)> Taker for Looker<F> {
     }
 }
 
-/// Messages in order; a standard queue is one group.
+/// The messages of a group, in order. A standard queue is one group.
 #[derive(Default)]
 struct Group {
-    /// What stays and is hidden.
+    /// The messages that stay, hidden.
     held: VecDeque<Message>,
-    /// Whether more may be behind.
+    /// Whether more messages may be behind the held ones.
     is_open: bool,
     turn: Option<Turn>,
 }
 
-/// What stays of a group is being put behind.
+/// A turn: the staying messages of a group are sent to its end, one by one.
 struct Turn {
-    /// The place of its first.
+    /// The order of the first message that was put behind.
     from: (Timestamp, u128),
-    /// The ids of what it has put behind.
+    /// The new ids of the messages that this turn has put behind.
     put: HashSet<String>,
 }
 
 struct Pass<'a, T> {
     queue: &'a Queue,
-    /// None if nothing is taken.
+    /// The time when the pass began. `None` if nothing is taken.
     start: Option<Timestamp>,
     taker: T,
     seen: HashSet<String>,
-    /// The ids of all that was put behind.
+    /// The new ids of all messages that were put behind.
     behind: HashSet<String>,
     groups: BTreeMap<String, Group>,
-    /// What was received and is not yet looked at.
+    /// Messages that were received but not yet handled.
     received: VecDeque<Message>,
     tally: Tally,
 }
@@ -174,7 +175,7 @@ impl<'a, T: Taker> Pass<'a, T> {
                 }
             }
             let is_through = count == 0 && !self.groups.values().any(|group| group.is_open);
-            // In a long pass, what is held becomes visible and comes once more: at last nothing else comes.
+            // In a long pass, held messages become visible and are received again. In the end, nothing else comes.
             self.tally.is_incomplete = known_ones > self.seen.len() + self.behind.len();
             if is_through || self.tally.is_incomplete {
                 return Ok(());
@@ -182,7 +183,7 @@ impl<'a, T: Taker> Pass<'a, T> {
         }
     }
 
-    /// Gives back what is held of groups that may have more, but leaves room for more in one answer. Returns the groups.
+    /// Gives back the held messages of open groups. It leaves room for others in the next answer. Returns the groups.
     async fn open(&mut self) -> Result<BTreeSet<String>, Error> {
         let mut opened = BTreeSet::new();
         let mut back = Vec::new();
@@ -196,7 +197,7 @@ impl<'a, T: Taker> Pass<'a, T> {
         Ok(opened)
     }
 
-    /// Takes what is wanted of that which was received, and holds the rest. Returns the groups with something new.
+    /// Takes the wanted messages among the received ones, and holds the rest. Returns the groups that had new messages.
     async fn handle(&mut self) -> Result<BTreeSet<String>, Error> {
         let mut with_news = BTreeSet::new();
         while let Some(message) = self.received.pop_front() {
@@ -220,7 +221,7 @@ impl<'a, T: Taker> Pass<'a, T> {
                 }
                 self.tally.left += 1;
             } else {
-                // Its time was over before the pass.
+                // The message became visible again during the pass.
                 group.held.retain(|held| held.id != message.id);
             }
             group.held.push_back(message);
@@ -228,7 +229,7 @@ impl<'a, T: Taker> Pass<'a, T> {
         Ok(with_news)
     }
 
-    /// Turns a group round if need be, and decides whether to ask for more of it.
+    /// Starts or continues a turn of a group if needed. Then decides whether to ask for more of the group.
     async fn settle(&mut self, name: String, has_news: bool, count: usize) -> Result<(), Error> {
         let group = self.groups.entry(name).or_default();
         let mut is_over = false;
@@ -248,7 +249,7 @@ impl<'a, T: Taker> Pass<'a, T> {
     }
 }
 
-/// Puts what is held behind until the turn is over. Whether all of the group has been seen then.
+/// Puts held messages behind until the turn is over. Returns whether the whole group has been seen.
 async fn turn(
     group: &mut Group,
     queue: &Queue,
@@ -261,7 +262,7 @@ async fn turn(
             put: HashSet::new(),
         });
         let is_round = turn.put.contains(&message.id);
-        // A pass that died in a turn has put this one behind.
+        // An earlier pass died in its turn, after it had put this message behind.
         let was_behind = message.order() < turn.from;
         if is_round || was_behind {
             group.turn = None;

@@ -1,4 +1,4 @@
-//! A queue of the stack: what lies in it, and what is done with that.
+//! A queue of the stack: receives, sends and counts its messages.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,24 @@ use serde_json::{Value, json};
 
 use crate::error::Error;
 
-/// The most messages that one call receives.
+/// SQS returns at most ten messages for one call.
 pub(crate) const BATCH: usize = 10;
-/// SQS asks all of its servers only if it may wait.
+/// SQS asks all of its servers only if the call may wait.
 const WAIT_SECONDS: i32 = 1;
-/// The deduplication id of what was put behind begins so, and says when it was sent first.
+/// The prefix of the deduplication id of a message that was put behind. The rest carries the time of its first sending.
 const PUT_BEHIND: &str = "put-behind";
 
 pub(crate) type Attributes = BTreeMap<String, MessageAttributeValue>;
 
-/// A message that was received and is hidden from others for a while.
+/// A received message, which SQS hides from others until its visibility timeout ends.
 #[derive(Debug)]
 pub(crate) struct Message {
     pub(crate) id: String,
     /// When it was first sent to the queue.
     pub(crate) sent: Timestamp,
-    /// Its place among those that were sent at the same time.
+    /// Orders messages that were sent at the same time.
     sequence: u128,
-    /// On FIFO queues.
+    /// The message group, on FIFO queues.
     pub(crate) group: Option<String>,
     pub(crate) attributes: Attributes,
     pub(crate) body: String,
@@ -57,7 +57,7 @@ impl Message {
         let attributes = received.message_attributes.unwrap_or_default();
         Self {
             id: received.message_id.unwrap_or_default(),
-            // SQS always says it; what has no time is left alone.
+            // SQS always states the time. Without one, the message counts as too new to be taken.
             sent: sent.unwrap_or(Timestamp::MAX),
             sequence: sequence.parse().unwrap_or_default(),
             group: group.map(str::to_owned),
@@ -67,17 +67,17 @@ impl Message {
         }
     }
 
-    /// What orders the messages of a group.
+    /// Orders the messages of a group.
     pub(crate) fn order(&self) -> (Timestamp, u128) {
         (self.sent, self.sequence)
     }
 
-    /// The text of an attribute.
+    /// The text of a message attribute.
     pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         self.attributes.get(name)?.string_value()
     }
 
-    /// All of it.
+    /// The whole message, for JSON output.
     pub(crate) fn json(&self) -> Value {
         let attributes = self.attributes.iter().map(|(name, value)| {
             let bytes = value.binary_value().map(AsRef::<[u8]>::as_ref);
@@ -112,7 +112,7 @@ impl Queue {
         format!("queue {}", self.name())
     }
 
-    /// At most [`BATCH`] messages, which nobody else gets for so many seconds.
+    /// Receives at most [`BATCH`] messages, and hides them from others for this many seconds.
     pub(crate) async fn receive(&self, hidden_seconds: i32) -> Result<Vec<Message>, Error> {
         let mut call = self
             .sqs
@@ -124,7 +124,7 @@ impl Queue {
             .message_system_attribute_names(MessageSystemAttributeName::All)
             .message_attribute_names("All");
         if self.is_fifo() {
-            // When an answer is lost, the same call made again gets the same messages.
+            // If an answer is lost, SQS returns the same messages to a repeated call with this id.
             call = call.receive_request_attempt_id(Timestamp::now().as_nanosecond().to_string());
         }
         let answer = call.send().await;
@@ -133,7 +133,8 @@ impl Queue {
         Ok(received.into_iter().map(Message::of).collect())
     }
 
-    /// Shows them to others again. One whose time is over is visible already, and refused; that does not matter.
+    /// Makes messages visible again. SQS refuses this if the visibility timeout has ended. That does no harm: the
+    /// message is visible then.
     pub(crate) async fn give_back(&self, messages: &[Message]) -> Result<(), Error> {
         for batch in messages.chunks(BATCH) {
             let mut call = self.sqs.change_message_visibility_batch();
@@ -162,10 +163,10 @@ impl Queue {
         Ok(())
     }
 
-    /// Sends what another queue held, with these attributes.
+    /// Sends a message of another queue to this one, with these attributes.
     ///
-    /// A FIFO queue keeps its group. SQS gave the id to no other message, so only the same message sent twice within
-    /// five minutes counts as one.
+    /// On a FIFO queue, the message keeps its group. Its deduplication id is its message id, which SQS gave to no other
+    /// message. So only the same message sent twice within five minutes counts as one.
     pub(crate) async fn send(
         &self,
         message: &Message,
@@ -176,7 +177,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Sends what this FIFO queue held to the end of its group. Returns its new id.
+    /// Sends a message of this FIFO queue to the end of its group. Returns the new message id.
     pub(crate) async fn put_behind(&self, message: &Message) -> Result<String, Error> {
         let (sent, sequence) = (message.sent.as_millisecond(), message.sequence);
         let id = format!("{PUT_BEHIND}:{sent}:{sequence}:{}", message.id);
@@ -206,7 +207,7 @@ impl Queue {
         Ok(answer.message_id.unwrap_or_default())
     }
 
-    /// How many messages lie in it, about.
+    /// The approximate number of messages, visible or hidden.
     pub(crate) async fn size(&self) -> Result<usize, Error> {
         let names = [
             QueueAttributeName::ApproximateNumberOfMessages,
@@ -221,7 +222,7 @@ impl Queue {
     }
 }
 
-/// Of what was put behind.
+/// Time and sequence of the first sending, from the deduplication id of a message that was put behind.
 fn first_sent(deduplication_id: &str) -> Option<(&str, &str)> {
     let mark = deduplication_id.strip_prefix(PUT_BEHIND)?;
     let (sent, rest) = mark.strip_prefix(':')?.split_once(':')?;

@@ -1,4 +1,4 @@
-//! When a schedule fires next.
+//! The next time at which a schedule runs.
 
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::tz::TimeZone;
@@ -9,7 +9,7 @@ use crate::local_time::LocalTime;
 use crate::source::Schedule;
 
 impl Schedule {
-    /// The next time after `now`; none where it does not fire again, or cannot be told.
+    /// The next run after `now`. `None` if the schedule does not run again or cannot be evaluated.
     pub(crate) fn next(&self, now: Timestamp) -> Option<Timestamp> {
         if !self.is_enabled {
             return None;
@@ -32,14 +32,14 @@ fn within<'a>(expression: &'a str, kind: &str) -> Option<&'a str> {
     rest.strip_prefix('(')?.strip_suffix(')')
 }
 
-/// AWS counts the days of the week from Sunday, 1, as Quartz does.
+/// AWS counts the days of the week from Sunday, which is 1, as Quartz does.
 fn next_of_cron(fields: &str, now: &LocalTime) -> Option<Timestamp> {
     let parser = CronParser::builder()
         .seconds(Seconds::Required)
         .year(Year::Required)
         .alternative_weekdays(true)
         .build();
-    // The library knows years after seconds only, which AWS has not.
+    // The library accepts years only after seconds, which AWS does not have.
     let cron = parser.parse(&format!("0 {fields}")).ok()?;
     let next = cron.find_next_occurrence(now, false).ok()?;
     Some(next.time)
@@ -80,7 +80,7 @@ mod tests {
         for (expression, expected) in [
             ("cron(0 3 * * ? *)", "2026-11-27T02:00:00Z"),
             ("cron(30 18 ? * MON-FRI *)", "2026-11-26T17:30:00Z"),
-            // 2 is Monday.
+            // In AWS expressions, 2 is Monday.
             ("cron(0 6 ? * 2 *)", "2026-11-30T05:00:00Z"),
             ("cron(0 6 1 1 ? 2027)", "2027-01-01T05:00:00Z"),
             ("cron(0 6 L * ? *)", "2026-11-30T05:00:00Z"),

@@ -1,4 +1,4 @@
-//! Where connections come from: the stack's schedules, or a file.
+//! Reads connections from the stack's schedules or from a file.
 
 use std::io::Read as _;
 use std::path::Path;
@@ -12,15 +12,15 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::stack::Stack;
 
-/// AWS answers a thousand `GetSchedule` a second; this many at once stay well below that.
+/// Parallel calls of `GetSchedule`. AWS answers a thousand a second; this many stay well below that.
 const SCHEDULES_AT_ONCE: usize = 20;
 
-/// An incoming connection as it is deployed, or as it stands in a file.
+/// An incoming connection, as it is deployed or as a file holds it.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    /// Its name, as far as the event says it.
+    /// The connection's name, if the event has one.
     pub(crate) incoming: String,
-    /// The event of the function.
+    /// The event that the subscriber gets, as JSON.
     pub(crate) event: String,
     pub(crate) schedule: Option<Schedule>,
 }
@@ -45,12 +45,12 @@ impl Source {
         }
     }
 
-    /// The event in a file, or on standard input.
+    /// Reads the event from a file or from standard input.
     pub(crate) fn read(file: &str) -> Result<Self, Error> {
         Ok(Self::new(text(file)?, None))
     }
 
-    /// The event with other fields; null takes a field out.
+    /// The event with other fields. A null removes a field.
     pub(crate) fn with(&self, fields: Value) -> Result<String, Error> {
         let wrong = |_| {
             Error::Connection(format!(
@@ -73,21 +73,21 @@ impl Source {
         Ok(Value::Object(event).to_string())
     }
 
-    /// As the function reads it.
+    /// Parses the event as the function does.
     pub(crate) fn connection(&self, now: Timestamp) -> Result<IncomingConnection, Error> {
         let connection = IncomingConnection::from_event(&self.event, "preview", now);
         connection.map_err(|error| Error::Run(error.into()))
     }
 }
 
-/// Whether an argument names a file rather than something that is deployed.
+/// Whether an argument names a file rather than a deployed connection.
 pub(crate) fn is_file(argument: &str) -> bool {
     argument == "-"
         || argument.contains('/')
         || Path::new(argument).extension().is_some() && Path::new(argument).exists()
 }
 
-/// The text of a file; - is standard input.
+/// Reads a file. The name `-` means standard input.
 pub(crate) fn text(file: &str) -> Result<String, Error> {
     let unreadable = |error: std::io::Error| Error::Usage(format!("{file}: {error}"));
     if file == "-" {
@@ -144,7 +144,7 @@ impl Stack {
         Ok(connections)
     }
 
-    /// A connection by name, or the one in a file.
+    /// A connection by name, or from a file.
     pub(crate) async fn source(&self, argument: &str) -> Result<Source, Error> {
         if is_file(argument) {
             Source::read(argument)
@@ -172,7 +172,7 @@ impl Stack {
         )))
     }
 
-    /// What is stored of a connection; nothing of one that has a schedule and has never run.
+    /// The stored state of a connection. `None` if it has a schedule but has never run.
     pub(crate) async fn known(&self, name: &str) -> Result<Option<Watched>, Error> {
         let known = self.state()?.connection(name).await;
         let known = known.map_err(subscriber::Error::from)?;

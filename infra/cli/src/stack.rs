@@ -1,4 +1,4 @@
-//! The operator's AWS account, and the deployed stack in it.
+//! The operator's AWS account and the deployed stack in it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use serde_json::Value;
 use crate::arguments::StackArguments;
 use crate::error::Error;
 
-/// Secrets with HTTP clients can be read whatever they are called: the operator's own rights decide.
+/// The operator may use clients with any secret name: the operator's own rights decide.
 const ANY_PREFIX: &str = "";
 
-/// An AWS account, by the operator's credentials.
+/// An AWS account, used with the operator's credentials.
 pub(crate) struct Account {
     pub(crate) config: SdkConfig,
     http: protime::HttpPool,
 }
 
-/// A resource of the stack, or of one nested in it.
+/// A resource of the stack or of a nested one.
 #[derive(Debug)]
 struct Resource {
     kind: String,
@@ -38,13 +38,13 @@ struct Resource {
 }
 
 impl Resource {
-    /// The name of the nested stack that it is in; none of what stands in the stack itself.
+    /// The name of the nested stack that holds the resource. `None` if the stack itself holds it.
     fn template(&self) -> Option<&str> {
         self.logical.rsplit_once('/').map(|(stack, _)| stack)
     }
 }
 
-/// The deployed stack.
+/// The deployed stack and its resources.
 pub(crate) struct Stack {
     pub(crate) name: String,
     pub(crate) account: Account,
@@ -74,9 +74,9 @@ impl Account {
         Ok(Self { config, http })
     }
 
-    /// HTTP clients of Protime, by their secrets, which are read by the operator's rights.
+    /// The Protime clients by secret name. Secrets are read with the operator's rights.
     ///
-    /// `service` is what Protime is told who asks.
+    /// `service` names the caller in the `User-Agent` to Protime.
     pub(crate) fn clients(&self, service: &'static str) -> HttpClients {
         let secrets = aws_sdk_secretsmanager::Client::new(&self.config);
         let observer = Arc::new(|_| {});
@@ -93,7 +93,7 @@ impl Account {
     }
 }
 
-/// As the AWS command line has it: a profile that is named goes before keys in the environment.
+/// A named profile precedes keys in the environment, as with the AWS command line.
 fn by_profile(config: &SdkConfig, profile: &str) -> SdkConfig {
     let mut of_provider = ProviderConfig::without_region().with_region(config.region().cloned());
     if let Some(http) = config.http_client() {
@@ -122,10 +122,10 @@ impl Stack {
         let name = arguments.stack.clone();
         let cloudformation = aws_sdk_cloudformation::Client::new(&account.config);
         let mut resources = Vec::new();
-        // What is nested has the name of its stack before its own.
+        // The logical id of a nested resource gets the nested stack's name as a prefix.
         let mut stacks = vec![(name.clone(), String::new())];
         while let Some((stack, prefix)) = stacks.pop() {
-            // Unlike DescribeStackResources, this has no limit of a hundred.
+            // Unlike `DescribeStackResources`, this call is not limited to 100 resources.
             let asked = cloudformation.list_stack_resources().stack_name(&stack);
             let mut answers = asked.into_paginator().items().send();
             while let Some(found) = answers.next().await {
@@ -183,7 +183,7 @@ impl Stack {
             .collect()
     }
 
-    /// All schedules, each with its group: the one of its own template, if that has one.
+    /// All schedules, each with the schedule group of its own template. Without one, the group is `default`.
     pub(crate) fn schedules(&self) -> impl Iterator<Item = (&str, &str)> {
         let of_kind = self
             .resources
@@ -200,7 +200,7 @@ impl Stack {
         })
     }
 
-    /// Invokes the subscriber, and waits for its answer.
+    /// Invokes the subscriber and waits for its answer.
     pub(crate) async fn invoke(&self, event: String) -> Result<Vec<u8>, Error> {
         let name = self.id("Subscriber")?;
         let what = || format!("function {name}");
@@ -219,7 +219,7 @@ impl Stack {
         Ok(payload)
     }
 
-    /// Gives the subscriber an event that nobody waits for; Lambda tries it again if it fails. Returns the request id.
+    /// Invokes the subscriber asynchronously; Lambda retries if it fails. Returns the request id.
     pub(crate) async fn start(&self, event: String) -> Result<String, Error> {
         let name = self.id("Subscriber")?;
         let call = self.account.lambda().invoke().function_name(name);

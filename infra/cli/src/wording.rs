@@ -1,8 +1,8 @@
-//! Times and counts as people read them.
+//! Times and counts as text for people.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// `3 h ago`, `in 5 min`.
+/// Such as `3 h ago` or `in 5 min`.
 pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
     let span = now.duration_since(time);
     if span.is_negative() {
@@ -12,7 +12,7 @@ pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// In the largest unit of which there are two, or one.
+/// A duration in the largest unit that gives at least two, or in seconds.
 pub(crate) fn duration(duration: SignedDuration) -> String {
     let seconds = duration.as_secs();
     match seconds {
@@ -23,7 +23,7 @@ pub(crate) fn duration(duration: SignedDuration) -> String {
     }
 }
 
-/// `1 page`, `2 pages`.
+/// Such as `1 page` or `2 pages`.
 pub(crate) fn counted(count: u64, what: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {what}{plural}")

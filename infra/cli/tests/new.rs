@@ -20,7 +20,7 @@ const ABSENCES: [&str; 5] = [
     "absences",
 ];
 
-/// A folder of its own.
+/// A temporary folder for one test.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -30,7 +30,7 @@ impl Folder {
         Self(folder)
     }
 
-    /// With a copy of what is shipped.
+    /// A folder with a copy of the shipped template of connections.
     fn with_connections(name: &str) -> Self {
         let folder = Self::new(name);
         fs::create_dir(folder.0.join("infra")).unwrap();
@@ -51,12 +51,12 @@ impl Folder {
         command.args(arguments).current_dir(&self.0).env_clear();
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
-        // One that refuses its arguments does not read what it gets.
+        // A command that refuses its arguments does not read its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
     }
 
-    /// The document, and the exit code.
+    /// Runs the command. Returns its JSON document and the exit code.
     fn json(&self, arguments: &[&str]) -> (Value, i32) {
         let output = self.run(&[arguments, &["--json"]].concat(), "");
         let document = serde_json::from_slice(&output.stdout);
@@ -150,7 +150,7 @@ fn what_is_written_is_what_was_asked_for() {
         "delta",
     ];
     let (document, code) = folder.connection(&changes, &["--yes"]);
-    // The functions may not read that secret.
+    // The prefix does not let the functions read this secret.
     assert_eq!(code, 11, "{document:#}");
     assert!(
         message(&document).contains("does not begin with `protime/`"),
@@ -221,7 +221,7 @@ fn the_same_name_is_refused_the_second_time() {
         message(&document).contains("has a resource `Absences` already, in line "),
         "{document:#}"
     );
-    // The name of the connection is taken, too, under whatever resource it stands.
+    // The connection's name is taken too, whatever the resource is called.
     let renamed = before.replace("  Absences:\n", "  Other:\n");
     fs::write(folder.connections(), &renamed).unwrap();
     let (document, code) = folder.connection(&ABSENCES, &["--yes"]);
@@ -334,7 +334,7 @@ fn a_file_that_is_not_there_is_made() {
     assert!(message(&document).contains("give --file"), "{document:#}");
 }
 
-/// Users add to what is shipped, behind it.
+/// Users append to the shipped template, so it must start like the skeleton.
 #[test]
 fn what_is_shipped_is_the_skeleton() {
     let (shipped, skeleton) = (fs::read_to_string(SHIPPED), fs::read_to_string(SKELETON));
@@ -398,7 +398,7 @@ fn an_outgoing_connection_is_a_block_for_the_template() {
     }
 }
 
-/// The documented example, which other tests deploy, is what the command prints.
+/// The documented example, which other tests deploy, is the output of the command.
 #[test]
 fn readme_has_the_block_of_an_outgoing_connection() {
     let readme = concat!(

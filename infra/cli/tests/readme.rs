@@ -1,4 +1,4 @@
-//! The README says of protimectl what protimectl says of itself.
+//! The README describes the commands and exit codes that `protimectl --help` lists.
 
 use std::process::Command;
 
@@ -18,7 +18,7 @@ fn every_command_has_a_row_in_the_readme() {
     let help = help();
     let commands = help.split("Commands:\n").nth(1).unwrap();
     let commands = commands.split("\n\n").next().unwrap();
-    // A description that is longer than its line goes on further to the right.
+    // The second line of a long description is indented further.
     let names = commands.lines().filter_map(|line| line.strip_prefix("  "));
     let names = names.filter(|line| !line.starts_with(' '));
     let names: Vec<&str> = names.filter_map(|line| line.split(' ').next()).collect();

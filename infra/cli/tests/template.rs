@@ -1,4 +1,4 @@
-//! Templates that `protimectl check` is given, without AWS and without a network.
+//! `protimectl check` on templates, without AWS and without a network.
 
 use std::process::{Command, Output};
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 const TEMPLATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/templates");
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-/// Where a mistake is, from 1 each, and what is said of it.
+/// The file, the line and column (from 1), and the message of a mistake.
 type Place = (&'static str, u64, u64, &'static str);
 
 fn check(directory: &str, arguments: &[&str]) -> Output {
@@ -182,7 +182,7 @@ fn what_is_shipped_passes() {
         let output = check(SHIPPED, &[template]);
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
         let text = String::from_utf8(output.stdout).unwrap();
-        // Warnings may follow.
+        // A count of warnings may follow on the same line.
         assert!(text.lines().last().unwrap().starts_with(summary), "{text}");
         assert_eq!(output.status.code(), Some(0));
     }

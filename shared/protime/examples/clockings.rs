@@ -28,7 +28,7 @@ use jiff::tz::TimeZone;
 use protime::{Client, Context, PathParameters, Query, Request, Settings, Target, http_client};
 use tokio::time::Instant;
 
-/// For all pages together. Until then, the client repeats what fails and can be repeated.
+/// The time for all pages together. Until then, the client repeats reads that failed and may succeed later.
 const PATIENCE: Duration = Duration::from_mins(5);
 
 #[tokio::main(flavor = "current_thread")]
@@ -42,7 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .map_err(|_| "environment variable PROTIME_CLIENT: needs the JSON of a client")?;
     let settings = Settings::from_json(secret.as_bytes())?;
 
-    // What the documentation does not allow is refused here, before Protime is asked.
+    // A request that the documentation does not allow is refused here, before Protime is asked.
     let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
     let filter = format!(r#"{{"filter": "date ge '{from}' and date le '{to}'"}}"#);
     let query: Query = serde_json::from_str(&filter)?;

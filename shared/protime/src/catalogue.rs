@@ -1,8 +1,8 @@
 //! The entities and operations of the Protime API, as data.
 //!
-//! Everything here is read from `catalogue.json`: a new entity is a new row there, not new code. What the
-//! documentation does not state but suggests is marked [`Certainty::Inferred`], and what it does not show is
-//! absent (`None`), so that callers can stop on facts and merely warn about the rest.
+//! Everything here is read from `catalogue.json`: a new entity is a new row there, not new code.
+//! [`Certainty::Inferred`] marks what the documentation suggests without stating it. What the documentation does not
+//! show is absent (`None`). Callers can therefore stop on facts and merely warn about the rest.
 
 mod operator;
 
@@ -13,9 +13,9 @@ use serde::Deserialize;
 
 pub use self::operator::Operator;
 
-/// So many fields are named that a payload should not have.
+/// The most undocumented members that one payload's warnings name.
 const MOST_WARNINGS: usize = 5;
-/// In characters.
+/// The most characters of a member's name that a warning shows.
 const LONGEST_NAME: usize = 50;
 
 static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
@@ -26,18 +26,18 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     serde_json::from_str(include_str!("../catalogue.json")).expect("catalogue.json is valid")
 });
 
-/// The catalogue of everything documented.
+/// Everything that the documentation lists.
 pub fn catalogue() -> &'static Catalogue {
     &CATALOGUE
 }
 
-/// All documented entities.
+/// The documented entities, with the rules for their scopes, references and personal data.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
     scope_prefix: &'static str,
     predefined_external_references: BTreeMap<&'static str, Vec<&'static str>>,
-    /// By which reason properties are marked as personal data.
+    /// The criterion by which we mark properties as personal data.
     pub personal: &'static str,
     entities: Vec<Entity>,
 }
@@ -48,12 +48,12 @@ impl Catalogue {
         &self.entities
     }
 
-    /// The entity of that name, for example `clockings` or `activity-definitions/usages`.
+    /// Finds an entity by name, for example `clockings` or `activity-definitions/usages`.
     pub fn entity(&self, name: &str) -> Option<&Entity> {
         self.entities.iter().find(|entity| entity.name == name)
     }
 
-    /// The operation with that method whose path a request has, below the API's version.
+    /// Finds the operation by method and by the path of a request, below the API's version.
     pub fn operation_at(&self, method: Method, path: &str) -> Option<&Operation> {
         let operations = self.entities.iter().flat_map(|entity| &entity.operations);
         operations
@@ -62,7 +62,7 @@ impl Catalogue {
                 let polled = operation.delta_path;
                 has_path(operation.path, path) || polled.is_some_and(|polled| polled == path)
             })
-            // `/people/contracts` is not the person of that name.
+            // The path with fewer parameters wins: `/people/contracts` is not the person `contracts`.
             .min_by_key(|operation| operation.path.matches('{').count())
     }
 
@@ -74,7 +74,7 @@ impl Catalogue {
             .collect()
     }
 
-    /// The collections whose external references can be asked for, with any entity.
+    /// The collections whose external references some operation can return.
     pub fn reference_collections(&self) -> BTreeSet<&'static str> {
         let operations = self.entities.iter().flat_map(|entity| &entity.operations);
         operations
@@ -83,7 +83,7 @@ impl Catalogue {
             .collect()
     }
 
-    /// What every scope name starts with: `connector-protimeapi-`.
+    /// The prefix of every scope name: `connector-protimeapi-`.
     pub fn scope_prefix(&self) -> &'static str {
         self.scope_prefix
     }
@@ -97,7 +97,7 @@ impl Catalogue {
     }
 }
 
-/// Whether segments are the same, or stand for a parameter.
+/// Whether a path matches a pattern, segment by segment.
 fn has_path(pattern: &str, path: &str) -> bool {
     let (mut pattern, mut path) = (pattern.split('/'), path.split('/'));
     loop {
@@ -109,7 +109,7 @@ fn has_path(pattern: &str, path: &str) -> bool {
     }
 }
 
-/// Whether a segment stands for a parameter, perhaps with a fixed ending: `{Category}-histories`.
+/// Whether a segment of a pattern is a parameter, perhaps with a fixed ending: `{Category}-histories`.
 fn is_parameter(known: &str, found: &str) -> bool {
     let ending = known
         .strip_prefix('{')
@@ -125,16 +125,16 @@ pub struct Entity {
     pub name: &'static str,
     /// The title of its documentation page.
     pub title: &'static str,
-    /// Whether a webhook can be created for it.
+    /// Whether Protime can send webhooks for it.
     pub webhooks: bool,
-    /// What can be done with it.
+    /// Its documented and inferred operations.
     pub operations: Vec<Operation>,
     /// The documented properties of one record; nested ones are written `person.id`, lists `levels[].id`.
     pub properties: Vec<Property>,
 }
 
 impl Entity {
-    /// The operation of that kind.
+    /// The operation of that kind, if the entity has it.
     pub fn operation(&self, kind: OperationKind) -> Option<&Operation> {
         self.operations
             .iter()
@@ -148,7 +148,7 @@ impl Entity {
         personal.map(|property| property.name)
     }
 
-    /// The operations with that method, except the start of a delta, which is a list with one more flag.
+    /// The operations with that method. The start of a delta is left out: it is a list with one more flag.
     pub fn with_method(&self, method: Method) -> impl Iterator<Item = &Operation> {
         self.operations.iter().filter(move |operation| {
             operation.method == method && operation.kind != OperationKind::Delta
@@ -156,31 +156,31 @@ impl Entity {
     }
 }
 
-/// One documented call.
+/// An operation that the documentation or the naming rules describe.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Operation {
-    /// What it does.
+    /// The kind of its documentation page.
     #[serde(rename = "operation")]
     pub kind: OperationKind,
-    /// Its HTTP method.
+    /// The HTTP method of its requests.
     pub method: Method,
     /// Its path below `/connector/protimeapi/api/v1`, with `{parameters}`.
     pub path: &'static str,
-    /// Where a started delta is polled, for [`OperationKind::Delta`] only.
+    /// The path at which a started delta is polled, for [`OperationKind::Delta`] only.
     pub delta_path: Option<&'static str>,
-    /// The scopes of which one is needed, without [`Catalogue::scope_prefix`].
+    /// The client needs one of these scopes, written without [`Catalogue::scope_prefix`].
     pub scopes: Vec<&'static str>,
     /// Whether the scopes are documented or follow from the naming rule.
     #[serde(default)]
     pub scope_certainty: Certainty,
-    /// The fields a filter may name: `None` where the documentation does not show them.
+    /// The fields that a filter may name. `None` if the documentation does not show them.
     #[serde(default)]
     pub filters: Option<Vec<FilterField>>,
     /// The documented query parameters.
     #[serde(default)]
     pub query: Vec<&'static str>,
-    /// Path parameters with a closed list of values.
+    /// The allowed values of path parameters that have a closed list.
     #[serde(default)]
     pub path_values: BTreeMap<&'static str, Vec<&'static str>>,
     /// The documented success codes; empty where unknown.
@@ -200,7 +200,7 @@ pub struct Operation {
 }
 
 impl Operation {
-    /// The scopes of which one is needed, as a token endpoint grants them.
+    /// The client needs one of these scopes, written as a token endpoint grants them.
     pub fn needed_scopes(&self) -> Vec<String> {
         let prefix = catalogue().scope_prefix();
         let scopes = self.scopes.iter();
@@ -215,7 +215,8 @@ impl Operation {
             .filter_map(|rest| rest.split('}').next())
     }
 
-    /// What is nowhere documented of a body's members, in words; nothing where the body is not documented at all.
+    /// Warnings about members that the documentation of the body does not name. Empty if it does not document the body
+    /// at all.
     pub fn unknown_members<'m>(&self, members: impl IntoIterator<Item = &'m str>) -> Vec<String> {
         let known: BTreeSet<&str> = self
             .body
@@ -247,7 +248,7 @@ impl Operation {
         warnings
     }
 
-    /// The field a filter may name, also by an older spelling.
+    /// Finds a filter field by its name or an older spelling.
     pub fn filter_field(&self, name: &str) -> Option<&FilterField> {
         self.filters
             .iter()
@@ -328,16 +329,16 @@ pub enum Certainty {
     Inferred,
 }
 
-/// A field that a filter may name.
+/// A field that a filter may name in a list of this operation.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilterField {
     /// Its name in a filter, which differs from the JSON property: `person`, not `person.id`.
     pub name: &'static str,
-    /// Older spellings.
+    /// Older spellings of the name, which are accepted too.
     #[serde(default)]
     pub aliases: Vec<&'static str>,
-    /// What it is compared with.
+    /// The type of the values that it is compared with.
     #[serde(rename = "type")]
     pub kind: FieldType,
     /// The operators that pages show with it. Whether it takes others is not documented.
@@ -345,7 +346,7 @@ pub struct FilterField {
     /// Whether Protime refuses a list without it.
     #[serde(default)]
     pub required: bool,
-    /// The longest range, in years.
+    /// The longest range of dates that Protime accepts, in years.
     pub max_range_years: Option<u8>,
     /// The documented values of an enum.
     #[serde(default, rename = "enum")]
@@ -353,13 +354,13 @@ pub struct FilterField {
 }
 
 impl FilterField {
-    /// Whether that is its name, or was.
+    /// Whether this is the field's name or one of its aliases.
     pub fn is_named(&self, name: &str) -> bool {
         self.name == name || self.aliases.contains(&name)
     }
 }
 
-/// What a filter field is compared with.
+/// The type of a filter field's values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FieldType {
@@ -392,7 +393,7 @@ pub struct Property {
     /// [`Catalogue::personal`].
     #[serde(default)]
     pub personal: bool,
-    /// The documented values.
+    /// The documented values; empty if it names none.
     #[serde(default, rename = "enum")]
     pub values: Vec<&'static str>,
 }

@@ -1,4 +1,4 @@
-//! The client: authorises, sends, retries reads, never repeats a write by itself.
+//! The client: it authorises and sends requests. It retries reads, but never repeats a write by itself.
 
 mod raw;
 
@@ -28,18 +28,17 @@ use crate::transport::{ExchangeError, HttpPool, HttpResponse, Memory, send_reque
 
 pub use raw::{RawAnswer, RawRead};
 
-/// How often a read is tried that conflicts, or whose answer breaks off.
+/// How many attempts a read gets when it conflicts or its answer breaks off.
 const FEW_ATTEMPTS: u32 = 5;
-/// A token that was refused when it was new is not replaced before this: scopes are missing, and Protime limits who asks
-/// for a token at every call.
+/// If a new token is refused as well, scopes are missing. The client then asks for no other token during this time:
+/// Protime limits clients that ask for a token at every call.
 const REFUSAL_REMEMBERED: Duration = Duration::from_mins(5);
-/// What an answer may take unless the caller says otherwise.
+/// The default limit of an answer's decoded body, in bytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 
-/// Where settings are read again when the token endpoint rejects the client, so that a rotated secret needs
-/// no restart.
+/// Reads the settings again when the token endpoint rejects the client, so that a rotated secret needs no restart.
 pub trait SettingsSource: Send + Sync {
-    /// Reads the settings anew.
+    /// Reads the settings from where they are kept. The error says why that failed.
     fn reload(&self) -> Pin<Box<dyn Future<Output = Result<Settings, String>> + Send + '_>>;
 }
 
@@ -50,19 +49,19 @@ impl SettingsSource for Settings {
     }
 }
 
-/// A request that ended, with or without an answer.
+/// A request that has ended, with or without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exchange {
-    /// How long it took.
+    /// From the sending to the end of the answer.
     pub duration: Duration,
-    /// The status of the answer; none where none came.
+    /// The HTTP status of the answer. `None` if no answer came.
     pub status: Option<u16>,
 }
 
-/// What is told of every request to the API and to the token endpoint, for metrics.
+/// Called after every request to the API and to the token endpoint, for metrics.
 pub type Observer = Arc<dyn Fn(Exchange) + Send + Sync>;
 
-/// What tells the time by which waits are kept that outlast a request.
+/// The wall clock, for waits that outlast a request.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
 /// A client of one tenant's Protime API. Cheap to share: one per process and secret.
@@ -74,7 +73,7 @@ pub struct Client {
     source: Box<dyn SettingsSource>,
     base_uri: Url,
     memory: Memory,
-    /// Those in use, which can be read while somebody logs in.
+    /// Behind a lock of its own, so that it can be read while a token is fetched.
     settings: std::sync::Mutex<Arc<Settings>>,
     auth: Mutex<AuthState>,
     hold: std::sync::Mutex<Option<Hold>>,
@@ -83,19 +82,19 @@ pub struct Client {
 #[derive(Default)]
 struct AuthState {
     token: Option<Arc<Token>>,
-    /// When a token was refused that was fetched since another was refused.
+    /// When Protime last refused a token that replaced a refused one.
     refused_anew: Option<Instant>,
 }
 
-/// Until when reads wait because one of them was asked to.
+/// Protime asked one request to wait; all reads of the client wait with it.
 #[derive(Clone)]
 struct Hold {
-    /// By the wall clock, since a frozen Lambda environment stops the monotonic one.
+    /// By the wall clock: a frozen Lambda environment stops the monotonic one.
     until: Timestamp,
     refusal: Refusal,
 }
 
-/// What a request is sent with.
+/// The settings and the token that a request is sent with.
 #[derive(Clone)]
 struct AuthorizedSession {
     settings: Arc<Settings>,
@@ -107,12 +106,12 @@ struct AuthorizedSession {
 pub struct Written {
     /// The success status: 200, 201, 202 or 204.
     pub status: u16,
-    /// The `Location` of what was created.
+    /// The `Location` header: the URL of the resource that was created.
     pub location: Option<String>,
 }
 
 impl Client {
-    /// A client for these settings, which `source` can read again.
+    /// Makes a client for these settings. It reads them again from `source` when the token endpoint rejects them.
     pub fn new(http: HttpPool, settings: Settings, source: Box<dyn SettingsSource>) -> Self {
         let base_uri = settings.base_uri.clone();
         Self {
@@ -129,8 +128,8 @@ impl Client {
         }
     }
 
-    /// The same client, which takes no answer of more than so many bytes, decoded, nor several that are more together: of
-    /// these it reads some again later.
+    /// Limits the decoded bodies to this many bytes, each and together. Bodies count for as long as they are kept. A
+    /// read that finds no room is repeated later.
     #[must_use]
     pub fn with_largest_answer(self, bytes: usize) -> Self {
         Self {
@@ -139,19 +138,19 @@ impl Client {
         }
     }
 
-    /// The same client, whose errors say where its settings are.
+    /// Names the place of the settings, which error texts show.
     #[must_use]
     pub fn named(self, name: String) -> Self {
         Self { name, ..self }
     }
 
-    /// The same client, which reads the time from there.
+    /// Replaces the wall clock, by which waits and idle connections are timed.
     #[must_use]
     pub fn with_clock(self, clock: WallClock) -> Self {
         Self { clock, ..self }
     }
 
-    /// The same client, which tells `observer` of every request.
+    /// Calls `observer` after every request.
     #[must_use]
     pub fn observed_by(self, observer: Observer) -> Self {
         Self {
@@ -160,7 +159,7 @@ impl Client {
         }
     }
 
-    /// The settings in use.
+    /// The settings in use: those given at first, or those that `source` returned last.
     pub fn settings(&self) -> Arc<Settings> {
         self.in_use().clone()
     }
@@ -177,8 +176,8 @@ impl Client {
         Pages::new(self, url, request.shape(), Trail::default(), deadline)
     }
 
-    /// The pages from a link that Protime sent, or from a [`Pages::position`] on. `shape` is what the first of them has to
-    /// be, `trail` what was remembered there.
+    /// Continues from a link that Protime sent, or from a [`Pages::position`]. `shape` is the shape that the first page
+    /// must have. `trail` is the [`Pages::trail`] at that position.
     pub fn pages_from(
         &self,
         link: &str,
@@ -190,18 +189,19 @@ impl Client {
         Ok(Pages::new(self, url, shape, trail, deadline))
     }
 
-    /// The scopes that Protime grants the client; none where its token endpoint does not say.
+    /// The scopes that Protime grants the client. `None` if its token endpoint does not say.
     pub async fn granted(&self, deadline: Instant) -> Result<Option<Vec<String>>, Error> {
         let session = self.authorize(None, deadline).await?;
         Ok(session.token.granted.clone())
     }
 
-    /// Sends a write once; only an expired token makes a second attempt.
+    /// Sends a write once. Only a refused token leads to a second attempt.
     ///
-    /// Written is what is answered with a 2xx without a body, or with JSON: a page of HTML comes from something in between.
+    /// A write succeeded if the answer is a 2xx whose body is empty or JSON. A 2xx with HTML comes from something
+    /// between Protime and us.
     ///
-    /// An [`Error::Transport`] that was `sent`, an [`Error::Content`], an [`Error::TooLarge`], and every 5xx but 503 leave open
-    /// whether Protime has written.
+    /// The outcome is unknown after an [`Error::Transport`] with `sent`, an [`Error::Content`], an [`Error::TooLarge`],
+    /// or any 5xx but 503.
     pub async fn write(
         &self,
         request: &Request,
@@ -233,14 +233,14 @@ impl Client {
         }
     }
 
-    /// The origin that links are resolved against.
+    /// The tenant's origin, which links are resolved against.
     pub(crate) fn base_uri(&self) -> &Url {
         &self.base_uri
     }
 
-    /// Reads one page, again and again until it is there or the deadline near.
+    /// Reads one page, and retries until it succeeds or the deadline is too near.
     ///
-    /// A conflict (`reference/responses`) and an answer that breaks off are given a few attempts only.
+    /// A conflict (`reference/responses`) or a broken-off answer gets only `FEW_ATTEMPTS` attempts.
     pub(crate) async fn page(
         &self,
         url: &Url,
@@ -283,7 +283,7 @@ impl Client {
         }
     }
 
-    /// Protime limits a client, not one of its requests.
+    /// Protime's rate limit applies to the whole client, not to one of its requests.
     fn hold_others_back(&self, error: &Error, delay: Duration) {
         let Some(refusal) = error.refusal() else {
             return;
@@ -387,7 +387,8 @@ impl Client {
         Ok((answer, newer))
     }
 
-    /// Whether this token is the newest and others were refused a short time ago, so that another one would be as well.
+    /// Whether this token is the newest, and a replaced token was refused a short time ago. Another new one would be
+    /// refused too.
     async fn is_refused_anew(&self, refused: &Arc<Token>) -> bool {
         let auth = self.auth.lock().await;
         let is_newest = auth
@@ -420,7 +421,7 @@ impl Client {
         self.deliver(session, method, request, deadline).await
     }
 
-    /// Sends a request that is complete.
+    /// Sends a request whose headers and body are complete.
     async fn deliver(
         &self,
         session: &AuthorizedSession,
@@ -463,8 +464,8 @@ impl Client {
         }
     }
 
-    /// A token that is fresh and is not `refused`. The lock is held while one is fetched, so that requests at
-    /// the same time share one renewal.
+    /// Returns a fresh token other than `refused`. The lock is held while a token is fetched, so that concurrent
+    /// requests share one renewal.
     async fn authorize(
         &self,
         refused: Option<&Arc<Token>>,
@@ -483,7 +484,7 @@ impl Client {
         auth.token = None;
         let present = self.settings();
         let token = match self.token(&present, deadline).await {
-            // Whatever is wrong with them, somebody may have corrected it by now.
+            // Whatever is wrong with the settings, somebody may have corrected it by now.
             Err(
                 rejected @ (Error::ClientRejected { .. }
                 | Error::WrongHost { .. }
@@ -557,7 +558,7 @@ fn is_empty_or_json(body: &[u8]) -> bool {
 }
 
 impl AuthorizedSession {
-    /// What Protime answered to a request that was sent with it.
+    /// The error for an answer of Protime that is not a success.
     fn refusal(&self, method: Method, url: &Url, answer: &HttpResponse) -> Error {
         let refusal = Refusal::new(
             method,
@@ -576,12 +577,13 @@ impl AuthorizedSession {
     }
 }
 
-/// Method and path; queries are left out, since they can be long and name people.
+/// Method and path. The query is left out: it can be long and name people.
 fn describe(method: Method, url: &Url) -> String {
     format!("{method} {}", shown_path(method, url))
 }
 
-/// The path, but the documented one where external references stand in it: a badge number is somebody's.
+/// The path as error texts show it. A path with external references becomes the documented one: a badge number
+/// identifies a person.
 pub(crate) fn shown_path(method: Method, url: &Url) -> String {
     let path = url.path();
     let has_reference = url

@@ -1,4 +1,4 @@
-//! What can go wrong between us and Protime, by what a caller can do about it.
+//! Failures between us and Protime, grouped by what a caller can do about them.
 
 use std::time::Duration;
 
@@ -10,28 +10,28 @@ use crate::client::shown_path;
 use crate::error_body::ErrorBody;
 use crate::link::LinkError;
 
-/// A failed request.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Protime answered, but not with success.
+    /// Protime answered with a status other than success.
     #[error(transparent)]
     Refused(Box<Refusal>),
     /// Protime could not be reached, or the connection broke.
     #[error("no answer from Protime to {request}: {reason}")]
     Transport {
-        /// Method and path.
+        /// Method and path, without the query.
         request: String,
-        /// What broke.
+        /// The cause, in words for a log.
         reason: String,
         /// Whether the request may have reached Protime, so that a write may have happened.
         sent: bool,
     },
-    /// Protime answered with success and something that is not the JSON we know.
+    /// Protime answered with success, but the body is not the JSON that we expect.
     #[error("Protime answered {request} with status {status} and {problem}")]
     Content {
-        /// Method and path.
+        /// Method and path, without the query.
         request: String,
-        /// The success code.
+        /// The success status that came with it.
         status: u16,
         /// What is wrong with the body, without showing it.
         problem: String,
@@ -44,63 +44,63 @@ pub enum Error {
         limit >> 20
     )]
     TooLarge {
-        /// Method and path.
+        /// Method and path, without the query.
         request: String,
-        /// What is taken, in bytes.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// The token endpoint refused the client, also with settings read anew.
+    /// The token endpoint refused the client, even with settings that were read again.
     #[error(
         "the token endpoint rejected the client of {settings} with `{code}`: check {}",
         rejected_fields(code)
     )]
     ClientRejected {
-        /// Where the settings are.
+        /// The place of the settings, for the reader of a log.
         settings: String,
         /// The OAuth 2.0 error code, such as `invalid_client` or `invalid_scope`.
         code: String,
     },
-    /// A host in the settings does not exist, or is not who it should be.
+    /// A host in the settings does not exist, or its certificate is not accepted.
     #[error("{settings}, field `{field}`: {problem}")]
     WrongHost {
-        /// Where the settings are.
+        /// The place of the settings, for the reader of a log.
         settings: String,
-        /// The field with the host.
+        /// The field of the settings that holds the host.
         field: &'static str,
-        /// What is wrong with it.
+        /// What is wrong with the host.
         problem: String,
     },
     /// The token endpoint is unavailable or answers something that is not OAuth 2.0.
     #[error("no token from the token endpoint of {settings}: {reason}")]
     TokenEndpoint {
-        /// Where the settings are.
+        /// The place of the settings, for the reader of a log.
         settings: String,
-        /// What happened.
+        /// What the endpoint answered, or why no answer came.
         reason: String,
         /// The status of its answer, if there was one.
         status: Option<u16>,
         /// Whether trying later may help.
         retryable: bool,
-        /// When, if the endpoint said so.
+        /// The wait that the endpoint asked for with `Retry-After`.
         retry_after: Option<Duration>,
     },
-    /// The settings could not be read again when there was no token.
+    /// No token could be had, and reading the settings again failed too.
     #[error("there is no token, and reading the settings again failed: {0}")]
     SettingsUnavailable(String),
-    /// The settings read anew name another Protime.
+    /// The settings that were read again have another `base_uri`.
     #[error(
         "there is no token, and the settings now have another base_uri; the next run will use it"
     )]
     BaseUriChanged,
-    /// A link to follow is not to be followed.
+    /// A link in an answer must not be followed.
     #[error(transparent)]
     Link(#[from] LinkError),
     /// The caller's deadline leaves no time for a further attempt.
     #[error("gave up after {attempts} attempts, as the next would end after the deadline: {last}")]
     Deadline {
-        /// How many were made.
+        /// How many attempts were made.
         attempts: u32,
-        /// Why the last one failed.
+        /// The failure of the last attempt.
         last: Box<Error>,
     },
 }
@@ -123,7 +123,7 @@ impl Error {
         }
     }
 
-    /// How long Protime asked to wait.
+    /// How long Protime or its token endpoint asked to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused(refusal) => refusal.retry_after,
@@ -133,17 +133,17 @@ impl Error {
         }
     }
 
-    /// The status of Protime's refusal.
+    /// The status, if Protime refused the request.
     pub fn status(&self) -> Option<u16> {
         self.refusal().map(|refusal| refusal.status)
     }
 
-    /// What Protime's refusal asks of the caller.
+    /// What a refusal asks of the caller. `None` if Protime did not refuse the request.
     pub fn refusal_kind(&self) -> Option<RefusalKind> {
         self.refusal().map(Refusal::kind)
     }
 
-    /// Protime's refusal, if that is what it was.
+    /// The refusal, if Protime sent one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {
             Self::Refused(refusal) => Some(refusal),
@@ -153,7 +153,7 @@ impl Error {
     }
 }
 
-/// By the codes of RFC 6749, section 5.2.
+/// The settings to check, by the error codes of RFC 6749, section 5.2.
 fn rejected_fields(code: &str) -> &'static str {
     match code {
         "invalid_client" => "its fields `client_id` and `client_secret`",
@@ -168,50 +168,50 @@ fn rejected_fields(code: &str) -> &'static str {
 /// What a refusal asks of the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalKind {
-    /// 401: another token, or scopes that the client does not have.
+    /// 401: the client needs another token, or scopes that it does not have.
     Unauthorized,
-    /// 400, 404, 409 or 410 to a continuation: its paging token is invalid or has expired, so that the list has to begin
-    /// again (`reference/collections/breaks/work-interruptions/get-list`).
+    /// 400, 404, 409 or 410 to a continuation. Its continuation token is invalid or has expired, so the list has to
+    /// begin again (`reference/collections/breaks/work-interruptions/get-list`).
     InvalidContinuation,
-    /// 410 to anything else: the delta has expired, and everything has to be loaded anew.
+    /// 410 to anything else: the delta has expired, and a full load has to follow.
     Gone,
-    /// 409 to anything else: somebody else changed the same at the same time.
+    /// 409 to anything else: somebody else changed the same resource at the same time.
     Conflict,
     /// 414: the request has to be made shorter.
     TooLong,
-    /// 429, or any 5xx: later.
+    /// 429 or any 5xx: the same request may succeed later.
     Unavailable,
-    /// 403: a scope or a feature that the client does not have.
+    /// 403: the client lacks a scope, or the tenant lacks a feature.
     Forbidden,
-    /// The request itself has to be changed.
+    /// Any other status: the request itself has to be changed.
     Invalid,
 }
 
-/// An answer of Protime other than success, from any of the documented error bodies or none
+/// An answer of Protime other than success. Its body has any of the documented shapes of errors, or none
 /// (`reference/responses`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// What was asked.
+    /// The method of the request.
     pub method: Method,
-    /// Of which path, without query.
+    /// The path of the request, without the query.
     pub path: String,
-    /// The HTTP status.
+    /// The HTTP status of the answer.
     pub status: u16,
     /// Protime's code, such as `BadRequest`.
     pub code: Option<String>,
     /// Protime's message, or a description of a body that has none.
     pub message: String,
-    /// Broken filter or business rules.
+    /// The filter rules or business rules that the request breaks.
     pub reasons: Vec<String>,
-    /// Failed model validation; the items' shape is not documented, so they are kept as JSON.
+    /// Failed model validations. The documentation does not show the items' shape, so they are kept as JSON.
     pub validation_errors: Vec<String>,
-    /// The `Retry-After` header.
+    /// The wait that the `Retry-After` header asks for.
     pub retry_after: Option<Duration>,
     /// Whether the request carried a `continuationToken`.
     pub is_continuation: bool,
-    /// The scopes of the token, as far as the token endpoint named them.
+    /// The scopes of the token. `None` if the token endpoint did not name them.
     pub granted: Option<Vec<String>>,
-    /// That the two addresses in the settings are of different tenants, if they are.
+    /// A warning that `base_uri` and `access_token_url` belong to different tenants, if they do.
     pub tenants: Option<String>,
 }
 
@@ -246,7 +246,7 @@ impl std::fmt::Display for Refusal {
 }
 
 impl Refusal {
-    /// What it asks of the caller.
+    /// The kind of the refusal, which follows from the status and from `is_continuation`.
     pub fn kind(&self) -> RefusalKind {
         match self.status {
             401 => RefusalKind::Unauthorized,
@@ -260,7 +260,7 @@ impl Refusal {
         }
     }
 
-    /// The scopes of which what was asked for needs one; none if the catalogue does not know it.
+    /// The client needs one of these scopes for the request. Empty if the catalogue does not know the request.
     pub fn scopes(&self) -> Vec<String> {
         self.operation()
             .map_or_else(Vec::new, Operation::needed_scopes)
@@ -271,12 +271,12 @@ impl Refusal {
         catalogue().operation_at(self.method, path)
     }
 
-    /// What to look at, where Protime's answer does not say it.
+    /// What the user should check, where Protime's answer does not say it.
     fn advice(&self) -> Option<String> {
         let advice = match self.status {
             401 | 403 => self.advice_on_scopes(),
             300..=399 => "check the field `base_uri` of the secret".to_owned(),
-            // The path is right, so there is no such Protime.
+            // The path is right, so `base_uri` must be wrong.
             404 if !self.is_continuation && self.is_collection() => {
                 "Protime documents this path: check the field `base_uri` of the secret".to_owned()
             }
@@ -288,7 +288,7 @@ impl Refusal {
         })
     }
 
-    /// Whether it was asked for a documented path that is the same for everybody.
+    /// Whether the request went to a documented path without parameters.
     fn is_collection(&self) -> bool {
         let path = self.path.strip_prefix(API_PATH);
         self.operation()

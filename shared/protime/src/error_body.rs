@@ -1,15 +1,15 @@
-//! The words of an error, whatever shape they come in.
+//! Reads the text of an error from any shape of body.
 //!
-//! Documented are `{"error": {code, message, reasons}}` and `{code, message, validationErrors}` (`reference/responses`).
-//! Gateways, frameworks and newer releases send others: problem details (RFC 9457), `errors` by field, codes as numbers,
-//! plain text, a bare string.
+//! The documentation shows `{"error": {code, message, reasons}}` and `{code, message, validationErrors}`
+//! (`reference/responses`). Gateways, frameworks and newer releases send others: problem details (RFC 9457), `errors`
+//! by field, numeric codes, plain text, a bare string.
 
 use serde_json::{Map, Value};
 
-/// More of a plain text helps nobody.
+/// In characters. More of a plain text would help nobody.
 const LONGEST_TEXT: usize = 2_000;
 
-/// What an error's body says.
+/// The parts of an error's body.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct ErrorBody {
     pub(crate) code: Option<String>,
@@ -19,7 +19,7 @@ pub(crate) struct ErrorBody {
 }
 
 impl ErrorBody {
-    /// Reads a body; what says nothing leaves everything empty.
+    /// Reads a body. Parts that it does not have stay empty.
     pub(crate) fn read(body: &[u8]) -> Self {
         match serde_json::from_slice(crate::page::json(body)) {
             Ok(Value::Object(members)) => Self::of_object(&members),
@@ -38,7 +38,7 @@ impl ErrorBody {
     }
 
     fn of_object(members: &Map<String, Value>) -> Self {
-        // The documented envelope, or nothing around.
+        // The documented envelope. Empty if the members stand at the top.
         let empty = Map::new();
         let inner = member(members, &["error"])
             .and_then(Value::as_object)
@@ -75,7 +75,7 @@ impl ErrorBody {
         }
     }
 
-    /// The title of an HTML page, as gateways send them.
+    /// Takes the title of an HTML page, such as gateways send.
     fn of_markup(text: &str) -> Self {
         let lower = text.to_ascii_lowercase();
         let title = lower.find("<title>").and_then(|start| {
@@ -98,7 +98,7 @@ impl ErrorBody {
     }
 }
 
-/// The first of these members that says something; the case of their names does not matter.
+/// The first of these members that is not empty. Names are compared without case.
 fn member<'a>(members: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
     names.iter().find_map(|wanted| {
         members
@@ -126,7 +126,7 @@ fn scalar(value: &Value) -> Option<String> {
     }
 }
 
-/// One text for each item; of an object, one for each member, with its name.
+/// One text for each item of a list. An object gives one text for each member, with its name.
 fn texts(value: &Value) -> Vec<String> {
     match value {
         Value::Array(items) => items.iter().map(text).collect(),

@@ -1,4 +1,4 @@
-//! Which properties of records are kept: an allow-list of paths.
+//! The properties of records that are kept: an allow-list of paths.
 //!
 //! ```
 //! use protime::Fields;
@@ -18,18 +18,19 @@ use crate::nearest;
 pub use select::Selector;
 use tree::{ITEMS, Kept, Parts};
 
-/// What tells a record from others, its age and whether it is deleted: kept whatever the paths are.
+/// The properties that identify a record, tell its age and tell whether it is deleted. They are kept whatever the paths
+/// are.
 pub const ALWAYS_KEPT: [&str; 3] = ["id", "changeVersion", "status"];
 
-/// An object of references, which Protime adds beside any `id` where a request asks for them
+/// The object of references. If a request asks for references, Protime adds it beside every `id`
 /// (`reference/external-references`).
 const EXTERNAL_REFERENCES: &str = "externalReferences";
 
-/// The properties of a record that are kept, as paths: `date`, `person.id`, `activityLevels[].level`. The name of an object
-/// or a list keeps it whole.
+/// The paths of the properties that are kept: `date`, `person.id`, `activityLevels[].level`. The name of an object or a
+/// list keeps it whole.
 #[derive(Debug, Clone)]
 pub struct Fields {
-    /// Sorted, each once.
+    /// Sorted and without duplicates.
     paths: Vec<String>,
     record: Parts,
     change: Parts,
@@ -41,12 +42,12 @@ pub struct Fields {
 pub struct FieldsError {
     /// The path as it was given.
     pub path: String,
-    /// What is wrong, and what is needed.
+    /// What is wrong with the path, and what is needed.
     pub problem: &'static str,
 }
 
 impl Fields {
-    /// Reads the paths.
+    /// Reads and checks the paths.
     pub fn new(paths: impl IntoIterator<Item = impl Into<String>>) -> Result<Self, FieldsError> {
         let mut paths: Vec<String> = paths.into_iter().map(Into::into).collect();
         paths.sort_unstable();
@@ -74,22 +75,22 @@ impl Fields {
         })
     }
 
-    /// The paths, sorted.
+    /// The paths, sorted and without duplicates.
     pub fn paths(&self) -> &[String] {
         &self.paths
     }
 
-    /// Selects from records.
+    /// A selector for the records of a list.
     pub fn of_records(&self) -> Selector<'_> {
         Selector::new(&self.record)
     }
 
-    /// Selects from changes, as a delta has them: `changeType`, and of `data` what is kept of a record.
+    /// A selector for the changes of a delta: it keeps `changeType`, and the paths inside `data`.
     pub fn of_changes(&self) -> Selector<'_> {
         Selector::new(&self.change)
     }
 
-    /// What is nowhere documented of the paths, in words.
+    /// Warnings about paths that the documentation of the entity does not show.
     pub fn warnings(&self, entity: &Entity) -> Vec<String> {
         let unknown = self.paths.iter().filter(|path| !is_known(path, entity));
         unknown.map(|path| warning(path, entity)).collect()
@@ -107,7 +108,7 @@ fn is_known(path: &str, entity: &Entity) -> bool {
         || properties.any(|property| belongs_to(path, property))
 }
 
-/// Whether a path is a property, an object or list that holds it, or lies in a property whose inside is not documented.
+/// Whether a path is the property, a parent of it, or lies inside a property whose members are not documented.
 fn belongs_to(path: &str, property: &Property) -> bool {
     let is_open = matches!(property.kind, "object" | "array");
     let mut wanted = path_steps(path);
@@ -116,19 +117,19 @@ fn belongs_to(path: &str, property: &Property) -> bool {
         match (wanted.next(), documented.next()) {
             (None, _) => return true,
             (Some(_), None) => return is_open,
-            // `{category}.id` of historical fields.
+            // Historical fields have names such as `{category}.id`.
             (Some(found), Some(known)) if found == known || known.starts_with('{') => {}
             _ => return false,
         }
     }
 }
 
-/// `levels[].id` is `levels`, `[]` and `id`.
+/// `levels[].id` becomes `levels`, `[]` and `id`.
 fn path_steps(path: &str) -> impl Iterator<Item = &str> {
     path.split('.').flat_map(steps)
 }
 
-/// `levels[]` is `levels` and `[]`.
+/// `levels[]` becomes `levels` and `[]`.
 fn steps(segment: &str) -> impl Iterator<Item = &str> {
     let name = segment.trim_end_matches(ITEMS);
     let lists = (segment.len() - name.len()) / ITEMS.len();

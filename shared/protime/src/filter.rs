@@ -1,4 +1,4 @@
-//! Protime's filter language (`reference/filtering`): parsed, printed again and checked against an entity.
+//! Protime's filter language (`reference/filtering`): parsed, printed and checked against an entity.
 //!
 //! ```text
 //! expression := term { "or" term }
@@ -33,14 +33,14 @@ pub use parse::ParseError;
 /// An expression: terms joined by `or`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Filter {
-    /// At least one.
+    /// The terms, of which at least one must hold. Never empty.
     pub terms: Vec<Term>,
 }
 
 /// Conditions joined by `and`, which binds tighter than `or`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Term {
-    /// At least one.
+    /// The conditions, which must all hold. Never empty.
     pub conditions: Vec<Condition>,
 }
 
@@ -56,24 +56,24 @@ pub enum Condition {
 /// A field compared with a constant or a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Comparison {
-    /// The kebab-case field name.
+    /// The field's name in kebab case.
     pub field: String,
-    /// How it is compared.
+    /// The operator between field and factor.
     pub operator: Operator,
-    /// What it is compared with.
+    /// The constant or the list on the right.
     pub factor: Factor,
 }
 
-/// The right-hand side of a comparison.
+/// The right side of a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Factor {
-    /// A single value.
+    /// A single value, as after `eq`.
     Constant(Constant),
-    /// A list, which never is empty.
+    /// A list, which is never empty.
     List {
-        /// `circle`, `org-group`, the older `org-tree`, or none for plain values.
+        /// The name of the list: `circle`, `org-group` or the older `org-tree`. `None` for plain values.
         name: Option<String>,
-        /// The values.
+        /// The values in parentheses.
         items: Vec<Constant>,
     },
 }
@@ -81,16 +81,16 @@ pub enum Factor {
 /// A value in a filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Constant {
-    /// An id.
+    /// An id or another whole number.
     Integer(i64),
-    /// The text between single quotes, as written: how Protime escapes a quote is not documented.
+    /// The text between single quotes, as written: the documentation does not say how Protime escapes a quote.
     String(String),
-    /// `true` or `false`; the spelling is not documented.
+    /// `true` or `false`. The documentation does not show the spelling.
     Boolean(bool),
 }
 
 impl Filter {
-    /// Every comparison, wherever it stands.
+    /// Every comparison, including those in groups.
     pub fn comparisons(&self) -> Vec<&Comparison> {
         let mut found = Vec::new();
         self.collect(&mut found);
@@ -106,7 +106,7 @@ impl Filter {
         }
     }
 
-    /// The filter with every comparison replaced.
+    /// The same filter with every comparison replaced by the result of `change`.
     pub(crate) fn mapped(&self, change: &mut dyn FnMut(&Comparison) -> Comparison) -> Self {
         let mut condition = |condition: &Condition| match condition {
             Condition::Simple(comparison) => Condition::Simple(change(comparison)),
@@ -121,7 +121,7 @@ impl Filter {
         }
     }
 
-    /// The tightest bounds of a date field outside of any `or`.
+    /// The tightest lower and upper bound of a date field. Comparisons below an `or` do not count.
     pub fn date_bounds(&self, field: &FilterField) -> (Option<Date>, Option<Date>) {
         let (mut from, mut until): (Option<Date>, Option<Date>) = (None, None);
         for comparison in self.mandatory_comparisons() {
@@ -143,7 +143,8 @@ impl Filter {
         (from, until)
     }
 
-    /// Why no record can match: a range that ends before it starts, or a field that would have to have two values.
+    /// The reason why no record can match: a range ends before it starts, or a field would need two values at once.
+    /// `None` if a record can match.
     pub fn contradiction(&self, operation: &Operation) -> Option<String> {
         let fields = operation.filters.iter().flatten();
         fields.into_iter().find_map(|field| {
@@ -181,7 +182,7 @@ impl Filter {
         })
     }
 
-    /// The comparisons that every matching record fulfils: those not below an `or`.
+    /// The comparisons that every matching record satisfies: those that are not below an `or`.
     pub fn mandatory_comparisons(&self) -> Vec<&Comparison> {
         let [term] = self.terms.as_slice() else {
             return Vec::new();

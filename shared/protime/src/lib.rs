@@ -1,9 +1,9 @@
 //! A client for the Protime API (time registration and workforce software of Belgian and Dutch employers).
 //!
-//! It knows the documented entities ([`catalogue`]) and the filter language ([`filter`]), checks a request
-//! before it is sent ([`Request`]), authenticates, and hands out pages whose records are the bytes that
-//! Protime sent ([`Page`]). Sources of facts are paths below
-//! `https://documentation.myprotime.eu/protimeapi/`, such as `reference/filtering`.
+//! It holds the documented entities ([`catalogue`]) and the filter language ([`filter`]). It checks a request before it
+//! is sent ([`Request`]), authenticates, and returns pages ([`Page`]). A page keeps its records as the bytes that
+//! Protime sent. Facts are cited by their path below `https://documentation.myprotime.eu/protimeapi/`, such as
+//! `reference/filtering`.
 //!
 //! ```no_run
 //! # async fn read() -> Result<(), Box<dyn std::error::Error>> {
@@ -63,5 +63,5 @@ pub use settings::{Settings, SettingsError};
 pub use split::{SplitError, halves_of_url};
 pub use transport::{ClientError, HttpPool, http_client, http_client_trusting};
 
-/// What every path of the API begins with (`reference/general-specs`).
+/// The prefix of every path of the API (`reference/general-specs`).
 pub const API_PATH: &str = "/connector/protimeapi/api/v1";

@@ -1,34 +1,34 @@
-//! `nextLink` and `deltaLink`: followed to the tenant's own origin only.
+//! `nextLink` and `deltaLink`, which are followed only to the tenant's own origin.
 
 use std::borrow::Cow;
 
 use url::Url;
 
-/// Parameters whose values are Base64, in which a plus sign is never an encoded space.
+/// Parameters with Base64 values, in which a plus sign is never an encoded space.
 const TOKEN_PARAMETERS: [&str; 2] = ["continuationToken=", "deltaToken="];
 
 /// A link that must not be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LinkError {
-    /// It leads elsewhere.
+    /// The link leads to another origin.
     #[error(
         "Protime sent a link to {found}, but links are followed to {expected} only; nothing was sent there"
     )]
     ForeignOrigin {
         /// Scheme, host and port of the link.
         found: String,
-        /// The configured ones.
+        /// Scheme, host and port of `base_uri`.
         expected: String,
     },
-    /// It is no link.
+    /// The text is not a URL.
     #[error("Protime sent a link that is not a URL: {0}")]
     Malformed(String),
-    /// It was followed before in this run.
+    /// The link was followed before in this run.
     #[error(
         "Protime sent the same link twice in one run (page {page} repeats it); the run would never end"
     )]
     Repeated {
-        /// The page, from 0, whose link repeats.
+        /// The index of the page, from 0, whose link repeats.
         page: u64,
     },
 }
@@ -36,9 +36,9 @@ pub enum LinkError {
 /// Resolves a link against the tenant's origin. `asked` is the URL whose answer has the link.
 ///
 /// Protime sends links relative to the host and not percent-encoded, with literal spaces and quotes
-/// (`how-to/fetch-resources`). They are encoded without encoding anything twice and without damage to the
-/// Base64 token, whose `+` a server would otherwise read as a space. A parameter that says the same as in `asked` keeps
-/// the spelling that it has there.
+/// (`how-to/fetch-resources`). They are encoded so that nothing is encoded twice and the Base64 token stays intact: a
+/// server would otherwise read its `+` as a space. A parameter that means the same as one in `asked` keeps the spelling
+/// of `asked`.
 pub(crate) fn resolve(base: &Url, link: &str, asked: Option<&Url>) -> Result<Url, LinkError> {
     let encoded = encode(link, asked);
     let url = base
@@ -53,14 +53,14 @@ pub(crate) fn resolve(base: &Url, link: &str, asked: Option<&Url>) -> Result<Url
     Ok(url)
 }
 
-/// A parameter of ours, as we wrote it and what it says.
+/// A parameter of our own request: as we encoded it, and decoded.
 struct Ours<'a> {
     written: &'a str,
     name: Cow<'a, str>,
     value: Cow<'a, str>,
 }
 
-/// A link with characters that no URL may have was not encoded: there, `+` and `#` mean themselves.
+/// A link with characters that no URL may have was not encoded. In such a link, `+` and `#` mean themselves.
 fn encode(link: &str, asked: Option<&Url>) -> String {
     let Some((path, query)) = link.split_once('?') else {
         return link.to_owned();
@@ -70,7 +70,7 @@ fn encode(link: &str, asked: Option<&Url>) -> String {
     let mut written = Vec::new();
     let mut rest = Some(query);
     while let Some(query) = rest {
-        // An unencoded value may have an ampersand in it.
+        // An unencoded value may contain an ampersand.
         let (parameter, after) = ours
             .iter()
             .find_map(|ours| literal(query, ours))
@@ -112,7 +112,7 @@ fn parameters(query: &str) -> Vec<Ours<'_>> {
         .collect()
 }
 
-/// Our parameter at the start of `query` in unencoded text, and what follows it.
+/// Finds our parameter at the start of the unencoded `query`; returns it and the rest.
 fn literal<'a>(query: &'a str, ours: &Ours<'_>) -> Option<(&'a str, Option<&'a str>)> {
     let after = query
         .strip_prefix(&*ours.name)?
@@ -127,7 +127,7 @@ fn literal<'a>(query: &'a str, ours: &Ours<'_>) -> Option<(&'a str, Option<&'a s
 }
 
 impl Ours<'_> {
-    /// Whether a parameter decodes to this one, with `+` for a space or for itself.
+    /// Whether a parameter decodes to this one. A `+` may mean a space or itself.
     fn is_said_by(&self, parameter: &str) -> bool {
         let says = |text: &str| {
             url::form_urlencoded::parse(text.as_bytes())

@@ -1,6 +1,6 @@
-//! What somebody probably meant.
+//! Suggestions for misspelt names.
 
-/// The candidate that a name is nearly: in another case, with other signs between its letters, or with a letter or two
+/// The candidate that a name probably means. Case and signs between letters do not count, and a letter or two may be
 /// wrong.
 ///
 /// ```
@@ -21,7 +21,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// In bytes; what is longer is no slip of the pen.
+/// In bytes. A longer name is no typing error.
 const LONGEST: usize = 100;
 
 /// Letters and digits in lower case.
@@ -32,7 +32,7 @@ fn plain(name: &str) -> String {
         .collect()
 }
 
-/// How many letters may be wrong.
+/// How many letters may be wrong in a name of this length.
 fn allowed(length: usize) -> usize {
     match length {
         0..=2 => 0,

@@ -1,4 +1,4 @@
-//! One response of Protime, its records left as the bytes they came in.
+//! One answer of Protime. Its records stay the bytes in which they came.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,14 +11,13 @@ use serde_json::value::RawValue;
 
 use crate::Fields;
 
-/// What a read has to be answered with.
+/// The shape that a read's answer must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Shape {
-    /// `{"value": [...]}` or an array: what a list, a continuation and a delta are.
+    /// `{"value": [...]}` or an array: a list, a continuation or a delta.
     List,
-    /// The same, or one bare object: of a resource that was asked for by its id, and of an entity that the catalogue
-    /// lacks.
+    /// A list or one bare object: a resource that was read by its id, or an entity that the catalogue lacks.
     #[default]
     Any,
 }
@@ -31,16 +30,16 @@ pub enum Shape {
 pub struct Page {
     body: Bytes,
     records: Vec<Range<usize>>,
-    /// Where the next page is, as Protime wrote it; without it, this is the last.
+    /// The link to the next page, as Protime wrote it. `None` on the last page.
     pub next_link: Option<String>,
-    /// Where changes can be polled, on the last page of a delta.
+    /// The link for polling changes. Only the last page of a delta has one.
     pub delta_link: Option<String>,
 }
 
-/// Why a body is no page.
+/// The reason why a body is no page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NoPage {
-    /// What is there instead, without showing it.
+    /// What the body holds instead, without showing it.
     pub(crate) problem: String,
     /// Whether it looks cut off rather than wrong.
     pub(crate) is_cut_off: bool,
@@ -58,7 +57,7 @@ impl Page {
             },
             Some(b'{') => serde_json::from_slice(content)?,
             Some(_) => {
-                // Text that is not JSON at all is reported by its place.
+                // If the text is no JSON at all, the error names the place.
                 serde_json::from_slice::<IgnoredAny>(content)?;
                 return Err(NoPage::wrong("JSON that is neither an object nor an array"));
             }
@@ -88,7 +87,7 @@ impl Page {
     /// The records, each the JSON text that Protime sent.
     pub fn records(&self) -> impl ExactSizeIterator<Item = &str> {
         self.records.iter().map(|range| {
-            // The ranges come from text slices of this very body, so they are valid UTF-8.
+            // The ranges were taken from text slices of this very body, so they are valid UTF-8.
             std::str::from_utf8(&self.body[range.clone()]).unwrap_or_default()
         })
     }
@@ -98,7 +97,8 @@ impl Page {
         self.records.iter().map(Range::len)
     }
 
-    /// Those of these records that there are as JSON, separated by commas, in pieces of the response body.
+    /// The records at these indices as JSON, separated by commas, in pieces of the response body. Indices beyond the
+    /// last record are ignored.
     pub fn list(&self, records: Range<usize>) -> Vec<Bytes> {
         const COMMA: Bytes = Bytes::from_static(b",");
         let mut pieces = Vec::new();
@@ -107,7 +107,7 @@ impl Page {
             return pieces;
         };
         for record in records {
-            // Nearly all pages are one piece: between their records is a comma and no more.
+            // Nearly all pages are one piece: only a comma stands between their records.
             if record.start == piece.end + 1 {
                 piece.end = record.end;
             } else {
@@ -119,7 +119,7 @@ impl Page {
         pieces
     }
 
-    /// The page with what is kept of its records only. Those of a poll of a delta are changes.
+    /// The same page with only the selected `fields` of each record. The records of a delta poll are changes.
     #[must_use]
     pub fn select(&self, fields: &Fields, are_changes: bool) -> Self {
         let mut body = Vec::with_capacity(self.body.len());
@@ -147,9 +147,9 @@ impl Page {
         }
     }
 
-    /// The page with characters written as JSON escapes; none if it has none of them.
+    /// Replaces characters with JSON escapes. `None` if the page has none of these characters.
     ///
-    /// They must be characters that JSON has in strings only.
+    /// JSON must allow the characters in strings only.
     pub fn escaped(&self, escapes: &[(char, &str)]) -> Option<Self> {
         if self.body.is_ascii() {
             return None;
@@ -200,7 +200,7 @@ impl From<serde_json::Error> for NoPage {
     }
 }
 
-/// A body without what may stand around JSON.
+/// The body without the white space and byte order mark that may stand around JSON.
 pub(crate) fn json(body: &[u8]) -> &[u8] {
     let body = body.trim_ascii();
     body.strip_prefix("\u{feff}".as_bytes())
@@ -208,7 +208,7 @@ pub(crate) fn json(body: &[u8]) -> &[u8] {
         .trim_ascii()
 }
 
-/// Where a slice of the body begins and ends in it.
+/// The range of a slice of the body.
 fn position(body: &[u8], part: &str) -> Range<usize> {
     let start = part.as_ptr() as usize - body.as_ptr() as usize;
     start..start + part.len()
@@ -219,13 +219,13 @@ struct Parsed<'a> {
     records: Records<'a>,
     next_link: Option<String>,
     delta_link: Option<String>,
-    /// Whether it has a member `error`, and no `id` that would make it a record.
+    /// Whether the object has a member `error` but no `id`, which would make it a record.
     is_error: bool,
 }
 
 enum Records<'a> {
     List(Vec<&'a RawValue>),
-    /// There is no `value` that is a list: the object itself is the record.
+    /// The object has no list `value`: it is the record itself.
     Other,
 }
 

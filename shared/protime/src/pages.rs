@@ -13,28 +13,28 @@ use crate::error::Error;
 use crate::link::{self, LinkError};
 use crate::page::{Page, Shape};
 
-/// Pages that are fetched one after the other, each when asked for.
+/// The pages of one read. Each is fetched when it is asked for.
 ///
 /// An empty page is not the end, only a missing `nextLink` is (`how-to/fetch-resources`).
 pub struct Pages<'a> {
     client: &'a Client,
     next: Option<Url>,
     shape: Shape,
-    /// Hashes of the links followed so far: links can be long, and runs too.
+    /// Hashes of the links that were followed: the links can be long, and so can the run.
     seen: HashSet<u64>,
     trail: Trail,
     effort: Effort,
     deadline: Instant,
 }
 
-/// What reading took.
+/// The requests and waits that a read took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Effort {
-    /// Requests to the API, those that failed included.
+    /// Requests to the API, including failed ones.
     pub requests: u64,
-    /// Those of them that asked again for what had failed.
+    /// How many of the requests repeated a failed one.
     pub retries: u64,
-    /// How long requests waited because Protime or its failures asked for it.
+    /// The time spent waiting before retries, and because Protime asked other requests of the client to wait.
     pub waited: Duration,
 }
 
@@ -48,11 +48,11 @@ impl std::iter::Sum for Effort {
     }
 }
 
-/// What is remembered of a read from one process to the next, so that a link that repeats is found however few pages
-/// each process reads: the hash of one link, whose page doubles (Brent's way to find a cycle).
+/// The state that finds a repeated link even when each process reads few pages of a run. It holds the hash of one link,
+/// which is replaced at each power of two of pages (Brent's cycle detection).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trail {
-    /// Pages read so far.
+    /// Pages read so far, by all processes.
     page: u64,
     mark: u64,
 }
@@ -77,22 +77,22 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// Where the next page is; none at the end.
+    /// The link of the next page. `None` after the last page.
     pub fn position(&self) -> Option<&Url> {
         self.next.as_ref()
     }
 
-    /// What another process needs to go on.
+    /// The state that another process needs to continue the read.
     pub fn trail(&self) -> Trail {
         self.trail
     }
 
-    /// What reading took since this was last asked.
+    /// The effort since the last call of this method.
     pub fn take_effort(&mut self) -> Effort {
         std::mem::take(&mut self.effort)
     }
 
-    /// Fetches the next page, or tells that there is none.
+    /// Fetches the next page. Returns `None` after the last page.
     pub async fn next(&mut self) -> Result<Option<Page>, Error> {
         let Some(url) = self.next.take() else {
             return Ok(None);

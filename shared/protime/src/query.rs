@@ -6,10 +6,10 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use url::form_urlencoded::byte_serialize;
 
-/// The query string of a request: `{"type": true, "start": 0}` is `type=true&start=0`.
+/// The query string of a request: `{"type": true, "start": 0}` becomes `type=true&start=0`.
 ///
-/// Values are strings, numbers and booleans; an array repeats the key, null omits it, order is kept. It is
-/// encoded as HTML forms are (`application/x-www-form-urlencoded` of the WHATWG URL standard).
+/// Values are strings, numbers and booleans. An array repeats the key, null omits it, and the order is kept. The
+/// encoding is that of HTML forms (`application/x-www-form-urlencoded` of the WHATWG URL standard).
 ///
 /// ```
 /// let query: protime::Query = serde_json::from_str(r#"{"type": true, "start": 0, "tag": ["a b", "c"], "end": null}"#)?;
@@ -28,12 +28,12 @@ impl Query {
             .and_then(|(_, value)| value.as_deref())
     }
 
-    /// The keys, in order, repeated ones repeated.
+    /// The keys in order. A repeated key is returned each time.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(key, _)| key.as_str())
     }
 
-    /// Replaces the first value of a key, or adds it.
+    /// Replaces the first value of a key, or adds the key.
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
         match self.0.iter_mut().find(|(name, _)| name == key) {
@@ -92,12 +92,12 @@ impl<'de> Deserialize<'de> for Query {
     }
 }
 
-/// What fills the `{parameters}` of a path: strings or numbers by name.
+/// Values for the `{parameters}` of a path: strings or numbers by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PathParameters(Vec<(String, String)>);
 
 impl PathParameters {
-    /// The value of a parameter.
+    /// The value of a parameter; `None` if it was not given.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -105,17 +105,17 @@ impl PathParameters {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The names that were given.
+    /// The names of the given parameters, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())
     }
 
-    /// How many were given.
+    /// The number of given parameters.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none were given.
+    /// Whether no parameter was given.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -147,7 +147,7 @@ enum Scalar {
     Nested,
 }
 
-/// Numbers keep the digits they were written with.
+/// Numbers keep the digits with which they were written.
 fn scalar(raw: &RawValue) -> Scalar {
     let text = raw.get();
     match text.as_bytes().first() {
@@ -158,7 +158,7 @@ fn scalar(raw: &RawValue) -> Scalar {
     }
 }
 
-/// A JSON object as its members in order, where serde's own maps would sort them.
+/// Reads a JSON object as its members in order; serde's own maps would sort them.
 struct OrderedMap;
 
 impl<'de> Visitor<'de> for OrderedMap {

@@ -8,8 +8,8 @@ const RENAMED: [(&str, &str); 1] = [("persons", "people")];
 /// References that were renamed (release notes, 05/05/2025).
 const RENAMED_REFERENCES: [(&str, &str); 1] = [("@badge", "@badge-number")];
 
-/// Checks what is asked for: an unsupported specification is answered with 400 (`reference/collections/job-categories/get`).
-/// Returns warnings about what the pages do not say.
+/// Checks the requested external references: Protime answers 400 to an unsupported specification
+/// (`reference/collections/job-categories/get`). Returns warnings about what the documentation does not say.
 pub(crate) fn check(
     text: &str,
     entity: &str,
@@ -60,9 +60,9 @@ fn known_collection(collection: &str, warnings: &mut Vec<String>) -> Result<(), 
     Ok(())
 }
 
-/// Those with `@` are Protime's own fields; anybody may name others.
+/// Names with `@` are Protime's own fields. Any other name may be a custom reference.
 fn known_reference(collection: &str, reference: &str) -> Result<(), String> {
-    // The ids inside of restrictions are those of activity definitions.
+    // The ids in restrictions are those of activity definitions.
     let of = match collection {
         "activity-restrictions" => "activity-definitions",
         other => other,

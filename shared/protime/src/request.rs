@@ -1,4 +1,4 @@
-//! Requests, resolved from an entity's name and parameters and checked before anything is sent.
+//! Requests: built from an entity's name and parameters, and checked before anything is sent.
 
 mod check;
 mod error;
@@ -23,42 +23,42 @@ use crate::split::{self, SplitError};
 /// A request that may be sent.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// The HTTP method.
+    /// GET for reads; for writes, the documented method that the caller chose.
     pub method: Method,
     /// The path below the API's version, parameters filled in and percent-encoded: `/clockings/7`.
     pub path: String,
-    /// The query string.
+    /// The query string, before it is encoded.
     pub query: Query,
-    /// The documented call, or none for an entity given as a path.
+    /// The operation in the catalogue. `None` for an entity given as a path.
     pub operation: Option<&'static Operation>,
-    /// What is not documented and may be refused.
+    /// What the documentation does not confirm, so that Protime may refuse it.
     pub warnings: Vec<String>,
 }
 
-/// What a request is about, as users name it.
+/// The subject of a request, as users name it.
 #[derive(Debug, Clone)]
 pub struct Target<'a> {
-    /// The entity's name in the catalogue, or a path for a read of one that is not there.
+    /// The entity's name in the catalogue. For a read, also the path of an entity that the catalogue lacks.
     pub entity: &'a str,
-    /// They decide which of the entity's documented paths is meant.
+    /// The path parameters, which select one of the entity's documented paths.
     pub path: &'a PathParameters,
-    /// The query string.
+    /// The query string, before it is encoded.
     pub query: Query,
 }
 
-/// What a request is checked against.
+/// What a request is checked against, besides the catalogue.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
-    /// The client's scopes.
+    /// The scopes in the client's settings.
     pub scopes: &'a [String],
-    /// The tenant's origin, which counts for the length of a URL.
+    /// The tenant's origin, which counts towards the length of a URL.
     pub base_uri: &'a Url,
-    /// For rules that depend on the date.
+    /// Some rules depend on the date, such as the earliest start of a delta.
     pub today: Date,
 }
 
 impl<'a> Context<'a> {
-    /// A client's scopes and origin, on that day.
+    /// Takes the scopes and the origin from a client's settings.
     pub fn of(settings: &'a Settings, today: Date) -> Self {
         Self {
             scopes: &settings.scopes,
@@ -69,7 +69,7 @@ impl<'a> Context<'a> {
 }
 
 impl Request {
-    /// A read: the path parameters decide between a list and a single record.
+    /// A read. The path parameters decide whether it is a list or a single record.
     pub fn read(target: Target<'_>, context: &Context<'_>) -> Result<Self, RequestError> {
         if target
             .query
@@ -89,9 +89,9 @@ impl Request {
         Self::checked(known, operation, filled, target.query, context)
     }
 
-    /// A list, as the requests that Protime allows: a date range above its year and long lists of ids are split.
+    /// A list, split into requests that Protime allows: its date range exceeds a year, or its list of ids is long.
     ///
-    /// `window` asks for smaller ranges of dates.
+    /// `window` asks for shorter ranges of dates than the documented limit.
     pub fn split_read(
         target: Target<'_>,
         window: Option<Span>,
@@ -114,7 +114,7 @@ impl Request {
             };
         };
         let filter: Filter = written.parse()?;
-        // Of the whole: a part of it can be contradictory, and then has no record.
+        // The whole filter is checked: a part of it can be contradictory, and then simply matches no record.
         if let Some(contradiction) = filter.contradiction(operation) {
             return Err(RequestError::MatchesNothing(contradiction));
         }
@@ -125,7 +125,7 @@ impl Request {
                 .len()
         };
         let parts = split::split(&filter, operation, window, &url_length)?;
-        // What need not be split is sent as it was written.
+        // A filter that needs no split is sent as the user wrote it.
         if parts == [filter] {
             return Ok(vec![Self::read(target, context)?]);
         }
@@ -160,14 +160,14 @@ impl Request {
         })
     }
 
-    /// Why no record can match the filter of a read, if so.
+    /// The reason why no record can match the filter of a read. `None` if a record can.
     pub fn contradiction(target: &Target<'_>) -> Option<String> {
         let known = known_entity(target.entity).ok()?;
         let (operation, _) = choose(known, Method::Get, target.path).ok()?;
         contradiction(&target.query, operation).ok().flatten()
     }
 
-    /// The URL of the collection or resource that a read is about.
+    /// The URL of the collection or resource that a read addresses.
     pub fn source(
         entity: &str,
         path: &PathParameters,
@@ -185,7 +185,7 @@ impl Request {
         Ok(url(base_uri, operation.path, &Query::default()))
     }
 
-    /// A write: method and entity must be in the catalogue.
+    /// A write. Method and entity must be in the catalogue.
     pub fn write(
         method: Method,
         target: Target<'_>,
@@ -206,12 +206,12 @@ impl Request {
         })
     }
 
-    /// Its URL at a tenant's origin.
+    /// The complete URL at a tenant's origin.
     pub fn url(&self, base_uri: &Url) -> Url {
         url(base_uri, &self.path, &self.query)
     }
 
-    /// What it has to be answered with.
+    /// The shape that a successful answer must have.
     pub fn shape(&self) -> Shape {
         match self.operation.map(|operation| operation.kind) {
             Some(OperationKind::List | OperationKind::ListForPerson | OperationKind::Delta) => {
@@ -221,7 +221,7 @@ impl Request {
         }
     }
 
-    /// A read that the documentation allows.
+    /// A read of an entity in the catalogue, checked against the documentation.
     fn checked(
         known: &Entity,
         operation: &'static Operation,
@@ -243,7 +243,7 @@ impl Request {
         })
     }
 
-    /// A read of a path, about which the catalogue says nothing.
+    /// A read of a path that the catalogue lacks. Only the path's form is checked.
     fn unchecked(target: Target<'_>) -> Result<Self, RequestError> {
         let entity = target.entity;
         let segments_are_plain = entity[1..].split('/').all(|segment| {

@@ -1,4 +1,4 @@
-//! How long to wait before trying again.
+//! The wait before the next attempt.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(30);
-/// A server that asks for a longer wait is asked again after this: every wait has an end.
+/// The longest wait that a server can ask for. A longer one is cut to this, so that every wait ends.
 const LONGEST_ASKED: Duration = Duration::from_hours(24);
 
-/// The wait before attempt number `attempts + 1`: exponential with jitter between half and the whole, so that clients
-/// that failed together do not return together, and no shorter than what the server asked for.
+/// The wait before attempt number `attempts + 1`. It is exponential, with jitter between half and the whole, so that
+/// clients that failed together do not return together. It is never shorter than the wait that the server asked for.
 pub(crate) fn delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
     let doubled = FIRST.saturating_mul(1 << attempts.saturating_sub(1).min(10));
     let delay = doubled
@@ -20,13 +20,13 @@ pub(crate) fn delay(attempts: u32, retry_after: Option<Duration>) -> Duration {
     delay.max(retry_after.unwrap_or_default())
 }
 
-/// `delay` from now on.
+/// The instant after `delay`, which is cut to `LONGEST_ASKED`.
 pub(crate) fn after(delay: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(delay.min(LONGEST_ASKED)).unwrap_or(now)
 }
 
-/// A `Retry-After` header, in seconds or as an HTTP date.
+/// Reads a `Retry-After` header, in seconds or as an HTTP date.
 pub(crate) fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {

@@ -1,4 +1,4 @@
-//! The settings of an HTTP client: which Protime, and as whom.
+//! The settings of an HTTP client: the tenant and the credentials.
 
 use std::net::IpAddr;
 
@@ -28,11 +28,11 @@ pub struct Settings {
     pub base_uri: Url,
     /// The token endpoint of the tenant (`reference/authentication`).
     pub access_token_url: Url,
-    /// Issued by Protime.
+    /// The OAuth 2.0 client id, issued by Protime.
     pub client_id: String,
-    /// Issued by Protime.
+    /// The OAuth 2.0 client secret, issued by Protime.
     pub client_secret: SecretString,
-    /// What is asked for with every token.
+    /// The scopes that every token request asks for.
     pub scopes: Vec<String>,
     /// Whether method, URL, status, duration and sizes of every request are logged.
     pub log_requests: bool,
@@ -41,26 +41,26 @@ pub struct Settings {
     has_default_user_agent: bool,
 }
 
-/// A setting that is missing, unknown or malformed. Never shows a value.
+/// A setting that is missing, unknown or malformed. The error never shows a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
-    /// The whole is not a JSON object.
+    /// The text is not a JSON object.
     #[error(
         "not a JSON object; write {{\"base_uri\": ..., \"access_token_url\": ..., \"client_id\": ..., \"client_secret\": ..., \"scopes\": [...]}}"
     )]
     NotAnObject,
-    /// There is no such field.
+    /// The settings have no field of this name.
     #[error("field `{field}`: unknown; {}", .meant.map_or_else(|| format!("allowed: {}", FIELDS.join(", ")), |meant| format!("did you mean `{meant}`?")))]
     UnknownField {
-        /// As given.
+        /// The unknown name, as it is written in the settings.
         field: String,
-        /// The field that it is nearly.
+        /// The field with a similar name, if there is one.
         meant: Option<&'static str>,
     },
-    /// One field is wrong.
+    /// The value of a field is missing or malformed.
     #[error("field `{field}`: {problem}")]
     Field {
-        /// Which.
+        /// The name of the field.
         field: String,
         /// What is wrong with it and what is needed.
         problem: &'static str,
@@ -80,7 +80,7 @@ const FIELDS: [&str; 7] = [
 const USER_AGENT_PROBLEM: &str = "has characters that a header cannot carry; use plain ASCII";
 
 impl Settings {
-    /// Reads settings from JSON.
+    /// Reads and checks the settings. Unknown fields are refused.
     pub fn from_json(json: &[u8]) -> Result<Self, SettingsError> {
         let fields: Map<String, Value> = serde_json::from_slice(crate::page::json(json))
             .map_err(|_| SettingsError::NotAnObject)?;
@@ -117,8 +117,9 @@ impl Settings {
         })
     }
 
-    /// That `base_uri` and `access_token_url` are of different tenants, if they have the documented form and are
-    /// (`reference/general-specs`, `reference/authentication`): tokens are per tenant.
+    /// A warning if `base_uri` and `access_token_url` are of different tenants: tokens are per tenant. `None` if the
+    /// tenants agree, or if an address lacks the documented form (`reference/general-specs`,
+    /// `reference/authentication`).
     pub(crate) fn tenants(&self) -> Option<String> {
         let (tenant, environment) = self.base_uri.host_str()?.split_once('.')?;
         let token_environment = self.access_token_url.host_str()?;
@@ -131,8 +132,8 @@ impl Settings {
         })
     }
 
-    /// The same settings with a `User-Agent` that names the service as well, unless they have one of their own: Protime asks
-    /// for one distinct value per service.
+    /// Adds the service's name to the default `User-Agent`: Protime asks for one distinct value per service. A
+    /// `User-Agent` in the settings is kept.
     #[must_use]
     pub fn for_service(mut self, service: &str) -> Self {
         let user_agent = default_user_agent(&self.base_uri, Some(service)).try_into();
@@ -202,7 +203,7 @@ fn scopes(fields: &Map<String, Value>) -> Result<Vec<String>, SettingsError> {
     Ok(scopes)
 }
 
-/// A base URI that already ends in the API's path means the same as one without.
+/// Removes the API's path from the end of a base URI: users may write it with or without.
 fn base_uri(text: &str) -> Result<Url, SettingsError> {
     let mut url = secure_url("base_uri", text)?;
     let path = url.path().trim_end_matches('/');
@@ -243,7 +244,7 @@ fn secure_url(field: &str, text: &str) -> Result<Url, SettingsError> {
     Ok(url)
 }
 
-/// Names this product and the tenant, the first label of the host.
+/// The product, the service and the tenant, which is the first label of the host.
 fn default_user_agent(base_uri: &Url, service: Option<&str>) -> String {
     let tenant = match base_uri.host() {
         Some(Host::Domain(domain)) => domain.split('.').next().unwrap_or(domain).to_owned(),

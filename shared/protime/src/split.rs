@@ -1,7 +1,7 @@
 //! Reads that Protime would refuse as one request, split into several.
 //!
-//! A date range above the documented year becomes windows, a long list of ids several shorter ones. Filters become filters,
-//! so that every part is a request like any other.
+//! A date range above the documented year becomes windows. A long list of ids becomes several shorter ones. Splitting
+//! maps one filter to several, so that every part is an ordinary request.
 
 use std::collections::HashSet;
 
@@ -12,12 +12,12 @@ use url::Url;
 use crate::catalogue::{FieldType, Operation};
 use crate::filter::{Comparison, Constant, Factor, Filter, Operator};
 
-/// URLs stay below this: continuation tokens are added to them, and Protime refuses 4,096 characters.
+/// The longest URL of a part, in characters. Protime refuses 4,096, and continuation tokens are added to the URL.
 const LONGEST_URL: usize = 2_000;
-/// More requests than this are a mistake rather than a wish.
+/// More requests for one read are more likely a mistake than intended.
 const MOST_PARTS: usize = 5_000;
 
-/// Why a filter cannot be split.
+/// The reason why a filter cannot be split.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SplitError {
     /// The read cannot be split into windows as asked.
@@ -28,14 +28,14 @@ pub enum SplitError {
         "query.filter: the read takes more than {most} requests ({windows} spans of dates, each with as many requests as its list of ids needs); choose a longer `window`, or shorten the list"
     )]
     TooManyParts {
-        /// Into how many spans of dates it is split.
+        /// The number of date windows.
         windows: usize,
-        /// How many requests are allowed.
+        /// The most requests that are allowed.
         most: usize,
     },
 }
 
-/// Filters for one span of dates each.
+/// One filter for each window of dates.
 fn windows(
     filter: &Filter,
     operation: &Operation,
@@ -75,14 +75,14 @@ fn windows(
     Ok(spans.into_iter().map(with_span).collect())
 }
 
-/// First and last days from one date to another, each span no longer than `longest`.
+/// The first and last day of each window between two dates. No window is longer than `longest`.
 fn spans(from: Date, until: Date, longest: Span) -> Result<Vec<(Date, Date)>, SplitError> {
     let mut spans = Vec::new();
     let mut count = 0_i64;
     let mut start = from;
     while start <= until {
         count += 1;
-        // From the first day each time, so that a month after 31 January does not drift.
+        // Counted from the first day each time, so that a month after 31 January does not drift.
         let next = longest
             .checked_mul(count)
             .and_then(|span| from.checked_add(span))
@@ -113,7 +113,7 @@ fn with_bounds(comparison: &Comparison, name: &str, start: Date, end: Date) -> C
     }
 }
 
-/// The longest plain list of ids that every record has to be in.
+/// The longest plain list of ids among the mandatory comparisons.
 fn longest_list(filter: &Filter) -> Option<&Comparison> {
     filter
         .mandatory_comparisons()
@@ -149,7 +149,7 @@ fn with_items(filter: &Filter, list: &Comparison, items: &[Constant]) -> Filter 
     })
 }
 
-/// The filter in two, each with half of its longest list; none if there is no list to halve.
+/// Two filters, each with half of the longest list. `None` if no list can be halved.
 fn halves(filter: &Filter) -> Option<[Filter; 2]> {
     let list = longest_list(filter)?;
     let (first, second) = items(list)?.split_at(items(list)?.len() / 2);
@@ -159,7 +159,7 @@ fn halves(filter: &Filter) -> Option<[Filter; 2]> {
     ])
 }
 
-/// The URL of a read in two, each with half of the longest list in its filter; none if there is no list to halve.
+/// Two URLs of a read, each with half of the longest list in its filter. `None` if no list can be halved.
 pub fn halves_of_url(url: &str) -> Option<[String; 2]> {
     let url = Url::parse(url).ok()?;
     let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
@@ -177,7 +177,7 @@ pub fn halves_of_url(url: &str) -> Option<[String; 2]> {
     }))
 }
 
-/// Filters whose URLs are short enough, for a request whose own may not be.
+/// Splits a filter until each part's URL is short enough.
 fn shortened(filter: Filter, url_length: &dyn Fn(&Filter) -> usize) -> Vec<Filter> {
     if url_length(&filter) < LONGEST_URL {
         return vec![filter];
@@ -195,7 +195,7 @@ fn shortened(filter: Filter, url_length: &dyn Fn(&Filter) -> usize) -> Vec<Filte
     let mut parts = Vec::new();
     let mut rest = all.as_slice();
     while !rest.is_empty() {
-        // The most items that fit, found by halving.
+        // Binary search for the most items that fit.
         let (mut fits, mut too_many) = (1, rest.len() + 1);
         while too_many - fits > 1 {
             let middle = usize::midpoint(fits, too_many);
@@ -212,10 +212,10 @@ fn shortened(filter: Filter, url_length: &dyn Fn(&Filter) -> usize) -> Vec<Filte
     parts
 }
 
-/// The filters that Protime allows, which ask for the same records together as `filter` does alone.
+/// Splits a filter into filters that Protime allows. Together they select the same records.
 ///
-/// `window` is the longest span of dates in one of them; without it, the documented limit. `url_length` is the length of the
-/// URL that a filter makes.
+/// `window` is the longest span of dates in one filter, or the documented limit if it is `None`. `url_length` returns
+/// the length of a filter's URL.
 pub(crate) fn split(
     filter: &Filter,
     operation: &Operation,

@@ -1,4 +1,4 @@
-//! Access tokens by the client-credentials grant of OAuth 2.0 (`reference/authentication`).
+//! Access tokens by the client credentials grant of OAuth 2.0 (`reference/authentication`).
 
 use std::time::{Duration, SystemTime};
 
@@ -13,23 +13,23 @@ use crate::page::json;
 use crate::settings::Settings;
 use crate::transport::{ExchangeError, HttpResponse, Memory, send_request};
 
-/// A token is renewed this long before it expires, or a fifth of its life before if that is less.
+/// A token is renewed this long before it expires. If its life is short, it is renewed a fifth of its life before.
 const MARGIN: Duration = Duration::from_mins(1);
 
-/// No token response is larger.
+/// In bytes. No token response is larger.
 const LARGEST_ANSWER: usize = 1 << 20;
 
-/// An access token and when to stop using it.
+/// An access token and the time at which to renew it.
 #[derive(Debug)]
 pub(crate) struct Token {
     /// `Bearer <token>`, marked as sensitive.
     pub(crate) authorization: HeaderValue,
-    /// By the wall clock, since a frozen Lambda environment stops the monotonic one. None where the server
-    /// did not say: then a 401 tells.
+    /// By the wall clock: a frozen Lambda environment stops the monotonic one. `None` if the server did not say; then a
+    /// 401 shows that the token has expired.
     renew_at: Option<SystemTime>,
-    /// What the server said of its life.
+    /// The token's life, as the server stated it.
     pub(crate) life: Option<Duration>,
-    /// The scopes that it has, as far as the server named them.
+    /// The token's scopes. `None` if the server did not name them.
     pub(crate) granted: Option<Vec<String>>,
 }
 
@@ -40,7 +40,7 @@ impl Token {
     }
 }
 
-/// Asks the token endpoint once. `name` says where the settings are.
+/// Asks the token endpoint once. `name` is the place of the settings, for errors.
 pub(crate) async fn request(
     http: &reqwest::Client,
     settings: &Settings,
@@ -97,7 +97,7 @@ pub(crate) async fn request(
     })
 }
 
-/// The HTTP client that the oauth2 crate asks for: ours, so that only one is linked.
+/// Sends the requests of the oauth2 crate with our HTTP client, so that only one is linked.
 async fn send(
     http: &reqwest::Client,
     settings: &Settings,
@@ -163,7 +163,7 @@ fn read(answer: &HttpResponse) -> Result<(u16, Map<String, Value>), Problem> {
     }
 }
 
-/// A token response whose fields have the types of RFC 6749, which servers take freely.
+/// Gives a token response the types of RFC 6749, from which servers deviate.
 fn as_the_standard_has_it(mut body: Map<String, Value>) -> Result<Map<String, Value>, Problem> {
     let token = body.get("access_token").and_then(Value::as_str);
     if token.is_none_or(str::is_empty) {
@@ -176,7 +176,7 @@ fn as_the_standard_has_it(mut body: Map<String, Value>) -> Result<Map<String, Va
         Some(number) => number.as_f64(),
         None => None,
     };
-    // What cannot be read counts as not said: then a 401 tells.
+    // An unreadable life counts as not stated: then a 401 shows that the token has expired.
     let seconds = seconds.filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0);
     let scope = match body.get("scope") {
         Some(Value::Array(scopes)) => {
@@ -194,7 +194,7 @@ fn as_the_standard_has_it(mut body: Map<String, Value>) -> Result<Map<String, Va
     Ok(standard)
 }
 
-/// Whole seconds; a life beyond `u32` is as good as endless.
+/// Whole seconds. A life beyond `u32` is practically endless.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
@@ -204,7 +204,7 @@ fn whole(seconds: f64) -> u32 {
     seconds as u32
 }
 
-/// Why there is no token.
+/// The reason why there is no token.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("{0}")]
@@ -218,13 +218,13 @@ enum Problem {
     /// An answer that is not OAuth 2.0.
     #[error("{0}")]
     Unusual(String),
-    /// With the code.
+    /// The OAuth 2.0 error code.
     #[error("{0}")]
     Rejected(String),
 }
 
 impl Problem {
-    /// As an error that says where the settings are.
+    /// The error to return, with the place of the settings.
     fn of(self, settings: &str) -> Error {
         let settings = settings.to_owned();
         match self {
@@ -263,7 +263,7 @@ fn unusual(reason: &str) -> Problem {
 fn token_error(error: RequestTokenError<Problem, oauth2::basic::BasicErrorResponse>) -> Problem {
     match error {
         RequestTokenError::Request(problem) => problem,
-        // Codes are words of the standard; the free-text description could repeat what was sent.
+        // Codes are words of the standard. The free-text description could repeat what was sent, so it is left out.
         RequestTokenError::ServerResponse(response) => {
             Problem::Rejected(response.error().as_ref().to_owned())
         }

@@ -1,4 +1,4 @@
-//! One HTTP exchange: sent, measured, logged where asked for, its body read to the end.
+//! One HTTP exchange: sends a request, measures it, logs it if the settings say so, and reads the whole body.
 
 use std::fmt;
 use std::path::Path;
@@ -18,18 +18,18 @@ use webpki_roots::TLS_SERVER_ROOTS;
 use crate::catalogue::Method;
 use crate::retry;
 
-/// Memory for bodies comes in multiples of this, so that what one page leaves behind fits the next, and a long run needs
-/// no more memory than a short one.
+/// In bytes. Memory for bodies comes in multiples of this, so that the room of one page fits the next. A long run then
+/// needs no more memory than a short one.
 const RESERVE_IN: usize = 64 * 1024;
-/// Below the idle timeouts of common servers and gateways; by the wall clock, since a freeze stops the monotonic one.
+/// Below the idle timeouts of common servers and gateways. By the wall clock: a freeze stops the monotonic one.
 const LONGEST_IDLE: Duration = Duration::from_secs(10);
 
-/// The HTTP client that a process needs once, for all that it asks of anybody.
+/// The HTTP client of a process. One is enough for all hosts.
 ///
-/// It follows no redirects, so that no token travels anywhere but where it was sent. It trusts the authorities that Mozilla
-/// trusted when this was built, and those in the file that the environment variable `SSL_CERT_FILE` names besides: a proxy
-/// that inspects the requests to Protime need not be on the way to AWS. Reading the system's own authorities takes longer
-/// than all else that a function does before its first event.
+/// It follows no redirects, so that no token reaches another host. It trusts the authorities that Mozilla trusted when
+/// this was built. It also trusts those in the file that `SSL_CERT_FILE` names: a proxy that inspects the requests to
+/// Protime need not be on the way to AWS. The system's own authorities are not read: that takes longer than all else
+/// that a function does before its first event.
 pub fn http_client() -> Result<HttpPool, ClientError> {
     match std::env::var_os("SSL_CERT_FILE") {
         Some(path) => http_client_trusting(Some(Path::new(&path))),
@@ -37,7 +37,7 @@ pub fn http_client() -> Result<HttpPool, ClientError> {
     }
 }
 
-/// The same, with the authorities in this file besides those that are built in.
+/// Like [`http_client`], but the further authorities come from this file.
 pub fn http_client_trusting(authorities: Option<&Path>) -> Result<HttpPool, ClientError> {
     let mut roots = RootCertStore {
         roots: TLS_SERVER_ROOTS.to_vec(),
@@ -45,7 +45,7 @@ pub fn http_client_trusting(authorities: Option<&Path>) -> Result<HttpPool, Clie
     if let Some(path) = authorities {
         trust(&mut roots, path)?;
     }
-    // The one provider of cryptography that is linked is found by itself.
+    // rustls finds the linked provider of cryptography by itself.
     let mut tls = rustls::ClientConfig::builder()
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -53,18 +53,18 @@ pub fn http_client_trusting(authorities: Option<&Path>) -> Result<HttpPool, Clie
     HttpPool::new(tls, true)
 }
 
-/// Connections that are kept for further requests. Cheap to clone; all clones share them.
+/// Connections that are kept for further requests. Clones are cheap and share them.
 ///
-/// A connection that was not used for a while is not used again: Lambda freezes an environment between invocations, so
-/// that nobody hears how a peer, or something on the way, gives a connection up. A write on such a connection would be lost,
-/// and nobody could tell whether it was done.
+/// A connection that was idle for more than ten seconds is not used again. Lambda freezes an environment between
+/// invocations, so nobody notices when a peer closes the connection. A write on such a connection would be lost, and it
+/// would be unknown whether it was done.
 #[derive(Clone)]
 pub struct HttpPool(Arc<Pool>);
 
 struct Pool {
     tls: rustls::ClientConfig,
     decodes: bool,
-    /// With when it was last asked for.
+    /// The client, and when it was last asked for.
     current: Mutex<(reqwest::Client, Timestamp)>,
 }
 
@@ -78,12 +78,13 @@ impl HttpPool {
         })))
     }
 
-    /// Connections of its own, whose answers stay as they were sent: compressed only where a request asks for it.
+    /// A pool with connections of its own. It leaves bodies as they were sent, and asks for compression only where a
+    /// request does.
     pub fn undecoded(&self) -> Result<Self, ClientError> {
         Self::new(self.0.tls.clone(), false)
     }
 
-    /// What to send a request with, now.
+    /// The client for a request that is sent at `now`.
     pub fn at(&self, now: Timestamp) -> reqwest::Client {
         let mut current = self
             .0
@@ -133,27 +134,27 @@ fn trust(roots: &mut RootCertStore, path: &Path) -> Result<(), ClientError> {
     }
 }
 
-/// An HTTP client that cannot be made.
+/// The reason why no HTTP client can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The file of authorities cannot be used.
+    /// The file that `SSL_CERT_FILE` names cannot be used.
     #[error(
         "environment variable SSL_CERT_FILE: {path}: {reason}; it needs a file of certificates in PEM"
     )]
     Authorities {
-        /// Its path.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// Why the file cannot be used.
         reason: String,
     },
-    /// For another reason.
+    /// reqwest could not build the client.
     #[error("the HTTP client cannot be made: {0}")]
     Other(reqwest::Error),
 }
 
-/// What the bodies of a client's answers may take together, for as long as they are kept.
+/// The limit of the bodies that a client keeps at the same time.
 pub(crate) struct Memory {
-    /// In bytes.
+    /// In bytes, for one body and for all together.
     pub(crate) limit: usize,
     taken: Arc<AtomicUsize>,
 }
@@ -167,7 +168,7 @@ impl Memory {
     }
 }
 
-/// A body, which gives its memory back when nobody keeps it any more.
+/// A body that gives its memory back when it is dropped.
 struct Body {
     bytes: Vec<u8>,
     taken: Arc<AtomicUsize>,
@@ -203,7 +204,7 @@ impl Drop for Body {
     }
 }
 
-/// What came back.
+/// The parts of an answer that a caller needs.
 pub(crate) struct HttpResponse {
     pub(crate) status: u16,
     pub(crate) content_type: Option<String>,
@@ -213,17 +214,17 @@ pub(crate) struct HttpResponse {
     pub(crate) body: Bytes,
 }
 
-/// Why nothing usable came back.
+/// The reason why there is no answer.
 pub(crate) enum ExchangeError {
-    /// The connection broke, or there never was one.
+    /// The connection broke or could not be made.
     Off {
         reason: String,
         /// Whether the server may have acted on the request.
         sent: bool,
     },
-    /// There is no such host, or it is not who it should be.
+    /// The host does not exist, or its certificate is not accepted.
     Host(String),
-    /// The body is larger than was wanted.
+    /// The body exceeds the limit of [`Memory`].
     TooLarge,
 }
 
@@ -236,7 +237,7 @@ impl fmt::Display for ExchangeError {
     }
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the whole answer within the limit of `memory`.
 pub(crate) async fn send_request(
     http: &reqwest::Client,
     request: reqwest::Request,
@@ -302,7 +303,7 @@ async fn receive(
         bytes: Vec::with_capacity(expected.next_multiple_of(RESERVE_IN)),
         taken: memory.taken.clone(),
     };
-    // A body that is sent compressed shows its size only as it comes.
+    // The size of a compressed body shows only as it arrives.
     while let Some(chunk) = response
         .chunk()
         .await
@@ -315,7 +316,7 @@ async fn receive(
 }
 
 fn exchange_error(error: &reqwest::Error) -> ExchangeError {
-    // reqwest's own text carries the URL; its causes do not.
+    // reqwest's own text contains the URL; its causes do not.
     let mut reason = if error.is_timeout() {
         "timeout".to_owned()
     } else if error.is_connect() {
@@ -327,7 +328,7 @@ fn exchange_error(error: &reqwest::Error) -> ExchangeError {
     };
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        // Libraries name their own parts and pages, which help nobody who reads a log.
+        // Libraries name their own types and pages, which do not help a reader of logs.
         let text = error.to_string();
         let text = text.split(": https://docs.rs/").next().unwrap_or_default();
         if !text.starts_with("client error (") {
@@ -336,7 +337,7 @@ fn exchange_error(error: &reqwest::Error) -> ExchangeError {
         cause = error.source();
     }
     let host = error.url().and_then(Url::host_str).unwrap_or_default();
-    // What resolvers say of a name that nobody has, rather than of a server that is out.
+    // Resolvers say this of a name that does not exist, not of a server that is down.
     let is_unknown = [
         "Name or service not known",
         "No address associated",
@@ -357,7 +358,7 @@ fn exchange_error(error: &reqwest::Error) -> ExchangeError {
     }
 }
 
-/// Continuation and delta tokens are left out of logs: whoever has one and an access token reads on.
+/// Hides continuation and delta tokens in logs: with one of them and an access token, anybody could read on.
 fn loggable(url: &Url) -> String {
     let Some(query) = url.query() else {
         return url.to_string();

@@ -1,4 +1,4 @@
-//! What servers and people really send: bad answers, odd tokens, links with another spelling, waits of any length.
+//! Input as servers and people really send it: bad answers, odd tokens, links in another spelling, waits of any length.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,7 +136,7 @@ async fn an_answer_that_broke_off_is_read_five_times() {
             assert_eq!(count(&simulator, target) - before, 5, "{status} {body}");
         }
     });
-    // The waits in between are real, so that they are spent at the same time.
+    // The waits are real, so the cases run in parallel.
     futures_util::future::join_all(cases).await;
 }
 
@@ -168,7 +168,7 @@ async fn a_byte_order_mark_is_no_part_of_an_answer() {
     let token = "\u{feff}{\"access_token\":\"t\",\"token_type\":\"Bearer\"}";
     simulator.add_fault(Fault::new(TOKEN, 1, answer(200, token)));
     let refused = read(&client(&simulator), &request("{}"), LONG).await;
-    // It is read, and the simulator does not know it: a second token follows.
+    // The client reads the token, but the simulator does not know it. So the client asks for a second one.
     assert!(refused.is_ok(), "{refused:?}");
     assert_eq!(count(&simulator, TOKEN), 3);
 }
@@ -191,7 +191,7 @@ async fn tokens_are_read_as_servers_write_them() {
         r#","scope":"a b","refresh_token":null,"extra":{}"#,
     ] {
         let simulator = simulator().await;
-        // A token that the simulator accepts, in another dress.
+        // A token that the simulator accepts, in an unusual answer.
         let client = client(&simulator);
         let real = token(&simulator).await;
         let body = format!(r#"{{"access_token":"{real}"{rest}}}"#);
@@ -201,7 +201,7 @@ async fn tokens_are_read_as_servers_write_them() {
     }
 }
 
-/// A token of the simulator's, asked for as any OAuth 2.0 client does.
+/// Asks the simulator for a token, as any OAuth 2.0 client does.
 async fn token(simulator: &Simulator) -> String {
     let secret: serde_json::Value = serde_json::from_str(&simulator.secret_json()).unwrap();
     let field = |name: &str| secret[name].as_str().unwrap().to_owned();
@@ -286,7 +286,7 @@ async fn a_fresh_token_that_is_refused_is_not_renewed_again_and_again() {
         assert_eq!(error.status(), Some(401));
     }
     assert_eq!(simulator.token_requests(), 2);
-    // What is refused there is allowed elsewhere, with the token that there is.
+    // The refused token is accepted for another request, without a new one.
     simulator.clear_faults();
     assert_eq!(read(&client, &request("{}"), LONG).await.unwrap().len(), 3);
     assert_eq!(simulator.token_requests(), 2);
@@ -309,7 +309,7 @@ async fn retry_after_raises_the_wait_and_never_lowers_it() {
             .await
             .unwrap_err();
         assert!(matches!(error, Error::Deadline { .. }), "{error}");
-        // At least a quarter, a half, one, two and four seconds apart.
+        // The waits are at least a quarter, a half, one, two and four seconds.
         let asked = count(&simulator, "departments");
         assert!(
             (3..=6).contains(&asked),
@@ -362,7 +362,7 @@ async fn one_wait_holds_back_all_requests_of_the_client() {
         while count(&simulator, "departments") < 1 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // Until the client has read the refusal.
+        // By then, the client has read the refusal.
         tokio::time::sleep(Duration::from_millis(500)).await;
         let pages = read(&client, &one, LONG * 2).await.unwrap();
         assert!(
@@ -401,7 +401,7 @@ async fn bodies_that_are_read_at_the_same_time_share_the_memory() {
     simulator.set_records("departments", &large).unwrap();
     let client = client(&simulator).with_largest_answer(8 << 20);
     let list = request("{}");
-    // Each alone has room; of two that are kept there is room for one.
+    // Each answer alone fits the memory. While one is kept, a second does not fit.
     let kept = read(&client, &list, LONG).await.unwrap();
     let short = Duration::from_secs(3);
     let error = read(&client, &list, short).await.unwrap_err();

@@ -17,7 +17,7 @@ fn all_scopes() -> Vec<String> {
         .collect()
 }
 
-/// A value for every path parameter; the last one is given as `id` to show that the alias works.
+/// A value for every path parameter. The last one is given as `id`, to show that the alias works.
 fn path_of(operation: &Operation) -> PathParameters {
     let names: Vec<&str> = operation.path_parameters().collect();
     let members: Vec<String> = names

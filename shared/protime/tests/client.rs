@@ -128,8 +128,8 @@ async fn the_url_is_the_one_protimes_users_know() {
     );
 }
 
-/// Every page of the documentation writes spaces as `%20`, the URLs that Protime's users know as `+`. Where only the
-/// former were taken, every read with a filter would be refused, and nothing else.
+/// The documentation writes spaces as `%20`, but the URLs of Protime's users contain `+`. If Protime accepted only
+/// `%20`, it would refuse every read with a filter and nothing else.
 #[tokio::test]
 async fn only_filters_depend_on_how_spaces_are_written() {
     let simulator = simulator().await;
@@ -262,7 +262,7 @@ async fn a_token_is_renewed_before_it_expires() {
     let simulator = simulator().await;
     simulator.configure(|settings| settings.expires_in = 0);
     let client = client(&simulator);
-    // Used up at once, so it is never even tried: the simulator would answer 401, and there is none.
+    // Such a token has expired at once, so the simulator refuses both attempts. The next read must not try it again.
     let error = all(&client, &march(&simulator)).await.unwrap_err();
     assert_eq!(error.refusal().unwrap().status, 401);
     simulator.configure(|settings| settings.expires_in = 1800);
@@ -596,7 +596,7 @@ async fn a_write_is_sent_once_and_says_what_is_known() {
     post(&simulator).await.unwrap();
 }
 
-/// A client of the simulator whose settings differ in some fields.
+/// A client of the simulator. `fields` replace some of its settings.
 fn client_with(simulator: &Arc<Simulator>, fields: &serde_json::Value) -> Client {
     let mut secret: serde_json::Value = serde_json::from_str(&simulator.secret_json()).unwrap();
     for (name, value) in fields.as_object().unwrap() {
@@ -634,7 +634,7 @@ async fn a_refusal_for_its_scope_tells_which_were_granted() {
     );
 }
 
-/// Without a network, no resolver says that a name does not exist.
+/// Whether resolvers can tell that a name does not exist. Without a network they cannot.
 fn resolver_answers() -> bool {
     use std::net::ToSocketAddrs as _;
     let answer = "nobody.invalid:443".to_socket_addrs();

@@ -1,4 +1,4 @@
-//! What the documentation asks of every request, seen as a server sees it, and what it promises of every answer.
+//! The rules of the documentation for every request, seen from a server, and its promises for every answer.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-/// A value and a property that no page shows, as a later version may have them.
+/// A record with a value and a property that the documentation does not show, as a later version may have them.
 const RECORD: &str =
     r#"{"id":1,"kind":"Novelty","colour":{"id":7},"status":"Active","timeOfDayInMinutes":510}"#;
 
@@ -24,7 +24,7 @@ const TOKEN: &str = r#"{"access_token":"a.b.c","expires_in":1800,"token_type":"B
 
 type Seen = Arc<Mutex<Vec<(String, HeaderMap)>>>;
 
-/// Answers every request well, and remembers what it carried.
+/// A server that answers every request with success and keeps its headers.
 async fn server() -> (String, Seen) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());

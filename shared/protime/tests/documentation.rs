@@ -1,11 +1,11 @@
-//! The catalogue, field by field, beside the table of the documentation: where the two differ, there is a reason.
+//! Compares the catalogue with the table of the documentation, field by field. Every difference needs a reason.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-/// What differs, and why.
+/// The differences, and the reason for each.
 const REASONS: [(&str, &str); 5] = [
     (
         "activity-definitions list filters",
@@ -37,7 +37,7 @@ fn named<'a>(values: &'a Value, key: &str, name: &Value) -> &'a Value {
     found.next().unwrap_or(&Value::Null)
 }
 
-/// False, an empty list and null are the same as nothing.
+/// False, an empty list and null count as absent.
 fn plain(value: Value) -> Value {
     match &value {
         Value::Bool(false) => Value::Null,
@@ -58,7 +58,7 @@ fn properties(values: &Value) -> Value {
     list(values).iter().map(property).collect()
 }
 
-/// Such as `1 year when an end date is given` in the documentation, 1 in the catalogue.
+/// The years in a range: the documentation writes `1 year when an end date is given`, the catalogue 1.
 fn years(range: &Value) -> Option<u64> {
     match range.as_str() {
         Some(text) => text.split_once(" year")?.0.parse().ok(),
@@ -98,7 +98,7 @@ fn sorted(values: &Value) -> Value {
     json!(sorted)
 }
 
-/// Ours and the documented, by the name of the field.
+/// Each field of an operation: its name, our value and the documented value.
 fn compare_operation(ours: &Value, documented: &Value) -> Vec<(&'static str, Value, Value)> {
     let path = |value: &Value| {
         value
@@ -193,7 +193,7 @@ fn the_catalogue_says_what_the_documentation_says() {
         for operation in list(&entity["operations"]) {
             let kind = &operation["operation"];
             let own = named(&own["operations"], "operation", kind);
-            // Filters and expansions are of reads; the catalogue leaves them out elsewhere.
+            // The catalogue has filters and expansions for reads only.
             for (field, own, documented) in compare_operation(own, operation) {
                 let is_read = operation["method"] == "GET";
                 if field != "filters" || is_read {

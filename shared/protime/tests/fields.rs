@@ -1,4 +1,4 @@
-//! What is kept of records: the bytes of the source, and nothing that no path names.
+//! Selection keeps the bytes of the source, and nothing that no path names.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -6,11 +6,11 @@ use protime::catalogue::catalogue;
 use protime::{ALWAYS_KEPT, Fields};
 use serde_json::Value;
 
-/// JSON as it is written.
+/// JSON with its spelling.
 #[derive(Debug, Clone)]
 enum Written {
     Scalar(&'static str),
-    /// Name, its text with the colon, and the value.
+    /// Each member: its name, the text of the key with the colon, and the value.
     Object(Vec<(&'static str, String, Written)>),
     List(Vec<Written>),
 }
@@ -50,7 +50,7 @@ impl Written {
         }
     }
 
-    /// By the paths that lead on from here; none: nothing is kept here.
+    /// The kept JSON, given the remaining paths. `None` if nothing is kept here.
     fn kept(&self, paths: &[&[&str]]) -> Option<String> {
         if paths.is_empty() {
             return None;
@@ -112,7 +112,7 @@ fn written() -> impl Strategy<Value = Written> {
 }
 
 fn object_of(inner: impl Strategy<Value = Written>) -> impl Strategy<Value = Written> {
-    // Also twice the same name.
+    // A name can occur twice.
     vec((prop::sample::select(&NAMES[..]), 0..3_u8, inner), 0..6).prop_map(|members| {
         let members = members.into_iter();
         Written::Object(
@@ -266,7 +266,7 @@ fn only_what_no_page_documents_is_warned_about_with_the_nearest_name() {
     };
     for entity in catalogue().entities() {
         for property in &entity.properties {
-            // The name of historical fields is that of the category.
+            // Historical fields have the name of their category.
             let path = property.name.replace("{category}", "department");
             assert_eq!(warnings(entity.name, &path), [""; 0], "{}", entity.name);
             let whole = path.split(['.', '[']).next().unwrap();
@@ -316,7 +316,7 @@ fn what_is_selected_reads_as_what_was_meant() {
     assert_eq!(kept, expected);
 }
 
-/// Our own classification, which an edit of the catalogue must not change unseen.
+/// The classification is our own. A change of the catalogue must not alter it unnoticed.
 #[test]
 fn these_properties_are_personal_data() {
     let entities = catalogue().entities().iter();

@@ -1,4 +1,4 @@
-//! The filter language: parsed, printed and checked.
+//! The filter language: parsing, printing and checks.
 
 use proptest::prelude::*;
 use protime::catalogue::{Operation, OperationKind, catalogue};
@@ -20,7 +20,7 @@ fn problems(entity: &str, kind: OperationKind, filter: &str) -> Vec<(Severity, S
         .collect()
 }
 
-/// The one documented rule that a list filter breaks.
+/// The message of the only documented rule that a list filter breaks.
 fn error(entity: &str, filter: &str) -> String {
     let found = problems(entity, OperationKind::List, filter);
     let errors: Vec<String> = found
@@ -132,7 +132,7 @@ fn each_broken_rule_says_what_is_allowed_instead() {
     );
 }
 
-/// The pages show operators by example only, and the older list by its name only.
+/// The documentation shows operators by example only, and of the older list only the name.
 #[test]
 fn what_no_page_says_is_a_warning() {
     let year = "date ge '2026-01-01' and date le '2026-06-30'";

@@ -1,4 +1,4 @@
-//! Query parameters with a letter wrong are refused, never sent silently.
+//! Misspelt query parameters are refused, never sent silently.
 
 use protime::catalogue::{Certainty, Method, OperationKind, catalogue};
 use protime::{Context, PathParameters, Query, Request, RequestError, Target};
@@ -61,7 +61,7 @@ fn every_documented_parameter_with_one_letter_changed_is_refused() {
     assert!(tried > 300);
 }
 
-/// What is said of the external references that a list of people asks for, and whether it is refused.
+/// Whether the external references of a list of people are refused, and the message.
 fn references(entity: &str, text: &str) -> (bool, String) {
     let query = serde_json::from_value(json!({"externalReferences": text})).unwrap();
     let scopes = [
@@ -118,7 +118,7 @@ fn external_references_that_protime_refuses_are_refused_here() {
     }
 }
 
-/// In another case, with two letters swapped, one missing, one doubled, one changed.
+/// The name in another case, or with two letters swapped, one missing, one doubled or one changed.
 fn variants(name: &str) -> Vec<String> {
     let (first, rest) = name.split_at(1);
     let mut swapped: Vec<char> = name.chars().collect();

@@ -1,4 +1,4 @@
-//! Connections as they are in the real world: TLS with real certificates, peers that close, peers that fall silent.
+//! Connections as they really are: TLS with real certificates, peers that close, peers that fall silent.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 const TOKEN: &str = r#"{"access_token": "token", "expires_in": 1800, "token_type": "Bearer"}"#;
 const DEPARTMENTS: &str = r#"{"value": [{"id": 1}]}"#;
 
-/// An authority of one's own, as a proxy that inspects TLS has one.
+/// A private authority, such as a proxy has that inspects TLS.
 struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: PathBuf,
@@ -47,7 +47,7 @@ impl Authority {
         }
     }
 
-    /// A server's certificate for this name, which ends in this year.
+    /// A server's certificate for this name. It expires at the start of the year `until`.
     fn certify(&self, name: &str, until: i32) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let mut parameters = CertificateParams::new(vec![name.to_owned()]).unwrap();
         parameters.not_before = date_time_ymd(2020, 1, 1);
@@ -65,12 +65,12 @@ impl Drop for Authority {
     }
 }
 
-/// How a server behaves.
+/// The behaviour of a server.
 #[derive(Clone)]
 struct Behaviour {
-    /// What it speaks.
+    /// The protocol that it offers: `http/1.1` or `h2`.
     protocol: &'static str,
-    /// It answers so many requests on each connection, and does not even see the others.
+    /// How many requests it answers on each connection. It does not see later ones.
     answers_each: u32,
 }
 
@@ -83,7 +83,7 @@ impl Default for Behaviour {
     }
 }
 
-/// A server in a thread of its own, so that it goes on while the client is frozen.
+/// A server in its own thread, so that it continues while the client is frozen.
 struct Server {
     port: u16,
     requests: Arc<AtomicU32>,
@@ -268,8 +268,8 @@ async fn both_versions_of_http_are_spoken() {
     }
 }
 
-/// Lambda freezes an environment between invocations. Meanwhile something on the way gives the connection up, and tells
-/// nobody: what is sent on it is lost.
+/// Lambda freezes an environment between invocations. Meanwhile something on the way drops the connection without
+/// notice. Whatever is sent on it is lost.
 #[tokio::test]
 async fn a_connection_that_was_given_up_during_a_freeze_is_not_written_on() {
     let authority = Authority::new();
@@ -283,7 +283,7 @@ async fn a_connection_that_was_given_up_during_a_freeze_is_not_written_on() {
         let clock = now.clone();
         let client = server.client(Some(&authority.file));
         let client = client.with_clock(Arc::new(move || *clock.lock().unwrap()));
-        // The token and a page: the connection has done what it will do.
+        // After the token and one page, the server answers nothing more on this connection.
         read(&client, soon()).await.unwrap();
         *now.lock().unwrap() += SignedDuration::from_mins(5);
         let creation = creation();

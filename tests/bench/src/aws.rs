@@ -1,5 +1,5 @@
-//! As much of AWS as the functions use: SQS that checks what it is sent and answers with correct MD5s, one secret,
-//! and a state table that every condition holds for.
+//! A stub of the AWS services that the functions use. Its SQS checks messages and answers with correct MD5s. It has one
+//! secret, and a state table on which every condition holds.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write;
@@ -21,41 +21,41 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The limit of SQS, for a message and for a batch.
+/// The SQS limit for a message and for a batch, in bytes.
 const LIMIT: usize = 1_048_576;
 
-/// What the stub has been sent since it was last asked.
+/// Counts of what the stub has received since the last [`Aws::take`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Received {
-    /// Calls of `SendMessageBatch`, and their bytes as sent.
+    /// Calls of `SendMessageBatch`, and the bytes that they sent.
     pub(crate) calls: u64,
     pub(crate) bytes: u64,
-    /// Requests as SQS bills them: 64 KiB each.
+    /// Requests as SQS bills them: one for each begun 64 KiB.
     pub(crate) billed: u64,
-    /// Page messages, and the records in them.
+    /// Page messages and the records in them.
     pub(crate) messages: u64,
     pub(crate) records: u64,
-    /// Which pages came, whatever their order: the sum of the hashes of the messages' ids. The ids' own hashes are
-    /// left out, as the Python function writes some numbers differently from Protime.
+    /// Identifies the pages that came, in any order: the sum of the hashes of the messages' ids. The ids' own hashes
+    /// are left out, since the Python function writes some numbers differently from Protime.
     pub(crate) pages: u64,
     /// Writes to the state table.
     pub(crate) state_writes: u64,
-    /// When the first page came.
+    /// The arrival of the first page.
     pub(crate) first_page: Option<SystemTime>,
-    /// What was wrong with a request.
+    /// The first request that was refused, and why.
     pub(crate) refused: Option<String>,
 }
 
-/// Answers at once, however short.
+/// Sends answers at once, even short ones.
 pub(crate) fn no_delay(connection: &mut TcpStream) {
-    // Without it, answers are only late.
+    // If this fails, answers are only later.
     let _ = connection.set_nodelay(true);
 }
 
-/// A running stub.
+/// A running stub of AWS.
 #[derive(Clone)]
 pub(crate) struct Aws {
-    /// What processes find in `AWS_ENDPOINT_URL`.
+    /// The value of `AWS_ENDPOINT_URL` for the measured processes.
     pub(crate) endpoint: String,
     shared: Arc<Shared>,
 }
@@ -66,7 +66,7 @@ struct Shared {
 }
 
 impl Aws {
-    /// Starts listening; the secret is the same under every name.
+    /// Starts listening. The secret is the same under every name.
     pub(crate) async fn start(secret: String) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let endpoint = format!("http://{}", listener.local_addr()?);
@@ -84,7 +84,7 @@ impl Aws {
         Ok(Self { endpoint, shared })
     }
 
-    /// What came since the last time.
+    /// Returns the counts and resets them. Fails if a request was refused.
     pub(crate) fn take(&self) -> anyhow::Result<Received> {
         let received = std::mem::take(&mut *lock(&self.shared));
         match &received.refused {
@@ -101,7 +101,7 @@ fn lock(shared: &Shared) -> std::sync::MutexGuard<'_, Received> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Where the floor sends its bytes.
+/// Receives the bytes of the floor program, which sends plain bytes instead of messages.
 async fn floor(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
     let mut received = lock(&shared);
     received.calls += 1;
@@ -171,7 +171,7 @@ struct Attribute {
     string_value: String,
 }
 
-/// The part of a page message that is counted.
+/// The parts of a page message that are counted.
 #[derive(Deserialize)]
 struct PageMessage<'a> {
     #[serde(rename = "type")]
@@ -242,8 +242,8 @@ fn send_batch(shared: &Shared, body: &[u8]) -> anyhow::Result<Value> {
     Ok(json!({"Successful": successful, "Failed": []}))
 }
 
-/// As SQS defines it: name, type and value of each attribute in the order of names, each after its length; a 1 before
-/// the value marks a string.
+/// The MD5 of message attributes, as SQS defines it. Attributes are sorted by name. Name, type and value each follow
+/// their length. A 1 before the value marks a string.
 fn attributes_digest(attributes: &BTreeMap<String, Attribute>) -> String {
     let mut digest = Md5::new();
     let sized = |digest: &mut Md5, text: &str| {

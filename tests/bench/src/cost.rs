@@ -1,35 +1,36 @@
-//! What AWS would charge, estimated from the figures and its public prices.
+//! Estimates of what AWS would charge, from the measured figures and the public prices.
 
 use crate::fetch::{Fetched, count};
 use crate::publish::Published;
 use crate::report::{Medians, Table};
 use crate::share;
 
-/// On-demand prices in USD of US East (N. Virginia), as published in November 2026; Europe's differ by a few percent.
+/// On-demand prices in USD of US East (N. Virginia), published in November 2026. Prices in Europe differ by a few
+/// percent.
 mod price {
-    /// Lambda, arm64.
+    /// A GB-second of Lambda on arm64.
     pub(super) const GB_SECOND: f64 = 0.000_013_333_4;
     pub(super) const INVOCATION: f64 = 0.20e-6;
-    /// A request to a standard queue, of up to 64 KiB.
+    /// A request of up to 64 KiB to a standard queue.
     pub(super) const SQS_REQUEST: f64 = 0.40e-6;
-    /// A write of up to 1 KB, `DynamoDB` on demand.
+    /// A write of up to 1 KB to `DynamoDB` on demand.
     pub(super) const STATE_WRITE: f64 = 0.625e-6;
 }
 
-/// As in template.yaml.
+/// The functions' memory in template.yaml.
 pub(crate) const MEMORY_MB: f64 = 256.0;
-/// How long Protime is assumed to take for a page, in seconds; it publishes no figure.
+/// The assumed time of Protime for a page, in seconds. Protime publishes no figure.
 const PAGE: f64 = 0.1;
-/// As long as a write takes in the benchmark.
+/// The time of a write in the benchmark, in seconds.
 const WRITE: f64 = 0.02;
 const INVOCATION_SECONDS: f64 = 900.0;
 
-/// What so many seconds and invocations of a function cost, in USD.
+/// The cost of a function's time and invocations, in USD.
 pub(crate) fn lambda(megabytes: f64, seconds: f64, invocations: f64) -> f64 {
     seconds * megabytes / 1024.0 * price::GB_SECOND + invocations * price::INVOCATION
 }
 
-/// How many times as much a million is.
+/// The factor from the measured number to a million.
 pub(crate) fn per_million(measured: u64) -> f64 {
     1e6 / count(measured)
 }
@@ -61,7 +62,7 @@ fn publish(published: &Published, medians: Medians, state_writes: u64) -> Cost {
     let seconds = on_lambda(medians.cpu) + batches * WRITE;
     Cost {
         lambda: lambda(MEMORY_MB, seconds * per_million, batches * per_million),
-        // Lambda receives and deletes each batch; what producers send is theirs.
+        // Lambda receives and deletes each batch. The sending is charged to producers.
         sqs: 2.0 * batches * per_million * price::SQS_REQUEST,
         state: count(state_writes) * per_million * price::STATE_WRITE,
     }

@@ -1,4 +1,4 @@
-//! The Protime that everything is measured against.
+//! The simulated Protime that every program reads.
 
 use anyhow::Context;
 use serde_json::{Value, json};
@@ -6,14 +6,14 @@ use simulator::{Options, Simulator};
 
 use crate::aws::Aws;
 
-/// The year that is read: the longest that the documentation allows for clockings.
+/// The filter selects a year, the longest range that the documentation allows for clockings.
 pub(crate) const FILTER: &str = "date ge '2025-02-01' and date le '2026-01-31'";
 const NOW: &str = "2026-01-31T12:00:00Z";
-/// Two clockings per person and day.
+/// Each person has two clockings a day.
 const CLOCKINGS_PER_PERSON: u64 = 2 * DAYS as u64;
 const DAYS: u32 = 200;
 
-/// A simulator, and the AWS that has its secret.
+/// A simulator, and a stub of AWS that has its secret.
 pub(crate) struct Data {
     pub(crate) protime: Simulator,
     pub(crate) aws: Aws,
@@ -21,7 +21,7 @@ pub(crate) struct Data {
 }
 
 impl Data {
-    /// So many clockings, a multiple of 400.
+    /// Data with this many clockings, which must be a multiple of 400.
     pub(crate) async fn clockings(records: u64) -> anyhow::Result<Self> {
         let people = u32::try_from(records / CLOCKINGS_PER_PERSON)?;
         Self::new(Options {
@@ -33,7 +33,7 @@ impl Data {
         .await
     }
 
-    /// The time is fixed, so that the data are.
+    /// The time is fixed, so that the data are always the same.
     pub(crate) async fn new(options: Options) -> anyhow::Result<Self> {
         let records = u64::from(options.people) * u64::from(options.days) * 2;
         let protime = Simulator::start(Options {
@@ -53,7 +53,7 @@ impl Data {
         Ok(serde_json::from_str(&self.protime.secret_json())?)
     }
 
-    /// An access token.
+    /// A new access token.
     pub(crate) async fn token(&self) -> anyhow::Result<String> {
         let secret = self.secret()?;
         let text = |name: &str| secret[name].as_str().unwrap_or_default().to_owned();
@@ -88,7 +88,7 @@ impl Data {
     }
 }
 
-/// What the subscriber is invoked with.
+/// The subscriber's event, with `extra` members.
 pub(crate) fn event(extra: &Value) -> String {
     let mut event = json!({
         "incoming": "bench", "client": "protime/bench", "entity": "clockings", "run": "bench",

@@ -1,4 +1,4 @@
-//! Clockings to SQS, and how much of it grows with their number.
+//! Measures how clockings get to SQS, and how the cost grows with their number.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ const ABOVE_THE_FLOOR: &str = "\
     ways to escape (0.6 to 0.9 instead of 1.7 GB/s). Checking less, or leaving out a hash, would break what the messages \
     promise.";
 
-/// Every property of a clocking beside those that are always kept.
+/// Every property of a clocking except those that are always kept.
 const EVERYTHING: [&str; 14] = [
     "person.id",
     "date",
@@ -52,7 +52,7 @@ const HALF: [&str; 7] = [
 ];
 const THREE: [&str; 3] = ["person.id", "date", "timeOfDayInMinutes"];
 
-/// What the costs are computed from.
+/// The figures from which the costs are computed.
 pub(crate) struct Fetched {
     pub(crate) records: u64,
     pub(crate) ours: Medians,
@@ -60,12 +60,12 @@ pub(crate) struct Fetched {
     pub(crate) received: Received,
 }
 
-/// Runs a subscriber over everything once.
+/// Runs a subscriber once over all data.
 pub(crate) async fn run(program: Program, data: &Data) -> anyhow::Result<(Usage, Received)> {
     run_with(program, data, &json!({})).await
 }
 
-/// The same, of a connection with these members as well.
+/// Runs a subscriber whose connection has these additional members.
 async fn run_with(
     program: Program,
     data: &Data,
@@ -79,7 +79,7 @@ async fn run_with(
     Ok((usage, received))
 }
 
-/// Runs a program that is no function.
+/// Runs a program that is not a Lambda function.
 async fn run_program(
     name: &str,
     command: &[String],
@@ -96,7 +96,7 @@ async fn run_program(
         .await
 }
 
-/// Downloads the same bytes and sends as many as the subscriber did.
+/// Runs the floor: it downloads the same bytes and sends as many as the subscriber did.
 async fn run_floor(
     data: &Data,
     subscriber: &Received,
@@ -126,7 +126,7 @@ async fn run_floor(
     Ok(usage)
 }
 
-/// dlt and airbyte-cdk work in a directory of their own, emptied before.
+/// Runs a peer (dlt or airbyte-cdk) in a directory of its own, which is emptied before.
 async fn run_peer(
     name: &str,
     script: &str,
@@ -156,14 +156,14 @@ async fn run_peer(
     run_program(name, &command, &environment).await
 }
 
-/// The subscriber beside its peers.
+/// Measures the subscriber and its peers.
 pub(crate) async fn fetch(
     scale: &Scale,
     targets: &mut Vec<Target>,
 ) -> anyhow::Result<(Table, Fetched)> {
     let data = Data::clockings(scale.fetched).await?;
     let pages = data.records.div_ceil(500);
-    // The first run makes the pages.
+    // The simulator makes its pages in the first run, which therefore does not count.
     let (_, received) = run(Program::Subscriber, &data).await?;
     let names = [
         "subscriber",
@@ -261,7 +261,7 @@ pub(crate) async fn fetch(
     Ok((table, fetched))
 }
 
-/// What a connection's `fields` cost, and save.
+/// Measures what a connection's `fields` cost and save.
 pub(crate) async fn fields(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::Result<Table> {
     let data = Data::clockings(scale.fetched).await?;
     let cases = [
@@ -270,7 +270,7 @@ pub(crate) async fn fields(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::
         ("half kept", json!({"fields": HALF})),
         ("three properties kept", json!({"fields": THREE})),
     ];
-    // The first run makes the pages.
+    // The simulator makes its pages in the first run, which therefore does not count.
     run(Program::Subscriber, &data).await?;
     let mut usages: [Vec<Usage>; 4] = Default::default();
     let mut sent = [0; 4];
@@ -316,7 +316,7 @@ pub(crate) async fn fields(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::
     Ok(table)
 }
 
-/// The subscriber on more and more records.
+/// Measures the subscriber with increasing numbers of records.
 pub(crate) async fn growth(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::Result<Table> {
     let mut table = Table::new(
         "Growth",
@@ -371,7 +371,7 @@ pub(crate) async fn growth(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::
     Ok(table)
 }
 
-/// How close windows read at the same time come to the ideal.
+/// Measures how close parallel windows come to the ideal.
 pub(crate) async fn latency(scale: &Scale, targets: &mut Vec<Target>) -> anyhow::Result<Table> {
     const WINDOWS: u64 = 32;
     let mut table = Table::new(
@@ -402,7 +402,7 @@ pub(crate) async fn latency(scale: &Scale, targets: &mut Vec<Target>) -> anyhow:
             .configure(|settings| settings.latency_ms = latency_ms);
         let mut function = Function::start(Program::Subscriber, &data.aws).await?;
         let mut walls = [const { Vec::new() }; 3];
-        // The very first run makes the pages.
+        // The simulator makes its pages in the very first run, which therefore does not count.
         let first = usize::from(latency_ms != scale.latencies[0]);
         for number in first..=scale.runs {
             progress(&format!(
@@ -457,7 +457,7 @@ pub(crate) fn count(number: u64) -> f64 {
     number as f64
 }
 
-/// The payload of a write, different for every number.
+/// The payload of a write. Each number gives another one.
 pub(crate) fn clocking(number: u64) -> Value {
     json!({
         "person": {"id": number % 25 + 1},

@@ -1,4 +1,4 @@
-//! Lambda functions, run as Lambda runs them: started once, asking a Runtime API for events.
+//! Runs Lambda functions as Lambda does: started once, they ask a Runtime API for events.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -10,19 +10,19 @@ use crate::aws::Aws;
 use crate::process::{Running, Usage};
 use crate::runtime_api::RuntimeApi;
 
-/// Where the project is.
+/// The root folder of the project.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Where programs write, and where their logs are.
+/// The folder for working files and logs.
 pub(crate) fn work() -> anyhow::Result<PathBuf> {
     let directory = root().join("target/bench");
     std::fs::create_dir_all(&directory)?;
     Ok(directory)
 }
 
-/// The Python of the peers.
+/// The Python interpreter of the peers.
 pub(crate) fn python() -> String {
     shown(&root().join(".tools/peers/bin/python"))
 }
@@ -40,7 +40,7 @@ pub(crate) fn bootstrap(name: &str) -> PathBuf {
 pub(crate) enum Program {
     Subscriber,
     Publisher,
-    /// The least that a Rust function can be.
+    /// A function that does nothing, as the lower limit for Rust.
     Minimal,
     PythonSubscriber,
     PythonPublisher,
@@ -73,14 +73,14 @@ impl Program {
     }
 }
 
-/// A running function.
+/// A running function and its Runtime API.
 pub(crate) struct Function {
     running: Running,
     api: RuntimeApi,
 }
 
 impl Function {
-    /// Starts a function.
+    /// Starts a function with the environment that Lambda would give it.
     pub(crate) async fn start(program: Program, aws: &Aws) -> anyhow::Result<Self> {
         let api = RuntimeApi::start().await?;
         let endpoint = &aws.endpoint;
@@ -114,22 +114,21 @@ impl Function {
         Ok(Self { running, api })
     }
 
-    /// When it was started.
+    /// The time at which the process was started.
     pub(crate) fn started(&self) -> SystemTime {
         self.running.started
     }
 
-    /// When it got the last event.
+    /// The time at which the function got its last event.
     pub(crate) fn event_issued(&self) -> SystemTime {
         self.api.issued()
     }
 
-    /// Its process id.
     pub(crate) fn process(&self) -> u32 {
         self.running.id
     }
 
-    /// How long it took from its start to asking for an event.
+    /// The time from the start to the request for the first event.
     pub(crate) async fn first_poll(&self) -> anyhow::Result<Duration> {
         Ok(self
             .api
@@ -138,18 +137,18 @@ impl Function {
             .duration_since(self.started())?)
     }
 
-    /// Has it handle an event. Returns how long that took, and its answer.
+    /// Passes an event to the function. Returns the duration and the answer.
     pub(crate) async fn invoke(&mut self, event: String) -> anyhow::Result<(Duration, String)> {
         self.api.invoke(event).await
     }
 
-    /// Ends it.
+    /// Kills the process and returns its usage.
     pub(crate) async fn stop(self) -> anyhow::Result<Usage> {
         self.running.stop().await
     }
 }
 
-/// Makes sure that a program did all of its work.
+/// Fails unless a program did all of its work.
 pub(crate) fn ensure_all(what: &str, found: u64, expected: u64) -> anyhow::Result<()> {
     ensure!(
         found == expected,

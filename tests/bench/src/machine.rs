@@ -1,4 +1,4 @@
-//! Where and with what the figures were measured.
+//! Describes the machine and the versions with which the figures were measured.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::function::root;
 
 const PYTHON_PACKAGES: [&str; 5] = ["httpx", "boto3", "awslambdaric", "dlt", "airbyte-cdk"];
 
-/// The head of the results.
+/// The first section of the results.
 pub(crate) async fn describe(runs: usize, took: Duration) -> anyhow::Result<String> {
     let cpus = std::fs::read_to_string("/proc/cpuinfo")?;
     let model = cpus

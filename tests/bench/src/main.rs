@@ -1,6 +1,6 @@
-//! Benchmarks: the release binaries beside their peers, as whole processes, against the simulator and stubs of AWS.
+//! Benchmarks of the release binaries and their peers, as whole processes against the simulator and stubs of AWS.
 //!
-//! `make bench` builds everything, runs them and writes RESULTS.md; `make bench-short` only tries whether they work.
+//! `make bench` builds everything, runs them and writes RESULTS.md. `make bench-short` only checks that they work.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -32,10 +32,10 @@ use report::Table;
 /// Measures the functions beside their peers. `make bench` builds what it needs and writes tests/bench/RESULTS.md.
 #[derive(Parser)]
 struct Arguments {
-    /// Few records, each once: whether everything works, not how fast it is. Writes no file.
+    /// Use few records, each once, to check that everything works. Writes no file.
     #[arg(long)]
     short: bool,
-    /// Only these, to try a change. Writes no file.
+    /// Run only these sections, to try a change. Writes no file.
     #[arg(long)]
     only: Vec<Section>,
     #[command(subcommand)]
@@ -44,7 +44,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs a command and prints what it took: how the benchmark starts the others.
+    /// Runs a command and prints its usage. The benchmark starts itself in this way.
     #[command(hide = true)]
     Measure {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
@@ -64,7 +64,7 @@ enum Section {
     Size,
 }
 
-/// How much is measured.
+/// The amounts that are measured.
 struct Scale {
     runs: usize,
     fetched: u64,
@@ -89,7 +89,7 @@ const SHORT: Scale = Scale {
     published: 20,
 };
 
-/// Tells whoever waits.
+/// Tells a waiting person what is measured now.
 fn progress(what: &str) {
     eprintln!("{what}");
 }
@@ -134,7 +134,7 @@ async fn benchmark(arguments: &Arguments) -> anyhow::Result<()> {
         tables.push(table);
         published = Some(figures);
     }
-    // The short form has no packages to look at.
+    // The short form builds no packages whose size could be measured.
     if wanted(Section::Size) && !arguments.short {
         tables.push(size::size(&mut targets)?);
     }

@@ -1,4 +1,4 @@
-//! What memory is best: more of it costs more a second, and brings more of a processor.
+//! Measures which memory size is best. More memory costs more per second but brings a larger share of a processor.
 
 use serde_json::json;
 use simulator::{Options, Settings};
@@ -12,11 +12,11 @@ use crate::share::{Share, how, of_memory, processor_time, waits};
 use crate::{Scale, progress};
 
 const SIZES_MB: [f64; 4] = [128.0, 256.0, 512.0, 1024.0];
-/// How long Protime takes for a page; it publishes no figure.
+/// The time of the simulated Protime for a page. Protime publishes no figure.
 const LATENCY_MS: u64 = 100;
 const CONCURRENCY: u64 = 4;
 
-/// The subscriber with the processor that each size brings.
+/// Measures the subscriber with the share of a processor that each size brings.
 pub(crate) async fn memory(scale: &Scale) -> anyhow::Result<Table> {
     let data = Data::new(Options {
         people: 125,
@@ -52,7 +52,7 @@ pub(crate) async fn memory(scale: &Scale) -> anyhow::Result<Table> {
             ensure_all("records", data.aws.take()?.records, data.records)?;
             is_limited &= share.is_some();
             let wall = took + waits(share.as_ref(), megabytes, cpu);
-            // The very first run makes the pages.
+            // The simulator makes its pages in the very first run, which therefore does not count.
             if number > 0 {
                 walls.push(wall.as_secs_f64());
             }

@@ -1,7 +1,7 @@
-//! Commands measured as whole processes.
+//! Measures commands as whole processes.
 //!
-//! Each is started by a process of its own that does nothing else: Linux counts the memory of whoever starts a
-//! process to that process's peak, and the servers of a benchmark are large.
+//! A small process of its own starts each command. Linux counts the memory of the starting process towards the peak of
+//! the started one. The benchmark itself would be too large for that, because of its servers.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -18,23 +18,24 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 
-/// The hidden command by which the benchmark starts itself to measure another.
+/// The hidden command with which the benchmark starts itself to measure another program.
 pub(crate) const MEASURE: &str = "measure";
 
-/// What a process took from start to end.
+/// The resources that a process used from start to end.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Usage {
-    /// Wall time.
+    /// Elapsed time.
     pub(crate) wall: Duration,
-    /// User and system time of it and its children.
+    /// User and system time of the process and its children.
     pub(crate) cpu: Duration,
     /// Peak resident memory, in bytes.
     pub(crate) peak: u64,
-    /// Whether it ended by itself and well.
+    /// Whether the process ended by itself and with success.
     succeeded: bool,
 }
 
-/// Runs a command to its end, or kills it when standard input ends. Prints when it was started and as which process, then its usage.
+/// Runs a command to its end, or kills it when standard input ends. It prints the start time and the process id, and at
+/// the end the usage.
 pub(crate) fn measure(command: &[String]) -> anyhow::Result<()> {
     let (program, arguments) = command.split_first().context("measure: needs a command")?;
     let mut output = std::io::stdout();
@@ -42,7 +43,7 @@ pub(crate) fn measure(command: &[String]) -> anyhow::Result<()> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
-        // What it says goes to the log with its errors.
+        // Standard output goes to the log, like the errors.
         .stdout(std::io::stderr())
         .spawn()
         .with_context(|| format!("{program}: cannot be started"))?;
@@ -68,20 +69,19 @@ pub(crate) fn measure(command: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A process being measured.
+/// A process that is being measured.
 pub(crate) struct Running {
     child: Child,
     log: PathBuf,
     input: Option<ChildStdin>,
     output: Lines<BufReader<ChildStdout>>,
-    /// When it was started.
+    /// The time at which the process was started.
     pub(crate) started: SystemTime,
-    /// Its process id.
     pub(crate) id: u32,
 }
 
 impl Running {
-    /// Starts a command with exactly these environment variables; what it says goes to the log.
+    /// Starts a command with exactly these environment variables. Its output goes to the log.
     pub(crate) async fn start(
         command: &[String],
         environment: &HashMap<String, String>,
@@ -115,13 +115,13 @@ impl Running {
         })
     }
 
-    /// Ends it now.
+    /// Kills the process and returns its usage.
     pub(crate) async fn stop(mut self) -> anyhow::Result<Usage> {
         self.input.take();
         self.usage().await
     }
 
-    /// Waits until it has done its work.
+    /// Waits for the process to end with success, and returns its usage.
     pub(crate) async fn end(mut self) -> anyhow::Result<Usage> {
         let usage = self.usage().await?;
         ensure!(

@@ -1,4 +1,4 @@
-//! Publish requests to Protime.
+//! Measures how publish requests get to Protime.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::report::{Medians, Promise, Table, Target, seconds};
 pub(crate) const BATCH: u64 = 10;
 const LATENCY_MS: u64 = 20;
 
-/// What the costs are computed from.
+/// The figures from which the costs are computed.
 pub(crate) struct Published {
     pub(crate) writes: u64,
     pub(crate) ours: Medians,
@@ -23,7 +23,7 @@ pub(crate) struct Published {
     pub(crate) state_writes: [u64; 2],
 }
 
-/// A batch of publish requests, as Lambda polls them from SQS.
+/// An event with a batch of publish requests, as Lambda receives them from SQS.
 fn batch(first: u64, size: u64) -> String {
     let records: Vec<Value> = (first..first + size)
         .map(|number| {
@@ -45,7 +45,7 @@ fn batch(first: u64, size: u64) -> String {
     json!({"Records": records}).to_string()
 }
 
-/// Has a publisher write a batch. Returns how long that took.
+/// Lets a publisher write a batch. Returns the duration.
 pub(crate) async fn write(
     function: &mut Function,
     program: Program,
@@ -94,7 +94,7 @@ pub(crate) async fn publish(
             usages[index].push(function.stop().await?);
             state_writes[index] = data.aws.take()?.state_writes;
             let mut function = Function::start(program, &data.aws).await?;
-            // The first one asks for secret and token.
+            // The first write also fetches the secret and the token, so it does not count.
             for write_alone in 0..=BATCH {
                 let took = write(&mut function, program, next, 1).await?;
                 next += 1;

@@ -1,14 +1,14 @@
-//! Figures as tables in Markdown, aligned so that they can be read as they are.
+//! Writes the figures as Markdown tables, aligned so that they are readable as text.
 
 use std::fmt;
 use std::time::Duration;
 
 use crate::process::Usage;
 
-/// A table.
+/// A table of the results.
 pub(crate) struct Table {
     title: String,
-    /// What was measured, and how.
+    /// What was measured and how, above the table.
     note: String,
     rows: Vec<Vec<String>>,
 }
@@ -66,15 +66,15 @@ pub(crate) struct Target {
     figure: &'static str,
     promised: Promise,
     measured: f64,
-    /// Why it is not reached, and what was tried.
+    /// Why the promise cannot be kept, and what was tried.
     obstacle: Option<&'static str>,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Promise {
-    /// So many times as good.
+    /// The figure is at least this many times better.
     AtLeastTimes(f64),
-    /// So many times as much.
+    /// The figure is at most this many times higher.
     AtMostTimes(f64),
     Under(f64, &'static str),
 }
@@ -89,7 +89,7 @@ impl Target {
         }
     }
 
-    /// For a figure that is out of reach.
+    /// Explains a promise that cannot be kept.
     pub(crate) fn because(self, obstacle: &'static str) -> Self {
         Self {
             obstacle: Some(obstacle),
@@ -105,7 +105,7 @@ impl Target {
         }
     }
 
-    /// What to say of it if it is not reached.
+    /// The explanation, if the promise is not kept.
     pub(crate) fn excuse(&self) -> Option<String> {
         let obstacle = self.obstacle.filter(|_| !self.reached())?;
         Some(format!("**{}**: {obstacle}\n", self.figure))
@@ -133,7 +133,7 @@ impl Target {
     }
 }
 
-/// The middle of some figures.
+/// The median of some figures.
 pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     let mut figures: Vec<f64> = figures.into_iter().collect();
     figures.sort_by(f64::total_cmp);
@@ -144,14 +144,14 @@ pub(crate) fn median(figures: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// Medians of what a program took.
+/// The medians of a program's usage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Medians {
-    /// Seconds.
+    /// Elapsed time, in seconds.
     pub(crate) wall: f64,
-    /// Seconds.
+    /// Processor time, in seconds.
     pub(crate) cpu: f64,
-    /// MiB.
+    /// Peak memory, in MiB.
     pub(crate) peak: f64,
 }
 
@@ -186,7 +186,7 @@ pub(crate) fn times(figure: f64) -> String {
     format!("{figure:.1}x")
 }
 
-/// With thousands separated.
+/// The rounded figure with a separator between thousands.
 pub(crate) fn grouped(figure: f64) -> String {
     let digits = format!("{figure:.0}");
     let mut grouped = String::new();

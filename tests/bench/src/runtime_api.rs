@@ -1,4 +1,4 @@
-//! The Lambda Runtime API, as far as a function needs it.
+//! The part of the Lambda Runtime API that a function needs.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -16,12 +16,12 @@ use tokio::task::JoinHandle;
 
 use crate::aws::no_delay;
 
-/// What Lambda gives the subscriber at most.
+/// The time limit of an invocation: Lambda's maximum.
 const TIME_LIMIT: Duration = Duration::from_mins(15);
 
 /// A Runtime API for one function process.
 pub(crate) struct RuntimeApi {
-    /// What the function finds in `AWS_LAMBDA_RUNTIME_API`.
+    /// The value of `AWS_LAMBDA_RUNTIME_API` for the function.
     pub(crate) address: String,
     events: mpsc::UnboundedSender<String>,
     answers: mpsc::UnboundedReceiver<Answer>,
@@ -42,7 +42,7 @@ struct Shared {
 }
 
 impl RuntimeApi {
-    /// Starts listening.
+    /// Starts listening on a free port.
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?.to_string();
@@ -76,7 +76,7 @@ impl RuntimeApi {
         })
     }
 
-    /// When the function asked for its first event.
+    /// The time at which the function asked for its first event.
     pub(crate) async fn first_poll(&self) -> anyhow::Result<SystemTime> {
         let ready = async {
             loop {
@@ -91,13 +91,13 @@ impl RuntimeApi {
             .context("the function did not ask for an event; see its log")
     }
 
-    /// When the function got the last event.
+    /// The time at which the function got its last event.
     pub(crate) fn issued(&self) -> SystemTime {
         let issued = self.shared.issued.lock();
         *issued.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has the function handle an event. Returns how long that took, and its answer.
+    /// Passes an event to the function. Returns the duration and the answer.
     pub(crate) async fn invoke(&mut self, event: String) -> anyhow::Result<(Duration, String)> {
         self.events.send(event).context("the Runtime API ended")?;
         let answer = tokio::time::timeout(TIME_LIMIT, self.answers.recv())
@@ -161,7 +161,7 @@ async fn error(State(shared): State<Arc<Shared>>, body: String) -> StatusCode {
 }
 
 fn answered(shared: &Shared, succeeded: bool, body: String) -> StatusCode {
-    // Nobody listens any more when the benchmark has ended.
+    // If the benchmark has ended, nobody receives the answer.
     let _ = shared.answers.send(Answer { succeeded, body });
     StatusCode::ACCEPTED
 }

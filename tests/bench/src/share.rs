@@ -1,29 +1,30 @@
-//! A share of a processor, as Lambda gives it to handlers: in proportion to their memory, while a start gets a whole one.
+//! The share of a processor that Lambda gives a handler: in proportion to its memory. During a start, it gives a whole
+//! processor.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Lambda gives a whole processor at this much memory, and less in proportion
+/// The memory with which Lambda gives a whole processor; with less, a proportional share
 /// (<https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>).
 const MEMORY_OF_A_PROCESSOR_MB: f64 = 1769.0;
-/// A process that has used its share waits for the rest of a period, here of 10 ms.
+/// A process that has used its share waits for the rest of the period, which here is 10 ms.
 const PERIOD_US: f64 = 10_000.0;
 
-/// The part of a processor that a function of this much memory has.
+/// The share of a processor for a function with this memory.
 pub(crate) fn of_memory(megabytes: f64) -> f64 {
     megabytes / MEMORY_OF_A_PROCESSOR_MB
 }
 
-/// A cgroup whose processes have a share of a processor.
+/// A cgroup that limits its processes to a share of a processor.
 pub(crate) struct Share {
     group: PathBuf,
 }
 
 impl Share {
-    /// The share of a function of this much memory; none where the machine lets us make no such group.
+    /// The share for a function with this memory. `None` if the machine does not allow such a group.
     pub(crate) fn of_memory(megabytes: f64) -> Option<Self> {
         let quota = (PERIOD_US * of_memory(megabytes)).round();
-        // Where cgroup v1 and v2 have the groups that share processors.
+        // The groups that limit processors, in cgroup v1 and v2.
         ["/sys/fs/cgroup/cpu", "/sys/fs/cgroup"]
             .into_iter()
             .find_map(|root| Self::within(Path::new(root), quota))
@@ -32,7 +33,7 @@ impl Share {
     fn within(root: &Path, quota: f64) -> Option<Self> {
         let group = root.join(format!("bench-{}-{quota}", std::process::id()));
         std::fs::create_dir(&group).ok()?;
-        // Dropped, it removes the group.
+        // From here on, dropping the share removes the group.
         let share = Self { group };
         let write = |name: &str, text: String| {
             let file = share.group.join(name);
@@ -44,14 +45,14 @@ impl Share {
         is_limited.then_some(share)
     }
 
-    /// From now on, a process has no more.
+    /// Limits a process to this share.
     pub(crate) fn limit(&self, process: u32) -> std::io::Result<()> {
         std::fs::write(self.group.join("cgroup.procs"), process.to_string())
     }
 }
 
-/// How long a process would wait for its share beside its work. Where a share is given it has waited already; else that is
-/// computed.
+/// The time that a process would wait for its share, on top of its work. With a share, the wait is already part of the
+/// measured time. Without one, it is computed.
 pub(crate) fn waits(share: Option<&Share>, megabytes: f64, cpu: Duration) -> Duration {
     match share {
         Some(_) => Duration::ZERO,
@@ -59,7 +60,7 @@ pub(crate) fn waits(share: Option<&Share>, megabytes: f64, cpu: Duration) -> Dur
     }
 }
 
-/// How the share comes about, for the notes of tables.
+/// How the share was applied, for the notes of tables.
 pub(crate) fn how(is_given: bool) -> &'static str {
     if is_given {
         "in a cgroup with that share"
@@ -70,12 +71,12 @@ pub(crate) fn how(is_given: bool) -> &'static str {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        // While a process is in it, it cannot be removed; an empty group costs nothing.
+        // A group cannot be removed while it holds a process. An empty group costs nothing.
         let _ = std::fs::remove_dir(&self.group);
     }
 }
 
-/// The time that all threads of a process have had a processor.
+/// The processor time of all threads of a process.
 pub(crate) fn processor_time(process: u32) -> std::io::Result<Duration> {
     let mut nanoseconds = 0;
     for thread in std::fs::read_dir(format!("/proc/{process}/task"))? {

@@ -1,4 +1,4 @@
-//! The packages that are deployed.
+//! Measures the packages that are deployed.
 
 use anyhow::Context;
 

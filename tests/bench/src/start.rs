@@ -1,5 +1,5 @@
-//! Starts: from exec to the first poll, which has a whole processor, and on to the first page or write, which has the
-//! share of the function's memory.
+//! Measures starts. From exec to the first poll, a function has a whole processor. From there to the first page or
+//! write, it has the share of its memory.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::report::{Promise, Table, Target, median, milliseconds};
 use crate::share::{Share, how, of_memory, processor_time, waits};
 use crate::{Scale, progress, publish};
 
-/// Starts are short, so that more of them are measured.
+/// Starts are short, so each run measures several.
 const STARTS_PER_RUN: usize = 4;
 
 const PROGRAMS: [Program; 5] = [
@@ -25,13 +25,13 @@ const PROGRAMS: [Program; 5] = [
     Program::PythonPublisher,
 ];
 
-/// Milliseconds of one start.
+/// The durations of starts, in milliseconds.
 #[derive(Default)]
 struct Starts {
     /// From exec to the first poll.
     poll: Vec<f64>,
     poll_cpu: Vec<f64>,
-    /// What the first event takes of a processor.
+    /// The processor time of the first event.
     event_cpu: Vec<f64>,
     /// From exec to the first page in SQS, or to the end of the first batch of writes.
     effect: Vec<f64>,

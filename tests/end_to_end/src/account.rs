@@ -1,5 +1,5 @@
-//! An AWS account in which days pass: schedules fire, Lambda and SQS try again, queues are measured, and `CloudWatch`
-//! tells which alarms of the template were raised.
+//! An AWS account in which days pass. Schedules run, Lambda and SQS retry, and queues are measured. `CloudWatch` tells
+//! which alarms of the template were raised.
 
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use template::{Alarm, CloudWatch, Template};
 use crate::fake_queue::FakeQueue;
 use crate::in_process_subscriber::InProcessSubscriber;
 
-/// How time passes.
+/// The step in which the time moves.
 const STEP: SignedDuration = SignedDuration::from_mins(5);
 const WATCH_EVERY: SignedDuration = SignedDuration::from_mins(15);
-/// What one invocation gets.
+/// The time limit of one invocation.
 const TIME: Duration = Duration::from_mins(1);
-/// Lambda tries an asynchronous invocation again so often (`MaximumRetryAttempts`).
+/// How often Lambda retries an asynchronous invocation (`MaximumRetryAttempts`).
 const RETRIES: u32 = 2;
-/// SQS delivers a continuation so often (`maxReceiveCount`).
+/// How often SQS delivers a continuation (`maxReceiveCount`).
 const RECEIVES: u32 = 5;
 
 /// A schedule of an incoming connection.
@@ -28,28 +28,28 @@ struct Schedule {
     every: SignedDuration,
 }
 
-/// An invocation of the subscriber that is to come.
+/// An invocation of the subscriber that is due.
 struct Invocation {
     request_id: String,
     event: String,
     failures: u32,
 }
 
-/// The account.
+/// The account's functions, queues and metrics, at a time that the test moves.
 pub struct Account {
-    /// The subscriber, and its Protime.
+    /// The subscriber and its tenant.
     pub local: InProcessSubscriber,
-    /// The publisher and its queue, if there is one.
+    /// The publisher and its queue, if the test has one.
     pub queue: Option<FakeQueue>,
-    /// All metrics.
+    /// The metrics of the functions and of AWS.
     pub cloudwatch: CloudWatch,
-    /// The time.
+    /// The account's time, which only [`Self::pass`] moves.
     pub now: Timestamp,
     /// Whether the watch's schedule is enabled.
     pub is_watched: bool,
-    /// Generations of the continuations that were sent, and when.
+    /// The generation of each continuation that was sent, and the time.
     pub continuations: Vec<(u64, Timestamp)>,
-    /// When it began.
+    /// The time at which the account began.
     pub start: Timestamp,
     alarms: Vec<Alarm>,
     schedules: Vec<Schedule>,
@@ -62,7 +62,7 @@ pub struct Account {
 }
 
 impl Account {
-    /// An account with that subscriber; nothing is scheduled but the watch.
+    /// An account with this subscriber. Only the watch is scheduled.
     pub fn new(local: InProcessSubscriber) -> Self {
         let seconds = Timestamp::now().as_second();
         let start = Timestamp::from_second(seconds - seconds.rem_euclid(900)).expect("a time");
@@ -85,7 +85,7 @@ impl Account {
         }
     }
 
-    /// Schedules a connection.
+    /// Adds a schedule that runs a connection at an interval of `every`.
     pub fn schedule(&mut self, connection: &Value, every: SignedDuration) {
         let event = serde_json::from_str(&self.local.event(connection)).expect("JSON");
         self.schedules.push(Schedule {
@@ -95,12 +95,12 @@ impl Account {
         });
     }
 
-    /// Disables all schedules but the watch's.
+    /// Disables all schedules except the watch's.
     pub fn disable_schedules(&mut self) {
         self.schedules.clear();
     }
 
-    /// Lets time pass.
+    /// Lets time pass, with everything that is due in it.
     pub async fn pass(&mut self, time: SignedDuration) {
         let end = self.now + time;
         while self.now < end {
@@ -109,12 +109,12 @@ impl Account {
         }
     }
 
-    /// Which alarms were raised so far.
+    /// The alarms that were raised at any time so far.
     pub fn raised(&self) -> Vec<String> {
         self.cloudwatch.raised(&self.alarms, self.start, self.now)
     }
 
-    /// Which alarms are raised now.
+    /// The alarms that are raised now.
     pub fn in_alarm(&self) -> Vec<String> {
         self.cloudwatch.in_alarm(&self.alarms, self.now)
     }

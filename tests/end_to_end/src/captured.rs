@@ -1,16 +1,16 @@
-//! What a function in the test's own process writes to its standard output.
+//! Captures the standard output of a function that runs in the test's own process.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
 
-/// Keeps what is written.
+/// A writer that keeps everything in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Captured(Arc<Mutex<Vec<u8>>>);
 
 impl Captured {
-    /// The lines so far, each a JSON object.
+    /// All lines so far. Each must be a JSON object.
     pub fn lines(&self) -> Vec<Value> {
         let text = self.text();
         text.lines()
@@ -18,7 +18,7 @@ impl Captured {
             .collect()
     }
 
-    /// All that was written.
+    /// The whole text so far.
     pub fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8(bytes.clone()).expect("UTF-8")

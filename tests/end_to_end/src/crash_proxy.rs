@@ -1,4 +1,4 @@
-//! Stopping a process at one of its requests, or losing the answer to it: proxies that count.
+//! Proxies that count requests, to stop a process at one of them or to lose an answer.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,32 +11,32 @@ use axum::response::{IntoResponse, Response};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
-/// Counts requests over all proxies it is used by.
+/// Causes a fault at one request. It counts the requests of all proxies that use it.
 #[derive(Default)]
 pub struct CrashProxy {
     count: AtomicU32,
     updates: AtomicU32,
     write_units: AtomicU64,
-    /// Blows at this request; 0 never.
+    /// The number of the request with the fault; 0 for none.
     at: AtomicU32,
     fault: Mutex<Fault>,
-    /// Of the present counting, so that what is left of an attempt before is not taken for this one.
+    /// Belongs to the present count, so that a request left from an earlier attempt does not count as the crash.
     crashed: Mutex<Arc<Notify>>,
 }
 
-/// What happens at the wanted request.
+/// The fault at the chosen request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// The process ends before the request is passed on: nothing is answered from then on.
+    /// The process ends before the request is passed on. From then on, nothing is answered.
     #[default]
     StopBefore,
-    /// The process ends after its effect.
+    /// The process ends after the request had its effect.
     StopAfter,
-    /// It takes effect, and the connection breaks before the answer.
+    /// The request has its effect, but the connection breaks before the answer.
     LoseAnswer,
-    /// From it on, every request for this operation of AWS takes effect, and its answer is lost.
+    /// From the chosen request on, this AWS operation has its effect, but its answers are lost.
     LoseAnswersTo(&'static str),
-    /// From it on, every request for this operation of AWS is answered with 503, and has no effect.
+    /// From the chosen request on, this AWS operation is answered with 503 and has no effect.
     Refuse(&'static str),
 }
 
@@ -47,7 +47,7 @@ impl Fault {
 }
 
 impl CrashProxy {
-    /// Counts from the start; blows at request `at`, before it is passed on or after it was answered.
+    /// Restarts the count. The process stops at request `at`, before the request is passed on or after its effect.
     pub fn arm(&self, at: u32, after: bool) {
         let fault = if after {
             Fault::StopAfter
@@ -57,7 +57,7 @@ impl CrashProxy {
         self.arm_with(at, fault);
     }
 
-    /// Counts from the start; at request `at` that happens.
+    /// Restarts the count. The fault happens at request `at`.
     pub fn arm_with(&self, at: u32, fault: Fault) {
         self.count.store(0, Ordering::SeqCst);
         *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = fault;
@@ -65,13 +65,13 @@ impl CrashProxy {
         self.at.store(at, Ordering::SeqCst);
     }
 
-    /// How many requests were made since.
+    /// The number of requests since the count was restarted.
     pub fn count(&self) -> u32 {
         self.count.load(Ordering::SeqCst)
     }
 
-    /// The updates of `DynamoDB` items so far, and at most so many write units that they cost: one for each begun
-    /// KB of the item, of which the update sends all that is long.
+    /// The number of `DynamoDB` updates and an upper limit of their write units. `DynamoDB` bills one unit for each
+    /// begun KB of the item. The update sends all long parts of the item.
     pub fn updates(&self) -> (u32, u64) {
         let updates = self.updates.load(Ordering::SeqCst);
         (updates, self.write_units.load(Ordering::SeqCst))
@@ -85,12 +85,12 @@ impl CrashProxy {
         }
     }
 
-    /// Waits until it blows.
+    /// Waits until the process is stopped.
     pub async fn crashed(&self) {
         self.present().notified().await;
     }
 
-    /// A proxy in front of `upstream`; returns its origin.
+    /// Starts a proxy in front of `upstream` and returns its origin.
     pub async fn proxy(self: &Arc<Self>, upstream: &str) -> std::io::Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let origin = format!("http://{}", listener.local_addr()?);
@@ -193,7 +193,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
         Fault::LoseAnswersTo(name) => is_meant(name),
     };
     if is_lost {
-        // It ends the task of this connection, and with it the connection.
+        // The panic ends this connection's task, and so the connection.
         std::panic::resume_unwind(Box::new("an answer is lost"));
     }
     response

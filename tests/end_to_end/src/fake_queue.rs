@@ -1,6 +1,6 @@
-//! A publish queue whose clock is the test's, in front of a publisher in the test's own process.
+//! A publish queue with the test's clock, in front of a publisher in the test's own process.
 //!
-//! The publisher talks to it as to SQS, over HTTP: it parks messages and changes their visibility.
+//! The publisher uses it like SQS, over HTTP: it moves messages to the dead-letter queue and changes their visibility.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +24,7 @@ use crate::captured::Captured;
 use crate::crash_proxy::CrashProxy;
 use crate::{Tenant, variable};
 
-/// The publish queue's `maxReceiveCount` and visibility timeout.
+/// `maxReceiveCount` and visibility timeout of the publish queue in the template.
 const MOST_RECEIVES: u32 = 1_000;
 const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_secs(360);
 
@@ -40,7 +40,7 @@ struct Waiting {
     received: u32,
 }
 
-/// What ails a queue.
+/// How a queue fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueFault {
     /// Calls are refused, as if the queue did not exist.
@@ -52,40 +52,40 @@ pub enum QueueFault {
 #[derive(Default)]
 struct Queues {
     waiting: VecDeque<Waiting>,
-    /// Messages that SQS itself has parked or deleted.
+    /// The ids of messages that SQS itself moved to the dead-letter queue or deleted.
     lost: Vec<String>,
-    /// What ails the queues of these names.
+    /// The faults of queues, by the name of the queue.
     faults: Vec<(String, QueueFault)>,
-    /// Parked messages and results, as SQS got them, and the name of the queue.
+    /// Parked messages and results, as SQS received them, each with the name of the queue.
     sent: Vec<(String, Value)>,
-    /// Visibility timeouts that were asked for, by receipt.
+    /// The visibility timeouts that the publisher asked for, in seconds, by receipt.
     hidden: Vec<(String, u64)>,
 }
 
 type Shared = Arc<Mutex<Queues>>;
 
-/// The queue, and the publisher behind it.
+/// The publish queue and its publisher.
 pub struct FakeQueue {
-    /// Whose Protime and secret it is.
+    /// The tenant with the Protime and the secret.
     pub tenant: Tenant,
-    /// Behind the crash proxy.
+    /// The publisher. Its requests pass through the crash proxy.
     pub publisher: Publisher,
-    /// Stops the publisher.
+    /// Stops the publisher at a request.
     pub crash_proxy: Arc<CrashProxy>,
-    /// The time; it only moves when told.
+    /// The queue's time, which only the test moves.
     pub now: Timestamp,
     /// The metrics that the publisher wrote.
     pub metrics: Captured,
-    /// What tells the publisher the time.
+    /// The publisher's clock, set to `now` before each invocation.
     pub clock: Clock,
-    /// How long an invocation may take.
+    /// The time limit of an invocation.
     pub timeout: Duration,
     queues: Shared,
     sent: u32,
 }
 
 impl FakeQueue {
-    /// An empty queue.
+    /// An empty queue with a new tenant.
     pub async fn new(options: Options) -> Self {
         let crash_proxy = Arc::new(CrashProxy::default());
         let tenant = Tenant::behind(&crash_proxy, options).await;
@@ -147,12 +147,12 @@ impl FakeQueue {
         }
     }
 
-    /// Puts a publish request of the tenant on the queue.
+    /// Sends a publish request of the tenant.
     pub fn send(&mut self, request: &Value) {
         self.send_to_group(request, None);
     }
 
-    /// The same on a FIFO queue.
+    /// Sends a publish request of the tenant to a message group, as on a FIFO queue.
     pub fn send_to_group(&mut self, request: &Value, group: Option<&str>) {
         let mut body = json!({"client": self.tenant.client});
         for (name, value) in request.as_object().into_iter().flatten() {
@@ -161,7 +161,7 @@ impl FakeQueue {
         self.send_text(&body.to_string(), group, json!({}));
     }
 
-    /// Puts any text on the queue, with message attributes as Lambda shows them.
+    /// Sends any text, with message attributes in the form of Lambda's events. Returns the message id.
     pub fn send_text(&mut self, body: &str, group: Option<&str>, attributes: Value) -> String {
         if group.is_some() && !self.publisher.publish_queue.ends_with("fifo") {
             self.publisher.publish_queue += ".fifo";
@@ -181,7 +181,7 @@ impl FakeQueue {
         id
     }
 
-    /// Sends everything that was parked back, as a person does: body and attributes of the producer, and the key.
+    /// Sends all parked messages back as an operator does: with the body, the producer's attributes and the key.
     pub fn redrive(&mut self) {
         let parked: Vec<Value> = self.sent_to("parked");
         self.lock().sent.retain(|(queue, _)| queue != "parked");
@@ -196,7 +196,7 @@ impl FakeQueue {
         }
     }
 
-    /// Sets what ails the queue of that name: `parked` or `results`.
+    /// Sets the fault of a queue, `parked` or `results`.
     pub fn set_fault(&self, queue: &str, fault: Option<QueueFault>) {
         let mut queues = self.lock();
         queues.faults.retain(|(name, _)| name != queue);
@@ -205,23 +205,23 @@ impl FakeQueue {
             .extend(fault.map(|fault| (queue.to_owned(), fault)));
     }
 
-    /// Messages that SQS itself has parked after too many receives, or deleted after 14 days.
+    /// The ids of messages that SQS parked after too many receives, or deleted after 14 days.
     pub fn lost(&self) -> Vec<String> {
         self.lock().lost.clone()
     }
 
-    /// Whether no message waits any more.
+    /// Whether no message is left.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How many messages wait.
+    /// The number of messages, visible or hidden.
     pub fn len(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// How old the oldest message is, as SQS tells: of those that were not delivered three times (developer guide,
-    /// "Available `CloudWatch` metrics for Amazon SQS").
+    /// The age of the oldest message, by the rule of SQS: a message that was delivered three times does not count
+    /// (developer guide, "Available `CloudWatch` metrics for Amazon SQS").
     pub fn oldest(&self) -> Option<SignedDuration> {
         let queues = self.lock();
         let told = queues.waiting.iter().filter(|waiting| waiting.received < 3);
@@ -229,7 +229,7 @@ impl FakeQueue {
         sent.map(|sent| self.now.duration_since(sent))
     }
 
-    /// Moves the clock to when the next message can be delivered: the first of a group, or one without.
+    /// Moves the clock until a message can be delivered: one without a group or the first of a group.
     pub fn wait(&mut self) {
         let mut seen: Vec<String> = Vec::new();
         let mut next: Option<Timestamp> = None;
@@ -245,13 +245,13 @@ impl FakeQueue {
         self.now = next.map_or(self.now, |next| next.max(self.now));
     }
 
-    /// Moves the clock.
+    /// Moves the clock by `time`.
     pub fn pass(&mut self, time: SignedDuration) {
         self.now = self.now.saturating_add(time).expect("a time");
     }
 
-    /// The event with up to ten visible messages, which are hidden from other deliveries for six minutes. Of a group
-    /// only the messages at its head are delivered.
+    /// An event with up to ten visible messages, which are then hidden for six minutes. A message is not delivered
+    /// while an earlier one of its group waits.
     pub fn delivery(&mut self) -> SqsEvent {
         let now = self.now;
         let mut queues = self.lock();
@@ -294,7 +294,7 @@ impl FakeQueue {
         serde_json::from_value(json!({"Records": records})).expect("an event")
     }
 
-    /// Lets the publisher work on an event. Returns the ids that are to come again.
+    /// Passes an event to the publisher. Returns the ids of the messages that failed.
     pub async fn publish(&self, event: &SqsEvent) -> Vec<String> {
         self.clock.set(self.now);
         let invocation = Invocation::new("request", &self.clock, self.timeout);
@@ -310,7 +310,8 @@ impl FakeQueue {
             .collect()
     }
 
-    /// Ends a delivery as SQS does: what did not fail is deleted, what did is hidden for as long as was asked.
+    /// Ends a delivery like SQS. It deletes the messages that did not fail. The others stay hidden for as long as the
+    /// publisher asked.
     pub fn end(&mut self, event: &SqsEvent, failed: &[String]) {
         let now = self.now;
         let mut queues = self.lock();
@@ -336,7 +337,7 @@ impl FakeQueue {
         }
     }
 
-    /// Delivers what is visible, once.
+    /// Makes one delivery of the visible messages.
     pub async fn turn(&mut self) {
         let event = self.delivery();
         let failed = self.publish(&event).await;
@@ -344,7 +345,7 @@ impl FakeQueue {
         self.end(&event, &failed);
     }
 
-    /// Delivers and waits until the queue is empty.
+    /// Delivers and moves the clock until the queue is empty.
     pub async fn drain(&mut self) {
         for _ in 0..10_000 {
             if self.is_empty() {
@@ -359,12 +360,12 @@ impl FakeQueue {
         );
     }
 
-    /// The attributes `reason` of parked messages.
+    /// The attribute `reason` of each parked message.
     pub fn parked(&self) -> Vec<String> {
         self.parked_attributes("reason")
     }
 
-    /// That attribute of all parked messages.
+    /// One attribute of each parked message.
     pub fn parked_attributes(&self, name: &str) -> Vec<String> {
         let parked = self.sent_to("parked");
         let values = parked
@@ -375,7 +376,7 @@ impl FakeQueue {
             .collect()
     }
 
-    /// The results, as `CloudEvents`.
+    /// All results as `CloudEvents`.
     pub fn results(&self) -> Vec<Value> {
         let results = self.sent_to("results");
         let bodies = results
@@ -384,14 +385,14 @@ impl FakeQueue {
         bodies.collect()
     }
 
-    /// What was sent to the queue of that name, as SQS got it.
+    /// The messages that were sent to a queue, as SQS received them.
     pub fn sent_to(&self, queue: &str) -> Vec<Value> {
         let queues = self.lock();
         let sent = queues.sent.iter().filter(|(name, _)| name == queue);
         sent.map(|(_, entry)| entry.clone()).collect()
     }
 
-    /// The statuses of requests with that method, 0 for lost answers.
+    /// The statuses of the API requests with that method. A lost answer counts as 0.
     pub fn statuses(&self, method: &str) -> Vec<u16> {
         let api = self
             .tenant

@@ -1,4 +1,4 @@
-//! The subscriber inside the test's own process, on local AWS: its clock, its time and its death are the test's.
+//! The subscriber in the test's own process, on local AWS. The test decides on its clock, its time limit and its end.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,30 +24,30 @@ use crate::captured::Captured;
 use crate::crash_proxy::CrashProxy;
 use crate::{Tenant, variable};
 
-/// A tenant with a subscriber of its own.
+/// A tenant with its own subscriber, state table and continuation queue.
 pub struct InProcessSubscriber {
-    /// The tenant: Protime, secret, pages queue.
+    /// The tenant with its Protime, secret and pages queue.
     pub tenant: Tenant,
-    /// The subscriber, whose requests pass the crash proxy.
+    /// The subscriber. Its requests pass through the crash proxy.
     pub subscriber: Subscriber,
-    /// Its continuation queue.
+    /// The URL of its continuation queue.
     pub continuations: String,
-    /// Stops it.
+    /// Stops the subscriber at a request.
     pub crash_proxy: Arc<CrashProxy>,
-    /// What tells it the time.
+    /// The subscriber's clock, which each invocation sets.
     pub clock: Clock,
     /// The metrics that it wrote.
     pub metrics: Captured,
-    /// `DynamoDB`, past the crash proxy.
+    /// `DynamoDB` without the crash proxy, for the test itself.
     pub dynamodb: aws_sdk_dynamodb::Client,
-    /// Its state table.
+    /// The name of the state table.
     pub table: String,
-    /// Makes connection names unique.
+    /// Makes connection names unique in the state table.
     prefix: String,
 }
 
 impl InProcessSubscriber {
-    /// A tenant as wanted, and the subscriber.
+    /// Makes a tenant with these options, and its subscriber.
     pub async fn new(options: Options) -> Self {
         let crash_proxy = Arc::new(CrashProxy::default());
         let tenant = Tenant::behind(&crash_proxy, options).await;
@@ -112,7 +112,7 @@ impl InProcessSubscriber {
         }
     }
 
-    /// The event of a connection of this tenant; `incoming` gets a unique prefix.
+    /// The event of a connection of this tenant. Its `incoming` gets the unique prefix.
     pub fn event(&self, connection: &Value) -> String {
         let mut event = json!({"incoming": "test", "client": self.tenant.client});
         for (name, value) in connection.as_object().into_iter().flatten() {
@@ -124,18 +124,18 @@ impl InProcessSubscriber {
         event.to_string()
     }
 
-    /// A connection's name as the state table knows it.
+    /// The connection's name in the state table.
     pub fn incoming(&self, name: &str) -> String {
         format!("{}-{name}", self.prefix)
     }
 
-    /// Runs a connection now, with a minute of time.
+    /// Runs a connection now, with a time limit of one minute.
     pub async fn run(&self, connection: &Value) -> Result<Value, Error> {
         self.run_at(connection, Timestamp::now(), Duration::from_mins(1))
             .await
     }
 
-    /// Runs a connection at another time, with less of it.
+    /// Runs a connection as of `now`, with a time limit of `left`.
     pub async fn run_at(
         &self,
         connection: &Value,
@@ -145,7 +145,7 @@ impl InProcessSubscriber {
         self.handle(self.event(connection), now, left).await
     }
 
-    /// Lets the subscriber handle an event.
+    /// Passes an event to the subscriber. Each call has a new request id.
     pub async fn handle(
         &self,
         event: String,
@@ -158,7 +158,7 @@ impl InProcessSubscriber {
             .await
     }
 
-    /// The same with a request id, which Lambda's retries share.
+    /// Passes an event with a given request id: Lambda's retries share one.
     pub async fn handle_as(
         &self,
         request_id: &str,
@@ -172,13 +172,13 @@ impl InProcessSubscriber {
         self.subscriber.handle(&event, &invocation).await
     }
 
-    /// Lets the watch look at all connections.
+    /// Runs the watch over all connections.
     pub async fn watch(&self, now: Timestamp) -> Result<Value, Error> {
         let event = json!({"watch": true}).to_string();
         self.handle(event, now, Duration::from_mins(1)).await
     }
 
-    /// Changes an item of the state table behind the subscriber's back.
+    /// Changes one attribute of an item in the state table, without the subscriber.
     pub async fn set(&self, id: &str, attribute: &str, value: AttributeValue) {
         let update = self
             .dynamodb
@@ -191,7 +191,7 @@ impl InProcessSubscriber {
         update.send().await.expect("the table");
     }
 
-    /// Removes an item of the state table.
+    /// Removes an item from the state table, without the subscriber.
     pub async fn remove(&self, id: &str) {
         let delete = self
             .dynamodb
@@ -201,7 +201,7 @@ impl InProcessSubscriber {
         delete.send().await.expect("the table");
     }
 
-    /// The event by which SQS delivers a continuation.
+    /// The event with which SQS delivers a continuation.
     pub fn delivery(message: &Message) -> String {
         json!({"Records": [{
             "messageId": message.message_id, "receiptHandle": message.receipt_handle, "body": message.body,
@@ -211,7 +211,7 @@ impl InProcessSubscriber {
         .to_string()
     }
 
-    /// What is remembered of a connection.
+    /// The stored state of a connection.
     pub async fn state(&self, name: &str) -> ConnectionState {
         let id = format!("connection/{}", self.incoming(name));
         let json = self.text(&id, "state").await;
@@ -219,7 +219,7 @@ impl InProcessSubscriber {
             .unwrap_or_default()
     }
 
-    /// The last runs of a connection.
+    /// The stored history of a connection.
     pub async fn history(&self, name: &str) -> History {
         let id = format!("history/{}", self.incoming(name));
         let json = self.text(&id, "history").await;
@@ -246,7 +246,7 @@ impl InProcessSubscriber {
     }
 }
 
-/// A table as the template has it.
+/// Creates a table like that of the template.
 pub async fn create_table(dynamodb: &aws_sdk_dynamodb::Client, name: &str) {
     let key = |name: &str, kind: KeyType| {
         let key = KeySchemaElement::builder()

@@ -1,5 +1,5 @@
-//! What the end-to-end tests stand on: the deployed stack, and for each test a Protime, a secret and a queue of
-//! its own, so that no test sees another's.
+//! Helpers of the end-to-end tests: the deployed stack, and for each test its own Protime, secret and queue. No test
+//! sees the data of another.
 //!
 //! `make end-to-end` deploys the stack and sets the environment that [`Stack::of_environment`] reads.
 #![expect(
@@ -31,64 +31,64 @@ use tokio::time::Instant;
 
 use crate::crash_proxy::CrashProxy;
 
-/// How long anything may take that happens by itself.
+/// The longest wait for something that happens without the test's doing.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// The deployed stack.
+/// Clients of the services that the deployed stack uses.
 pub struct Stack {
-    /// Lambda.
+    /// Invokes the deployed functions.
     pub lambda: aws_sdk_lambda::Client,
-    /// `CloudWatch` Logs.
+    /// Reads the functions' logs in `CloudWatch`.
     pub logs: aws_sdk_cloudwatchlogs::Client,
-    /// SQS.
+    /// Reads and writes the queues.
     pub sqs: aws_sdk_sqs::Client,
     secrets: aws_sdk_secretsmanager::Client,
 }
 
-/// One test's own Protime, with a secret and a pages queue for it.
+/// One test's own Protime, with a secret and a pages queue.
 pub struct Tenant {
-    /// The deployed stack.
+    /// The deployed stack, which all tests share.
     pub stack: Stack,
-    /// The Protime.
+    /// The simulator that stands for this tenant's Protime.
     pub protime: Simulator,
-    /// The secret's name.
+    /// The name of the secret with the client, as in the connection's field `client`.
     pub client: String,
-    /// The queue's URL.
+    /// The URL of the pages queue.
     pub pages: String,
-    /// Where the functions reach that Protime.
+    /// The address under which the functions reach the Protime.
     pub base_uri: String,
 }
 
-/// What an invocation ended with.
+/// The result of an invocation.
 pub struct Invoked {
-    /// What the function returned, or Lambda's error object.
+    /// The function's return value, or Lambda's error object.
     pub payload: Value,
-    /// Whether it is an error.
+    /// Whether the function returned an error.
     pub failed: bool,
 }
 
-/// What a deleted queue was.
+/// The name and attributes of a deleted queue.
 pub struct DeletedQueue {
     name: String,
     attributes: Option<HashMap<QueueAttributeName, String>>,
 }
 
-/// A variable that `make end-to-end` sets.
+/// The value of a variable that `make end-to-end` sets.
 pub fn variable(name: &str) -> String {
     std::env::var(name)
         .unwrap_or_else(|_| panic!("{name} is not set; run these tests with `make end-to-end`"))
 }
 
-/// Local AWS, as the functions reach it.
+/// The configuration for local AWS, as the functions use it.
 pub fn aws() -> ConfigLoader {
     connector::aws::http::config(protime::http_client().expect("an HTTP client"))
 }
 
 impl Stack {
-    /// The stack that the environment names.
+    /// Connects to the stack that the environment names.
     pub async fn of_environment() -> Self {
         variable("AWS_ENDPOINT_URL");
-        // Invocations may outlast what the functions wait for.
+        // Invocations may take longer than the functions' own time limit for requests.
         let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
             .load()
             .await;
@@ -100,12 +100,12 @@ impl Stack {
         }
     }
 
-    /// Takes messages off a queue until `enough` of them are there.
+    /// Receives and deletes messages until `enough` returns true, within a minute.
     pub async fn receive(&self, queue: &str, enough: impl Fn(&[Message]) -> bool) -> Vec<Message> {
         self.receive_for(queue, PATIENCE, enough).await
     }
 
-    /// Takes messages off a queue until `enough` of them are there, for so long.
+    /// Receives and deletes messages until `enough` returns true, within the given time.
     pub async fn receive_for(
         &self,
         queue: &str,
@@ -125,7 +125,7 @@ impl Stack {
         found
     }
 
-    /// The messages that are there now.
+    /// Receives and deletes all messages that are there now.
     pub async fn drain(&self, queue: &str) -> Vec<Message> {
         let mut found = Vec::new();
         loop {
@@ -137,7 +137,7 @@ impl Stack {
         }
     }
 
-    /// Empties a queue.
+    /// Deletes all messages of a queue.
     pub async fn purge(&self, queue: &str) {
         self.sqs
             .purge_queue()
@@ -158,7 +158,7 @@ impl Stack {
         DeletedQueue { name, attributes }
     }
 
-    /// Creates a queue that was deleted.
+    /// Creates a deleted queue again.
     pub async fn create_queue_again(&self, queue: DeletedQueue) {
         let create = self.sqs.create_queue().queue_name(queue.name);
         let create = create.set_attributes(queue.attributes);
@@ -199,7 +199,7 @@ impl Stack {
         messages
     }
 
-    /// Creates a secret.
+    /// Creates a secret with this text.
     pub async fn create_secret(&self, name: &str, text: &str) {
         let create = self.secrets.create_secret().name(name).secret_string(text);
         create.send().await.expect("a secret can be created");
@@ -233,12 +233,12 @@ impl Stack {
 }
 
 impl Tenant {
-    /// A Protime with 20 people and 30 days.
+    /// A tenant with 20 people and 30 days of records.
     pub async fn new() -> Self {
         Self::with(Options::default(), &json!({})).await
     }
 
-    /// A Protime as wanted; `secret` adds fields to its secret.
+    /// A tenant with these options. `secret` adds fields to its secret.
     pub async fn with(options: Options, secret: &Value) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let stack = Stack::of_environment().await;
@@ -273,7 +273,7 @@ impl Tenant {
         tenant
     }
 
-    /// A Protime whose requests pass a crash proxy.
+    /// A tenant whose API requests pass through a crash proxy.
     pub async fn behind(crash_proxy: &Arc<CrashProxy>, options: Options) -> Self {
         let mut tenant = Self::with(options, &json!({})).await;
         let base_uri = crash_proxy
@@ -288,7 +288,7 @@ impl Tenant {
         tenant
     }
 
-    /// The text of the present secret; `extra` replaces fields.
+    /// The present secret as text. `extra` replaces fields.
     pub fn secret(&self, extra: &Value) -> String {
         let mut value: Value = serde_json::from_str(&self.protime.secret_json()).expect("JSON");
         for (name, field) in extra.as_object().into_iter().flatten() {
@@ -297,12 +297,12 @@ impl Tenant {
         value.to_string()
     }
 
-    /// Stores the Protime's present secret.
+    /// Stores the present secret.
     pub async fn store_secret(&self) {
         self.store_secret_with(&json!({})).await;
     }
 
-    /// Stores the Protime's present secret with additional fields.
+    /// Stores the present secret with additional or replaced fields.
     pub async fn store_secret_with(&self, extra: &Value) {
         let text = self.secret(extra);
         let put = self
@@ -314,14 +314,14 @@ impl Tenant {
         put.send().await.expect("the secret can be changed");
     }
 
-    /// The name of this tenant's connection.
+    /// The name of this tenant's incoming connection.
     pub fn incoming(&self) -> String {
         self.client.replace('/', "-")
     }
 
     /// Runs an incoming connection of this tenant.
     pub async fn subscribe(&self, connection: Value) -> Invoked {
-        // The state table is shared, so that every tenant needs names of its own.
+        // All tenants share the state table, so each needs connection names of its own.
         let mut event =
             json!({"incoming": self.incoming(), "client": self.client, "queue": self.pages});
         for (name, value) in connection.as_object().expect("an object") {
@@ -330,7 +330,7 @@ impl Tenant {
         self.invoke(event.to_string()).await
     }
 
-    /// Invokes the subscriber with an event as it stands.
+    /// Invokes the subscriber with an event, unchanged.
     pub async fn invoke(&self, event: String) -> Invoked {
         let function = variable("SUBSCRIBER_FUNCTION_NAME");
         let answer = self
@@ -348,7 +348,7 @@ impl Tenant {
         }
     }
 
-    /// Runs an incoming connection that completes, and returns what it returned.
+    /// Runs an incoming connection that must complete. Returns the function's result.
     pub async fn completed(&self, connection: Value) -> Value {
         let invoked = self.subscribe(connection).await;
         assert!(!invoked.failed, "{}", invoked.payload);
@@ -360,7 +360,7 @@ impl Tenant {
         invoked.payload
     }
 
-    /// The bodies of all messages in the pages queue, in order of page and part.
+    /// The bodies of all messages in the pages queue, ordered by page and part.
     pub async fn events(&self) -> Vec<Value> {
         let messages = self.stack.drain(&self.pages).await;
         let mut events: Vec<Value> = messages
@@ -376,7 +376,7 @@ impl Tenant {
         events
     }
 
-    /// Targets of the API requests, in order.
+    /// The targets (path and query) of the API requests, in order.
     pub fn targets(&self) -> Vec<String> {
         let api = self
             .protime
@@ -386,7 +386,7 @@ impl Tenant {
         api.map(|request| request.target).collect()
     }
 
-    /// Puts a publish request of this tenant on the publish queue, and returns the message's id.
+    /// Sends a publish request of this tenant to the publish queue. Returns the message id.
     pub async fn publish(&self, request: Value) -> String {
         let mut body = json!({"client": self.client});
         for (name, value) in request.as_object().expect("an object") {
@@ -395,7 +395,7 @@ impl Tenant {
         self.publish_text(&body.to_string()).await
     }
 
-    /// Puts any text on the publish queue, and returns the message's id.
+    /// Sends any text to the publish queue. Returns the message id.
     pub async fn publish_text(&self, body: &str) -> String {
         let send = self
             .stack
@@ -408,7 +408,7 @@ impl Tenant {
     }
 }
 
-/// A message's attributes as text.
+/// A message's attributes by name, as text.
 pub fn attributes(message: &Message) -> HashMap<String, String> {
     let attributes = message.message_attributes.clone().unwrap_or_default();
     attributes
@@ -417,12 +417,12 @@ pub fn attributes(message: &Message) -> HashMap<String, String> {
         .collect()
 }
 
-/// Waits for something that happens by itself.
+/// Waits for a condition, at most a minute. `what` names it if the wait fails.
 pub async fn eventually(what: &str, happened: impl Fn() -> bool) {
     eventually_within(PATIENCE, what, happened).await;
 }
 
-/// Waits for something that takes its time.
+/// Waits for a condition, at most for `patience`. `what` names it if the wait fails.
 pub async fn eventually_within(patience: Duration, what: &str, happened: impl Fn() -> bool) {
     let end = Instant::now() + patience;
     while !happened() {

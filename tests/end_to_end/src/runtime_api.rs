@@ -1,4 +1,4 @@
-//! A Lambda Runtime API that hands one event, as it stands, to a function that was built.
+//! A Lambda Runtime API that gives one event to a built function.
 
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use crate::{PATIENCE, variable};
 
-/// The error with which the function of that variable ends an invocation.
+/// Runs the function whose binary is in the variable `binary`. Returns the error that it reports for the event.
 pub async fn failed(binary: &str, event: &str) -> Value {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
@@ -30,7 +30,7 @@ pub async fn failed(binary: &str, event: &str) -> Value {
                     ],
                     event,
                 ),
-                // Further events never come.
+                // There is only one event.
                 None => std::future::pending().await,
             }
         }

@@ -1,4 +1,4 @@
-//! The JSON Schemas of `infra/schemas`, by which every event is checked that a test receives.
+//! Checks every event that a test receives against the JSON Schemas in `infra/schemas`.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
-/// By the type of event.
+/// The validators by event type.
 static SCHEMAS: LazyLock<HashMap<String, Validator>> = LazyLock::new(|| {
     let texts = [
         include_str!("../../../infra/schemas/page.schema.json"),
@@ -26,7 +26,7 @@ static SCHEMAS: LazyLock<HashMap<String, Validator>> = LazyLock::new(|| {
     entries.into()
 });
 
-/// Consumers ignore what they do not know, but the functions send nothing that is not described.
+/// The schemas let consumers ignore unknown fields. The functions themselves must send only what is described.
 fn allow_nothing_else(schema: &mut Value) {
     let properties = schema.get_mut("properties");
     let Some(properties) = properties.and_then(Value::as_object_mut) else {
@@ -36,7 +36,7 @@ fn allow_nothing_else(schema: &mut Value) {
     schema["additionalProperties"] = json!(false);
 }
 
-/// Fails where a message is one of our events and not as its schema says. Other messages are left alone.
+/// Panics if a message is one of our events but does not match its schema. Other messages pass.
 pub fn check(body: &str) {
     let Ok(event) = serde_json::from_str::<Value>(body) else {
         return;

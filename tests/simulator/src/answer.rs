@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-/// What a request is answered with.
+/// An answer, ready to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: Vec<(String, String)>,
-    /// One after the other.
+    /// The pieces of the body, in order.
     pub(crate) body: Vec<Bytes>,
 }
 
@@ -41,14 +41,15 @@ impl Answer {
         )
     }
 
-    /// A broken filter or business rule.
+    /// A broken filter rule or business rule.
     pub(crate) fn refused(reasons: &[String]) -> Self {
         // §7.2: Filter/business-rule rejection
         let error = json!({"code": "BadRequest", "message": "The request was refused.", "reasons": reasons});
         Self::json(400, &json!({"error": error}))
     }
 
-    /// Failed model validation: no `error` around it. The items' shape is not documented; these are strings.
+    /// A failed model validation, without `error` around it. The documentation does not show the items' shape; here
+    /// they are strings.
     pub(crate) fn not_valid(errors: &[String]) -> Self {
         // §7.2: **no `error` wrapper**
         let message = "The model is not valid.";

@@ -1,4 +1,4 @@
-//! The token endpoint, and who may do what with a token.
+//! The token endpoint, and the rights of a token.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::answer::Answer;
 use crate::documentation::{Entity, Operation, documentation};
 use crate::state::{State, TENANT, Token};
 
-/// Of the collection without documented operations.
+/// The scope of the collection that has no documented operations.
 const EXTERNAL_REFERENCES: &str = "connector-protimeapi-external-references.write";
 
-/// Each tenant has one of its own, and this is the only tenant.
+/// Whether the path is the token endpoint. Each tenant has its own; the simulator has one tenant.
 pub(crate) fn is_token_endpoint(path: &str) -> bool {
     // §2.3: Tokens are per tenant
     path.strip_prefix("/tenants/")
@@ -21,7 +21,7 @@ pub(crate) fn is_token_endpoint(path: &str) -> bool {
         == Some(TENANT)
 }
 
-/// `POST /tenants/{tenant}/connect/token`, with the errors of RFC 6749.
+/// Answers `POST /tenants/{tenant}/connect/token`, with the errors of RFC 6749.
 pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
     // §2.1: Only grant documented: OAuth 2.0 client credentials
     // §2.2: space-separated list
@@ -78,7 +78,7 @@ pub(crate) fn token(state: &mut State, body: &[u8]) -> Answer {
     )
 }
 
-/// The token of a request with a valid one and a User-Agent.
+/// The token of a request, if it is valid and the request has a `User-Agent`.
 pub(crate) fn authenticate(
     state: &State,
     authorization: Option<&str>,
@@ -97,7 +97,7 @@ pub(crate) fn authenticate(
             "The access token is missing or not valid.",
         ));
     };
-    // The header is mandatory; what happens without it is not documented.
+    // The header is mandatory. What happens without it is not documented.
     if user_agent.is_empty() {
         return Err(Answer::error(
             400,

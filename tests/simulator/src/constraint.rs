@@ -1,4 +1,4 @@
-//! What an operation demands of its filter. Where the documentation is open, the stricter reading is the default.
+//! The rules of an operation for its filter. Where the documentation is open, the stricter reading is the default.
 
 use jiff::ToSpan;
 use jiff::civil::{Date, date};
@@ -7,7 +7,7 @@ use crate::documentation::{self, FilterKind, Kind, Operation};
 use crate::filter::{Condition, Constant, Factor, Filter, Operator};
 use crate::settings::Settings;
 
-/// Why the operation refuses the filter; nothing if it takes it.
+/// The rules that a filter breaks. Empty if the operation accepts it.
 pub(crate) fn problems(
     operation: &Operation,
     filter: Option<&Filter>,
@@ -42,7 +42,7 @@ pub(crate) fn problems(
     problems
 }
 
-/// A comparison that the field does not know.
+/// The problem with a comparison that the field does not accept.
 fn misused(
     field: &documentation::Filter,
     operator: Operator,
@@ -81,13 +81,13 @@ fn misused(
     (!factor.constants().iter().all(fits)).then(|| format!("{name}: the value has the wrong type"))
 }
 
-/// `YYYY-MM-DD`, and nothing else that a library may take for a date.
+/// Whether the text is `YYYY-MM-DD`: a library may accept other forms as dates too.
 fn is_date(text: &str) -> bool {
     text.parse::<Date>()
         .is_ok_and(|date| date.to_string() == text)
 }
 
-/// `or` is for fields of the category Multiple only. Which fields those are is shown for `kind` alone.
+/// The problem with an `or`. It is for fields of the category Multiple, which the documentation shows for `kind` only.
 fn joined_by_or(filter: &Filter, settings: &Settings) -> Option<String> {
     // §3.1: `or` works only on fields of constraint category **Multiple**
     if filter.terms.len() > 1 {
@@ -103,7 +103,7 @@ fn joined_by_or(filter: &Filter, settings: &Settings) -> Option<String> {
     })
 }
 
-/// From when until when, as far as every term says so.
+/// The range of dates that a filter without `or` selects.
 #[derive(Default)]
 struct Range {
     from: Option<Date>,
@@ -147,7 +147,8 @@ fn range(filter: Option<&Filter>, wanted: &str) -> Range {
     range
 }
 
-/// Whether both ends may be 365 or 366 days apart is not documented; here the last day comes before that of the next year.
+/// The problem with a range that is too long. The documentation does not say whether its ends may be 365 or 366 days
+/// apart. Here the last day must come before the same day of the next year.
 fn out_of_range(
     operation: &Operation,
     field: &documentation::Filter,
@@ -168,7 +169,7 @@ fn out_of_range(
             "{name}: a delta starts on 1 January of the previous year at the earliest"
         ));
     }
-    // A list may be left open, as in `tutorials/real-time-sync`; it then ends today.
+    // A list may leave the end open, as in `tutorials/real-time-sync`. It then ends today.
     let until = match range.until {
         None if is_delta => return None,
         until => until.unwrap_or(today),

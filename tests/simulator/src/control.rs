@@ -1,4 +1,4 @@
-//! The control plane: what tests and people change while the simulator runs.
+//! The control plane, through which tests and people change the simulator while it runs.
 
 use axum::Json;
 use axum::Router;
@@ -75,7 +75,7 @@ struct Client {
     client_secret: Option<String>,
 }
 
-/// A rotated client: its tokens end with it.
+/// Rotates the client; its tokens become invalid.
 async fn set_client(Shared(state): Shared<SharedState>, Json(client): Json<Client>) -> Json<Value> {
     let mut state = lock(&state);
     if let Some(id) = client.client_id {
@@ -92,7 +92,7 @@ async fn settings(Shared(state): Shared<SharedState>) -> Json<Settings> {
     Json(lock(&state).settings.clone())
 }
 
-/// Only what is given changes.
+/// Changes only the settings that are given.
 async fn set_settings(
     Shared(state): Shared<SharedState>,
     Json(given): Json<serde_json::Map<String, Value>>,
@@ -124,10 +124,10 @@ async fn set_records(
 struct ChangeRequest {
     entity: String,
     id: String,
-    /// Deleted for good, or touched.
+    /// Whether the record is deleted; otherwise it is updated.
     #[serde(default)]
     delete: bool,
-    /// Properties to change when touched.
+    /// The properties that an update changes.
     #[serde(default)]
     set: serde_json::Map<String, Value>,
 }
@@ -146,7 +146,7 @@ async fn change(
         .ok_or_else(|| unknown("entity"))?;
     let version = state.next_version();
     let collection = state.collection(entity);
-    // A deleted clocking stays, with that status (`concepts/clocking-model`).
+    // A deleted clocking stays, with the status that says so (`concepts/clocking-model`).
     let is_soft = entity.name == "clockings";
     if request.delete && !is_soft {
         return if collection.remove(&request.id, version) {
@@ -167,7 +167,7 @@ async fn change(
     }
     value["changeVersion"] = version.into();
     collection.put(&value);
-    // To save one of these groups is to save all of them.
+    // Saving one of these groups saves all of them.
     if matches!(entity.name.as_str(), "absence-groups" | "counter-groups") {
         let others = state.collection(entity).records.iter();
         let others = others.filter(|record| record.id != request.id).cloned();

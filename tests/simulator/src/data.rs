@@ -1,4 +1,4 @@
-//! Records: made from the documented properties, the same for the same options, kept as JSON text.
+//! Records made from the documented properties. The same options make the same records, kept as JSON text.
 
 use std::fmt::Write;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::documentation::{Entity, Property};
 use crate::references;
 
-/// How many records there are.
+/// The numbers that decide how many records are made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Size {
     pub(crate) people: u32,
@@ -19,8 +19,8 @@ pub(crate) struct Size {
     pub(crate) today: Date,
 }
 
-/// The records of one collection. Those made at the start lie in one buffer, separated by commas, so that
-/// neighbours can be served as one slice.
+/// The records of one collection. Those that were made at the start share one buffer, separated by commas.
+/// Neighbours can therefore be sent as one slice.
 #[derive(Default)]
 pub(crate) struct Collection {
     base: Bytes,
@@ -38,12 +38,12 @@ pub(crate) struct Record {
 
 #[derive(Clone)]
 enum Text {
-    /// From here to there in the buffer.
+    /// Start and end in the shared buffer.
     Base(usize, usize),
     Own(Bytes),
 }
 
-/// What happened to a record, in order.
+/// One change of a record. A collection keeps its changes in order.
 #[derive(Clone)]
 pub(crate) struct Change {
     pub(crate) id: String,
@@ -52,7 +52,7 @@ pub(crate) struct Change {
 }
 
 impl Collection {
-    /// Records as somebody else wrote them, kept byte for byte.
+    /// Takes records as they were written, byte for byte.
     pub(crate) fn from_texts<'a>(texts: impl Iterator<Item = &'a str>) -> Self {
         let mut collection = Self::default();
         let mut base = String::new();
@@ -71,7 +71,7 @@ impl Collection {
         collection
     }
 
-    /// The records of an entity; `name` tells apart those that one entity has under several names.
+    /// Makes the records of an entity. `name` distinguishes the collections of an entity that has several.
     pub(crate) fn generate(entity: &Entity, name: &str, size: Size) -> Self {
         let mut collection = Self::default();
         let mut base = String::new();
@@ -112,7 +112,7 @@ impl Collection {
     }
 
     pub(crate) fn find(&self, id: &str) -> Option<&Record> {
-        // Ids of made records count from 1, so most are where their number says.
+        // The ids of made records count from 1, so a record is usually at the index that its id gives.
         let guess = id
             .parse::<usize>()
             .ok()
@@ -122,7 +122,7 @@ impl Collection {
             .or_else(|| self.records.iter().find(|record| record.id == id))
     }
 
-    /// Adds or replaces a record and remembers the change.
+    /// Adds or replaces a record and logs the change.
     pub(crate) fn put(&mut self, value: &Value) {
         let record = Record::new(value, Text::Own(value.to_string().into()));
         let version = value["changeVersion"]
@@ -154,7 +154,7 @@ impl Collection {
         removed
     }
 
-    /// A page's records as few slices, commas between them.
+    /// The records of a page in few slices, with commas between them.
     pub(crate) fn slices(&self, records: &[&Record]) -> Vec<Bytes> {
         let mut slices: Vec<Bytes> = Vec::new();
         let mut open: Option<(usize, usize)> = None;
@@ -208,7 +208,7 @@ impl Record {
     }
 }
 
-/// 20 upper-case hexadecimal digits that rise with every change.
+/// A version of 20 upper-case hexadecimal digits, which rises with every change.
 pub(crate) fn change_version(number: u64) -> String {
     format!("{number:020X}")
 }
@@ -217,11 +217,11 @@ pub(crate) fn change_version(number: u64) -> String {
 struct Row {
     person: Option<u32>,
     date: Option<Date>,
-    /// Counts the records of one person and day.
+    /// The index among the records of one person and day.
     turn: u32,
 }
 
-/// Who has a record on which day.
+/// The person and the day of each record.
 fn rows(entity: &Entity, size: Size) -> Box<dyn Iterator<Item = Row>> {
     let has = |name: &str| {
         entity
@@ -269,14 +269,14 @@ fn rows(entity: &Entity, size: Size) -> Box<dyn Iterator<Item = Row>> {
     }
 }
 
-/// A record's properties as a tree: `person.id` is an object, `levels[].id` a list of one.
+/// The properties of a record as a tree. `person.id` makes an object, `levels[].id` a list with one item.
 enum Shape<'a> {
     Leaf(&'a Property),
     Object(Vec<(&'a str, Shape<'a>)>),
     List(Box<Shape<'a>>),
 }
 
-/// What the values of one record depend on.
+/// The values of a record depend on these.
 struct Place<'a> {
     entity: &'a str,
     index: u64,
@@ -285,7 +285,7 @@ struct Place<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// Historical fields have a property that is called like their category.
+    /// Historical fields have a property that is named after their category.
     fn of(entity: &'a Entity, category: &'a str) -> Self {
         let mut root = Self::Object(Vec::new());
         for property in &entity.properties {
@@ -302,7 +302,7 @@ impl<'a> Shape<'a> {
         root
     }
 
-    /// A whole record, without the properties that one of its kind does not have.
+    /// Writes one record, without the properties that its kind does not have.
     fn write_record(&self, text: &mut String, place: &Place<'_>) {
         let Self::Object(members) = self else { return };
         text.push('{');
@@ -350,7 +350,7 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// Ids are integers, but for those the documentation calls GUIDs.
+    /// An integer, or a GUID where the documentation says so.
     fn id(&self, index: u64) -> String {
         let Self::Object(members) = self else {
             return index.to_string();
@@ -405,7 +405,7 @@ const LAST_NAMES: [&str; 8] = [
     "Jansen",
 ];
 
-/// Of forty clockings, one tells a reason and one an activity; of twenty-five, one was edited.
+/// The kind of a clocking. Of forty, one has a reason and one an activity.
 fn clocking_kind(index: u64) -> &'static str {
     match index % 40 {
         7 => "Reason",
@@ -414,7 +414,7 @@ fn clocking_kind(index: u64) -> &'static str {
     }
 }
 
-/// Some properties of clockings come with some kinds only.
+/// Whether a clocking of this kind has the property. Of twenty-five, one was edited and has its original time.
 fn is_present(place: &Place<'_>, property: &str) -> bool {
     let kind = clocking_kind(place.index);
     place.entity != "clockings"
@@ -460,7 +460,7 @@ fn write_value(text: &mut String, property: &Property, place: &Place<'_>) {
         "lastName" => write!(text, "\"{}\"", pick(&LAST_NAMES)),
         "kind" if *entity == "clockings" => write!(text, "\"{}\"", clocking_kind(*index)),
         "kind" | "status" if !values.is_empty() => {
-            // The usual value, so that most records are ordinary: the first that is not `Unknown`.
+            // Most records are ordinary, so they have the first value that is not `Unknown`.
             let usual = values.iter().find(|value| *value != "Unknown");
             write!(text, "\"{}\"", usual.map_or("", String::as_str))
         }
@@ -507,7 +507,7 @@ fn write_of_type(
     }
 }
 
-/// `job-category` is `jobCategory` in a record.
+/// The name in a record: `job-category` becomes `jobCategory`.
 pub(crate) fn camel_case(name: &str) -> String {
     let mut words = name.split('-');
     let first = words.next().unwrap_or_default().to_owned();
@@ -522,7 +522,7 @@ fn guid(number: u64) -> String {
     format!("00000000-0000-4000-8000-{number:012x}")
 }
 
-/// A number that looks arbitrary and never changes (`SplitMix64`).
+/// A number that looks random but is always the same for the same input (`SplitMix64`).
 fn mix(seed: u64, index: u64, name: &str) -> u64 {
     let name = name.bytes().fold(0_u64, |sum, byte| {
         sum.wrapping_mul(31).wrapping_add(u64::from(byte))

@@ -1,4 +1,4 @@
-//! Deltas (`reference/delta`): they start as lists, and are then polled for changes.
+//! Deltas (`reference/delta`): they start as lists and are then polled for changes.
 
 use bytes::Bytes;
 use jiff::ToSpan;
@@ -14,7 +14,7 @@ use crate::references::{self, Asked};
 use crate::route::Call;
 use crate::state::{Delta, State};
 
-/// Older than 72 hours, or ended otherwise.
+/// The answer to a delta that is older than 72 hours or has ended otherwise.
 pub(crate) fn gone() -> Answer {
     // §13.1: "Delta token has expired (older than 72 hours)"
     Answer::error(
@@ -24,7 +24,7 @@ pub(crate) fn gone() -> Answer {
     )
 }
 
-/// The answer to a poll of a delta: everything since the token's cursor, in one page.
+/// Answers a poll with everything since the token's cursor, in one page.
 pub(crate) fn poll(
     state: &mut State,
     entity: &'static Entity,
@@ -70,7 +70,7 @@ pub(crate) fn poll(
         .unwrap_or(0)
         .min(collection.changes.len());
     let recent = &collection.changes[since..];
-    // Of a record that changed several times, the last change counts.
+    // If a record changed several times, only its last change is sent.
     let last = recent.iter().enumerate().filter(|(index, change)| {
         let mut later = recent[index + 1..].iter();
         !later.any(|later| later.id == change.id)

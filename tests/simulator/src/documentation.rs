@@ -1,5 +1,5 @@
-//! What Protime's documentation says of its entities, as a table: `documentation.json`, the machine-readable twin of the
-//! pages. It owes nothing to the connector's own catalogue.
+//! Protime's documentation of its entities as a table: `documentation.json`, the machine-readable twin of the pages. It
+//! is independent of the connector's own catalogue.
 
 use std::sync::OnceLock;
 
@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 const TEXT: &str = include_str!("documentation.json");
 
-/// The table.
+/// The table, parsed once.
 pub(crate) fn documentation() -> &'static Documentation {
     static DOCUMENTATION: OnceLock<Documentation> = OnceLock::new();
     DOCUMENTATION.get_or_init(|| {
@@ -21,7 +21,7 @@ pub(crate) fn documentation() -> &'static Documentation {
 
 #[derive(Deserialize)]
 pub(crate) struct Documentation {
-    /// What every path of the API begins with.
+    /// The prefix of every path of the API.
     pub(crate) base_path: String,
     pub(crate) entities: Vec<Entity>,
     conventions: Conventions,
@@ -45,13 +45,13 @@ impl Documentation {
         self.entities.iter().find(|entity| entity.name == name)
     }
 
-    /// The longest request target that is answered.
+    /// The longest request target that is answered, in characters.
     pub(crate) fn uri_limit(&self) -> usize {
         // §1: Server limit **4 096 characters**
         self.conventions.uri_limit_chars
     }
 
-    /// How long a delta lives after its last request.
+    /// The life of a delta after its last request, in hours.
     pub(crate) fn delta_hours(&self) -> i64 {
         // §5.2: Delta expires **72 h after the last request**
         self.conventions.delta.expires_hours
@@ -62,7 +62,7 @@ impl Documentation {
         self.conventions.delta.expired_status
     }
 
-    /// The references with `@` of a collection, which are fields of its records.
+    /// The predefined references of a collection, which start with `@` and are fields of its records.
     pub(crate) fn predefined(&self, collection: &str) -> &[String] {
         // §8.1: `@badge-number`, `@employee-number`
         // §8.1: `@absence-code`
@@ -74,7 +74,7 @@ impl Documentation {
         predefined.get(collection).map_or(&[], Vec::as_slice)
     }
 
-    /// Every scope that there is.
+    /// All scopes of all collections.
     pub(crate) fn scopes(&self) -> Vec<String> {
         // §2.4: Pattern: `connector-protimeapi-<collection>.<permission>`
         let operations = self.entities.iter().flat_map(|entity| {
@@ -94,7 +94,7 @@ pub(crate) struct Entity {
     pub(crate) operations: Vec<Operation>,
     #[serde(default)]
     pub(crate) properties: Vec<Property>,
-    /// Collections whose references its records can carry.
+    /// The collections whose references its records can carry.
     #[serde(default)]
     pub(crate) external_references: Option<Vec<String>>,
 }
@@ -124,20 +124,20 @@ pub(crate) struct Operation {
     pub(crate) method: Method,
     pub(crate) path: String,
     scope: Option<Scope>,
-    /// None where the table of filters could not be read.
+    /// The fields of filters. `None` if the table of filters could not be read.
     pub(crate) filters: Option<Vec<Filter>>,
     #[serde(default)]
     pub(crate) path_values: std::collections::BTreeMap<String, Vec<String>>,
     pub(crate) continuation_path: Option<String>,
     pub(crate) success: Option<Vec<u16>>,
-    /// None where the list could not be read.
+    /// The supported references. `None` if the list could not be read.
     pub(crate) external_references: Option<Vec<Reference>>,
     pub(crate) body: Option<Vec<Property>>,
     pub(crate) expand: Option<Vec<String>>,
 }
 
 impl Operation {
-    /// Any of these is enough. Where no page was seen, the rule for all collections gives it.
+    /// The scopes of which one is enough. If the page was not seen, they follow from the general rule.
     pub(crate) fn scopes(&self, entity: &Entity) -> Vec<String> {
         match &self.scope {
             Some(Scope::One(scope)) => vec![scope.clone()],
@@ -146,7 +146,7 @@ impl Operation {
         }
     }
 
-    /// The path of a delta's polls, below the API's.
+    /// The path at which a delta is polled, below the API's version.
     pub(crate) fn delta_path(&self) -> Option<&str> {
         self.continuation_path.as_deref()?.split('?').next()
     }
@@ -194,7 +194,7 @@ pub(crate) struct Filter {
     pub(crate) kind: FilterKind,
     pub(crate) operators: Vec<crate::filter::Operator>,
     pub(crate) required: bool,
-    /// Such as `1 year`.
+    /// The longest range of dates in words, such as `1 year`.
     pub(crate) max_range: Option<String>,
     #[serde(rename = "enum")]
     pub(crate) values: Option<Vec<String>>,
@@ -220,7 +220,7 @@ pub(crate) struct Reference {
 
 #[derive(Deserialize)]
 pub(crate) struct Property {
-    /// Such as `activityLevels[].level`.
+    /// The path of the property, such as `activityLevels[].level`.
     pub(crate) name: String,
     #[serde(rename = "type")]
     pub(crate) kind: String,

@@ -1,53 +1,53 @@
 use serde::{Deserialize, Serialize};
 
-/// Something to go wrong with requests that match.
+/// A failure of matching requests.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fault {
-    /// Only this method.
+    /// Fails only requests with this method.
     #[serde(default)]
     pub method: Option<String>,
-    /// Only requests whose target (path and query) has this in it.
+    /// Fails only requests whose target (path and query) contains this text.
     #[serde(default)]
     pub target: String,
-    /// Only requests whose body has this in it.
+    /// Fails only requests whose body contains this text.
     #[serde(default)]
     pub body: String,
-    /// So many matching requests pass first.
+    /// How many matching requests pass first.
     #[serde(default)]
     pub skip: u32,
-    /// So many matching requests fail after that.
+    /// How many matching requests fail after those.
     #[serde(default = "once")]
     pub times: u32,
-    /// What happens to them.
+    /// How these requests fail.
     pub action: Action,
 }
 
-/// What goes wrong.
+/// The way in which a request fails.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
-    /// Another answer, and nothing done.
+    /// Another answer; the request has no effect.
     Answer {
-        /// Its status.
+        /// The HTTP status of the answer.
         status: u16,
-        /// Its headers.
+        /// Names and values of the answer's headers.
         #[serde(default)]
         headers: Vec<(String, String)>,
-        /// Its body.
+        /// The body, sent as it is.
         #[serde(default)]
         body: String,
     },
-    /// The right answer, later.
+    /// The correct answer, but later.
     Delay {
-        /// By how much.
+        /// The delay in milliseconds.
         ms: u64,
     },
-    /// The connection breaks before anything is done.
+    /// The connection breaks before the request has an effect.
     DropBefore,
-    /// The connection breaks when the work is done: the answer is lost.
+    /// The connection breaks after the request has its effect, so the answer is lost.
     DropAfter,
-    /// Half of the body comes, then the connection breaks.
+    /// The connection breaks after half of the body.
     Truncate,
 }
 
@@ -56,7 +56,7 @@ fn once() -> u32 {
 }
 
 impl Fault {
-    /// An answer with that status to every request whose target has `target` in it, `times` times.
+    /// Answers requests with that status, `times` times, if their target contains `target`.
     pub fn status(target: &str, status: u16, times: u32) -> Self {
         Self::new(
             target,
@@ -69,7 +69,7 @@ impl Fault {
         )
     }
 
-    /// That action for every request whose target has `target` in it, `times` times.
+    /// Applies an action to requests, `times` times, if their target contains `target`.
     pub fn new(target: &str, times: u32, action: Action) -> Self {
         Self {
             method: None,
@@ -82,7 +82,7 @@ impl Fault {
     }
 }
 
-/// The action for this request, if a fault is due; counts it.
+/// The action of a fault that is due for this request. Counts the request.
 pub(crate) fn due(
     faults: &mut Vec<Fault>,
     method: &str,

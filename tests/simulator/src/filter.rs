@@ -1,4 +1,4 @@
-//! The filter language of `reference/filtering`, from its grammar: terms joined by `or`, conditions joined by `and`.
+//! The filter language of `reference/filtering`. Its grammar joins conditions with `and` to terms, and terms with `or`.
 
 use serde::Deserialize;
 use winnow::ascii::{dec_int, space0, space1};
@@ -6,7 +6,7 @@ use winnow::combinator::{alt, delimited, opt, separated, terminated};
 use winnow::prelude::*;
 use winnow::token::{take_till, take_while};
 
-/// Terms of which one has to hold; conditions in a term, which all have to.
+/// Terms, of which one must hold. All conditions of a term must hold.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Filter {
     pub(crate) terms: Vec<Vec<Condition>>,
@@ -57,7 +57,7 @@ pub(crate) enum Constant {
 }
 
 impl Filter {
-    /// Reads a filter, or says where it cannot be read.
+    /// Parses a filter. The error names the place.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         delimited(space0, filter, space0)
             .parse(text)
@@ -69,7 +69,7 @@ impl Filter {
             })
     }
 
-    /// Every comparison, however deep.
+    /// Every comparison, at any depth.
     pub(crate) fn comparisons(&self) -> Vec<(&str, Operator, &Factor)> {
         let conditions = self.terms.iter().flatten();
         conditions
@@ -110,7 +110,7 @@ fn simple(input: &mut &str) -> ModalResult<Condition> {
     })
 }
 
-/// Fields and lists are named in kebab-case.
+/// Names of fields and lists are in kebab case.
 fn name(input: &mut &str) -> ModalResult<String> {
     let letters = take_while(1.., |letter: char| {
         letter.is_ascii_lowercase() || letter == '-'
@@ -145,7 +145,7 @@ fn list(input: &mut &str) -> ModalResult<Factor> {
     Ok(Factor::List { name, constants })
 }
 
-/// How a quote is written inside of a string is not documented: here, not at all.
+/// The documentation does not say how a string contains a quote. Here it cannot.
 fn constant(input: &mut &str) -> ModalResult<Constant> {
     // §3.1: Strings and dates are in single quotes, integers bare
     alt((

@@ -1,6 +1,6 @@
 //! A Protime API to develop and test against. It shares no code and no table with the connector's own client.
 //!
-//! It does what the documentation states; what that leaves open is a switch in [`Settings`]. Everything can be
+//! It follows the documentation. What the documentation leaves open is a switch in [`Settings`]. Everything can be
 //! changed while it runs, from Rust ([`Simulator`]) or over HTTP below `/_simulator/`.
 //!
 //! ```
@@ -57,7 +57,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// Starts listening. Records are made when first asked for.
+    /// Starts listening. Records are made when they are first read.
     pub async fn start(options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(options.listen).await?;
         let origin = format!("http://{}", listener.local_addr()?);
@@ -66,42 +66,42 @@ impl Simulator {
         Ok(Self { state, task })
     }
 
-    /// Its origin, such as `http://127.0.0.1:40123`.
+    /// The origin, such as `http://127.0.0.1:40123`.
     pub fn base_uri(&self) -> String {
         lock(&self.state).origin.clone()
     }
 
-    /// The secret of an HTTP client for it, with all scopes.
+    /// The client as a secret for the connector, with all scopes.
     pub fn secret_json(&self) -> String {
         lock(&self.state).secret().to_string()
     }
 
-    /// The requests so far, in order.
+    /// The requests so far, in order. [`Options::remember_requests`] limits their number.
     pub fn requests(&self) -> Vec<LoggedRequest> {
         lock(&self.state).requests.iter().cloned().collect()
     }
 
-    /// How many tokens were asked for.
+    /// The number of token requests so far.
     pub fn token_requests(&self) -> u64 {
         lock(&self.state).token_requests
     }
 
-    /// Makes requests fail.
+    /// Makes matching requests fail.
     pub fn add_fault(&self, fault: Fault) {
         lock(&self.state).faults.push(fault);
     }
 
-    /// Ends all faults.
+    /// Removes all faults, including those that have not occurred yet.
     pub fn clear_faults(&self) {
         lock(&self.state).faults.clear();
     }
 
-    /// Changes settings.
+    /// Changes settings while the simulator runs.
     pub fn configure(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut lock(&self.state).settings);
     }
 
-    /// Ends all tokens.
+    /// Makes all tokens invalid.
     pub fn revoke_tokens(&self) {
         lock(&self.state).tokens.clear();
     }
@@ -118,12 +118,12 @@ impl Simulator {
         state.tokens.clear();
     }
 
-    /// Sets the clock.
+    /// Sets the time that the simulator takes for now.
     pub fn set_now(&self, now: Timestamp) {
         lock(&self.state).set_now(now);
     }
 
-    /// Replaces the records of an entity by a JSON array, kept byte for byte.
+    /// Replaces the records of an entity with those of a JSON array, byte for byte.
     pub fn set_records(&self, entity: &str, json_array: &str) -> serde_json::Result<()> {
         let records: Vec<&RawValue> = serde_json::from_str(json_array)?;
         let collection = data::Collection::from_texts(records.iter().map(|record| record.get()));

@@ -1,4 +1,4 @@
-//! Lists: filtered, cut into pages, continued by tokens.
+//! Lists: filtered, divided into pages and continued by tokens.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::references::{self, Asked, References};
 use crate::route::Call;
 use crate::state::State;
 
-/// The pages of one query, made when it first came.
+/// The pages of one query, made at its first request.
 pub(crate) struct Listing {
-    /// What tokens are bound to.
+    /// The query to which continuation tokens are bound.
     query: String,
     pages: Vec<Vec<Bytes>>,
 }
 
-/// A list, the start of a delta, or the continuation of either.
+/// Answers a list, the start of a delta, or the continuation of either.
 pub(crate) fn list(
     state: &mut State,
     entity: &'static Entity,
@@ -91,7 +91,7 @@ pub(crate) fn list(
     page(state, call, &listing, &key, 0, delta)
 }
 
-/// A list of a collection that the catalogue lacks: its records, unfiltered.
+/// Answers a list of a collection that the catalogue lacks, with all of its records.
 pub(crate) fn list_unknown(state: &State, name: &str) -> Option<Answer> {
     let collection = state.known_collection(name)?;
     let records: Vec<&Record> = collection.records.iter().collect();
@@ -101,7 +101,7 @@ pub(crate) fn list_unknown(state: &State, name: &str) -> Option<Answer> {
     ))
 }
 
-/// One record by its id, or by an external reference if the query names one of this collection.
+/// Answers one record by its id. If the query names a reference of this collection, the path holds that reference.
 pub(crate) fn get(
     state: &mut State,
     entity: &'static Entity,
@@ -135,7 +135,7 @@ pub(crate) fn get(
     }
 }
 
-/// The record that a path names, by id or by reference.
+/// The record that a path names, by id or by external reference.
 pub(crate) fn find<'a>(
     state: &'a State,
     entity: &Entity,
@@ -154,7 +154,7 @@ pub(crate) fn find<'a>(
     Ok(collection.find(id))
 }
 
-/// Each category of historical fields has records of its own.
+/// Each category of historical fields has its own records.
 fn collection_name(entity: &Entity, call: &Call) -> String {
     let last = call.path.rsplit('/').next().unwrap_or_default();
     let category = last
@@ -166,7 +166,7 @@ fn collection_name(entity: &Entity, call: &Call) -> String {
     }
 }
 
-/// The page of a continuation token, which only fits the query it was made for.
+/// The page of a continuation token. The token is valid only for the query that made it.
 fn continued(state: &mut State, call: &Call, token: &str, bound_to: &str) -> Answer {
     // §13.1: **`409` on a list = the continuation token is invalid or expired**
     let invalid = || {
@@ -207,7 +207,7 @@ fn continued(state: &mut State, call: &Call, token: &str, bound_to: &str) -> Ans
     )
 }
 
-/// One page with its link. In the documentation's samples links are not percent-encoded, so these are not.
+/// One page with its link. Links are not percent-encoded, as in the documentation's samples.
 fn page(
     state: &mut State,
     call: &Call,
@@ -271,7 +271,7 @@ pub(crate) fn separated(items: Vec<Bytes>) -> Vec<Bytes> {
     parts
 }
 
-/// Base64 of JSON, with the characters that are damaged by careless encoding: `+`, `/` and `=`.
+/// Base64 of JSON that contains `+`, `/` and `=`, which careless encoding damages.
 pub(crate) fn encode(value: &Value) -> String {
     let mut value = value.clone();
     value["salt"] = ">>>>>?????".into();

@@ -13,33 +13,33 @@ use tokio::signal::unix::{SignalKind, signal};
 /// A Protime API to develop against, with data of its own making.
 ///
 /// When it is ready it prints one line: the secret of an HTTP client, as the connector expects it in Secrets
-/// Manager. It stops on Ctrl-C. What it was asked is at /_simulator/requests; everything can be changed while
-/// it runs, see /_simulator/settings.
+/// Manager. It stops on Ctrl-C. The requests that it got are at /_simulator/requests. Everything can be changed
+/// while it runs, see /_simulator/settings.
 #[derive(Parser)]
 #[command(name = "simulator", version)]
 struct Arguments {
     /// Where to listen, on this machine only; port 0 picks a free one
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
-    /// How many people there are
+    /// The number of people
     #[arg(long, default_value_t = 200)]
     people: u32,
-    /// For how many days, up to today, people have records
+    /// The number of days, up to today, for which people have records
     #[arg(long, default_value_t = 365)]
     days: u32,
-    /// Records in a page
+    /// The number of records in a page
     #[arg(long, default_value_t = 500)]
     page_size: usize,
-    /// What the data depends on: the same seed makes the same data
+    /// The same seed makes the same data
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// A fixed time instead of the clock's, such as 2026-01-31T12:00:00Z
+    /// A fixed time instead of the system clock, such as 2026-01-31T12:00:00Z
     #[arg(long)]
     now: Option<Timestamp>,
-    /// How long every API request takes at least, in milliseconds
+    /// The shortest duration of an API request, in milliseconds
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
-    /// How many requests are remembered; 0 for benchmarks
+    /// The number of requests that are remembered; 0 for benchmarks
     #[arg(long, default_value_t = 10_000)]
     remember_requests: usize,
     /// Stop when standard input ends, so that it cannot outlive the program that started it

@@ -1,11 +1,11 @@
-//! Whether a record is what a filter asks for.
+//! Decides whether a record matches a filter.
 
 use serde_json::Value;
 
 use crate::data::{Collection, Record};
 use crate::filter::{Condition, Constant, Factor, Filter, Operator};
 
-/// A record whose JSON is only read when a filter needs it.
+/// A record whose JSON is parsed only if a filter needs it.
 pub(crate) struct Lazy<'a> {
     collection: &'a Collection,
     record: &'a Record,
@@ -21,7 +21,7 @@ impl<'a> Lazy<'a> {
         }
     }
 
-    /// The property that a field of the filter language stands for.
+    /// The property for a field of the filter language.
     fn property(&mut self, field: &str) -> Value {
         let read = || self.collection.value(self.record);
         let value = self.value.get_or_insert_with(read);
@@ -79,7 +79,8 @@ fn compare(field: &str, operator: Operator, factor: &Factor, record: &mut Lazy<'
             name: None,
             constants,
         } => constants.iter().any(equals),
-        // Who is in a circle or group is not the documentation's to say: here, everyone with that last digit.
+        // The documentation does not say who belongs to a circle or group. Here, those whose id ends in the circle's
+        // last digit.
         Factor::List {
             name: Some(_),
             constants,

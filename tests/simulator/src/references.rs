@@ -1,4 +1,4 @@
-//! External references (`reference/external-references`): asked for in the query, and used in bodies in place of ids.
+//! External references (`reference/external-references`): requested in the query, or used in bodies in place of ids.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::data::{Collection, Record, camel_case};
 use crate::documentation::{Entity, Operation, documentation};
 use crate::route::Call;
 
-/// Where a collection's references come beside the ids of an object of that name.
+/// The collection of the references that stand beside the ids of an object of that name.
 const OBJECTS: [(&str, &str); 18] = [
     ("person", "people"),
     ("terminal", "terminals"),
@@ -32,7 +32,7 @@ const OBJECTS: [(&str, &str); 18] = [
     ("workLocation", "work-locations"),
 ];
 
-/// What operations carry whose list of references could not be read on their own pages, but elsewhere.
+/// References of operations whose own pages could not be read. The lists come from other pages.
 const SUPPLEMENT: [(&str, &[&str]); 5] = [
     // §absence-groups: External references work on get-by-id only
     ("absence-groups", &[]),
@@ -56,7 +56,7 @@ const SUPPLEMENT: [(&str, &[&str]); 5] = [
     ),
 ];
 
-/// The field that a predefined reference stands for.
+/// The field of a record that holds a predefined reference.
 const FIELDS: [(&str, &str, &str); 7] = [
     ("people", "@badge-number", "badgeNumber"),
     ("people", "@employee-number", "employeeNumber"),
@@ -71,14 +71,14 @@ const FIELDS: [(&str, &str, &str); 7] = [
     ("shift-definitions", "@shift-code", "code"),
 ];
 
-/// One of `(people,@badge-number)(terminals,@external-code)`.
+/// One requested reference, such as `(people,@badge-number)` in `(people,@badge-number)(terminals,@external-code)`.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) collection: String,
     pub(crate) reference: String,
 }
 
-/// What the query asks for, or the answer to what this operation does not have.
+/// The references that the query requests, or the error answer if the operation does not support one.
 pub(crate) fn asked(
     call: &Call,
     entity: &Entity,
@@ -118,7 +118,7 @@ pub(crate) fn asked(
     Ok(asked)
 }
 
-/// The collection that the histories of all people are about.
+/// The collection that a list of all people's histories is about.
 fn category(call: &Call) -> Option<&'static str> {
     // §13.1: custom references of the entity type asked for
     let category = call.path.rsplit('/').next()?.strip_suffix("-histories")?;
@@ -126,7 +126,7 @@ fn category(call: &Call) -> Option<&'static str> {
 }
 
 fn known_of(collection: &str) -> &'static [String] {
-    // The ids inside of restrictions are those of activity definitions.
+    // The ids in restrictions are those of activity definitions.
     let collection = match collection {
         "activity-restrictions" => "activity-definitions",
         other => other,
@@ -150,10 +150,10 @@ fn is_supported(entity: &Entity, operation: &Operation, collection: &str, refere
     }
 }
 
-/// The references that writes have given; all other objects have one that is made from their id.
+/// The references that writes have set. All other objects have a reference made from their id.
 #[derive(Default)]
 pub(crate) struct References {
-    /// By collection, reference and id. None: the object has no such reference.
+    /// By collection, reference and id. `None` means that the object has no such reference.
     written: HashMap<(String, String, String), Option<String>>,
 }
 
@@ -174,7 +174,7 @@ impl References {
         self.written.insert(key, Some(value.to_owned()));
     }
 
-    /// Takes over the fields of a record that are references.
+    /// Stores the fields of a record that are references.
     pub(crate) fn follow(&mut self, collection: &str, id: &str, record: &Value) {
         for (of, reference, field) in FIELDS {
             if of == collection {
@@ -185,7 +185,7 @@ impl References {
         }
     }
 
-    /// The record of that reference.
+    /// The record that has this reference.
     pub(crate) fn find<'a>(
         &self,
         collection: &'a Collection,
@@ -199,7 +199,7 @@ impl References {
     }
 }
 
-/// The same reference for the same id, each time; at most 16 characters, as `activity-definitions` want it.
+/// A reference made from the id, always the same. It has at most 16 characters, the limit of `activity-definitions`.
 fn made(reference: &str, id: &str) -> Option<String> {
     let number = match id.rsplit_once('-') {
         Some((_, last)) => u64::from_str_radix(last, 16).ok()?,
@@ -219,7 +219,7 @@ fn made(reference: &str, id: &str) -> Option<String> {
     })
 }
 
-/// The value of a field that is a predefined reference.
+/// The value of a field that holds a predefined reference.
 pub(crate) fn field(collection: &str, field: &str, id: &str) -> Option<String> {
     let (_, reference, _) = FIELDS
         .iter()
@@ -227,13 +227,13 @@ pub(crate) fn field(collection: &str, field: &str, id: &str) -> Option<String> {
     made(reference, id)
 }
 
-/// The collection whose objects are called so.
+/// The collection of the objects with that name.
 pub(crate) fn collection_of(object: &str) -> Option<&'static str> {
     let found = OBJECTS.iter().find(|(name, _)| *name == object);
     found.map(|(_, collection)| *collection)
 }
 
-/// Records with the references that were asked for, put into the text so that everything else stays as it was.
+/// Adds the requested references to the text of records and leaves everything else as it was.
 pub(crate) fn render(
     references: &References,
     collection: &Collection,

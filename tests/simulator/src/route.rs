@@ -1,4 +1,4 @@
-//! Which documented call a request is.
+//! Finds the documented operation for a request.
 
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
@@ -10,17 +10,17 @@ use crate::{delta, list, usage, write};
 
 /// An authorised request to the API.
 pub(crate) struct Call {
-    /// As on the request line.
+    /// The path as on the request line.
     pub(crate) path: String,
-    /// Decoded, in order.
+    /// Decoded names and values, in order.
     pub(crate) query: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// What its `Content-Type` says.
+    /// Whether the `Content-Type` says JSON.
     pub(crate) is_json: bool,
-    /// Whether a PUT creates what is not there.
+    /// Whether a PUT creates a record that does not exist.
     pub(crate) is_upsert: bool,
     pub(crate) client_id: String,
-    /// The values of the path's parameters, decoded.
+    /// The decoded values of the path parameters.
     pub(crate) parameters: Vec<String>,
 }
 
@@ -41,12 +41,12 @@ impl Call {
     }
 }
 
-/// What a path below the API's version leads to.
+/// The target of a path below the API's version.
 pub(crate) enum Route {
     Operation(&'static Entity, &'static Operation, Vec<String>),
-    /// The poll of a delta.
+    /// The poll of a started delta.
     Delta(&'static Entity, &'static Operation),
-    /// A known path, but no such method.
+    /// A known path without such a method.
     WrongMethod,
     Unknown,
 }
@@ -77,7 +77,7 @@ pub(crate) fn route(method: Method, path: &str) -> Route {
     }
 }
 
-/// Does what the route says.
+/// Performs the operation of a route.
 pub(crate) fn perform(state: &mut State, route: Route, mut call: Call) -> Answer {
     match route {
         Route::Operation(entity, operation, parameters) => {
@@ -123,7 +123,7 @@ fn allowed(operation: &Operation, parameters: &[String]) -> bool {
         })
 }
 
-/// The values of a template's parameters, if the path fits it.
+/// The values of a template's parameters. `None` if the path does not fit it.
 fn parameters(template: &str, path: &str) -> Option<Vec<String>> {
     let (wanted, given): (Vec<&str>, Vec<&str>) =
         (template.split('/').collect(), path.split('/').collect());
@@ -147,7 +147,7 @@ fn parameters(template: &str, path: &str) -> Option<Vec<String>> {
     Some(values)
 }
 
-/// The body as JSON, or the documented answer to a body that is none.
+/// The body as JSON, or the documented answer to a body that is not JSON.
 pub(crate) fn body_json(call: &Call) -> Result<Value, Answer> {
     if !call.is_json {
         let error = "the content type is not application/json".to_owned();

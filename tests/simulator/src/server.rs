@@ -1,4 +1,4 @@
-//! The HTTP side: connections that can be broken on purpose, requests exactly as they were sent.
+//! The HTTP server. It can break connections on purpose, and sees requests exactly as they were sent.
 
 use std::convert::Infallible;
 use std::io;
@@ -31,7 +31,7 @@ pub(crate) fn lock(state: &SharedState) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Accepts connections until dropped.
+/// Accepts connections until the future is dropped.
 pub(crate) async fn serve(listener: TcpListener, state: SharedState) {
     let router = control::routes().fallback(api).with_state(state);
     loop {
@@ -43,7 +43,7 @@ pub(crate) async fn serve(listener: TcpListener, state: SharedState) {
 }
 
 async fn serve_connection(connection: TcpStream, router: Router) {
-    // Without it, answers of several slices wait for acknowledgements.
+    // Otherwise, answers of several slices would wait for acknowledgements.
     let _ = connection.set_nodelay(true);
     let service =
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
@@ -61,7 +61,7 @@ async fn serve_connection(connection: TcpStream, router: Router) {
             }
         });
     let mut server = hyper::server::conn::http1::Builder::new();
-    // The client that went away is its own business.
+    // A client may close its connection at any time.
     let _ = server
         .timer(TokioTimer::new())
         .max_buf_size(1 << 20)
@@ -72,7 +72,7 @@ async fn serve_connection(connection: TcpStream, router: Router) {
 #[derive(Clone)]
 struct Dropped;
 
-/// Every request that is not for the control plane: tokens and the API.
+/// Handles every request outside the control plane: tokens and the API.
 async fn api(Shared(state): Shared<SharedState>, request: Request) -> Response {
     let target = request
         .uri()
@@ -135,7 +135,7 @@ struct Received {
     body: Bytes,
 }
 
-/// The answer, unless the connection is to break, and the entry in the log.
+/// Makes the answer and logs the request. `None` if the connection is to break.
 fn handle(state: &mut State, request: Received, fault: Option<&Action>) -> Option<Answer> {
     let answer = match fault {
         Some(Action::DropBefore) => None,
@@ -223,7 +223,7 @@ fn answer(state: &mut State, request: &Received) -> Answer {
     route::perform(state, route, call)
 }
 
-/// The parameters of a query, by the way of writing spaces that is switched on.
+/// The parameters of a query. `Settings::spaces` decides how spaces are written.
 fn decoded(query: &str, spaces: Spaces) -> Result<Vec<(String, String)>, Answer> {
     let parse = |query: &str| {
         url::form_urlencoded::parse(query.as_bytes())
@@ -262,7 +262,7 @@ fn response(answer: Answer, gzip: bool, truncate: bool) -> Response {
     } else {
         Body::from_stream(Slices(slices.into_iter()))
     };
-    // Only a header that a fault names wrongly can fail here.
+    // This fails only if a fault names an invalid header.
     builder
         .body(body)
         .unwrap_or_else(|error| Response::new(Body::from(format!("simulator: {error}"))))
@@ -278,7 +278,7 @@ fn compressed(slices: &[Bytes]) -> Bytes {
     encoder.finish().unwrap_or_default().into()
 }
 
-/// A body of slices that are ready.
+/// A body of slices that are ready to be sent.
 struct Slices(std::vec::IntoIter<Bytes>);
 
 impl stream::Stream for Slices {

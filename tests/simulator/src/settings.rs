@@ -3,22 +3,22 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// How a simulator is started.
+/// The options with which a simulator starts.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Where it listens; port 0 picks a free one.
+    /// The address to listen on; port 0 picks a free one.
     pub listen: SocketAddr,
-    /// How many people there are.
+    /// The number of people.
     pub people: u32,
-    /// For how many days, up to today, they have records.
+    /// The number of days, up to today, for which people have records.
     pub days: u32,
-    /// What the values depend on.
+    /// The same seed makes the same data.
     pub seed: u64,
-    /// The time at the start, for a fixed one; else the clock's.
+    /// A fixed time. With `None`, the system's clock counts.
     pub now: Option<Timestamp>,
-    /// How many requests are remembered; 0 for benchmarks.
+    /// The number of requests that are remembered; 0 for benchmarks.
     pub remember_requests: usize,
-    /// What can be changed while it runs.
+    /// The settings at the start, which can be changed while it runs.
     pub settings: Settings,
 }
 
@@ -36,61 +36,63 @@ impl Default for Options {
     }
 }
 
-/// What can be changed while a simulator runs. What the documentation leaves open is a switch here.
+/// Settings that can be changed while a simulator runs. Each thing that the documentation leaves open has a switch
+/// here.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub struct Settings {
-    /// Records in a page; Protime's own number is not documented.
+    /// The number of records in a page. Protime's own number is not documented.
     pub page_size: usize,
-    /// After which pages (from 0) an empty page with a `nextLink` comes.
+    /// An empty page with a `nextLink` follows each of these pages, counted from 0.
     pub empty_pages_after: Vec<usize>,
-    /// How long every API request takes at least.
+    /// The shortest duration of an API request, in milliseconds.
     pub latency_ms: u64,
     /// The life of an access token, in seconds.
     pub expires_in: u64,
-    /// Scopes that the token endpoint takes, but does not grant: it grants a part of what was asked for, as RFC 6749 allows.
+    /// Scopes that the token endpoint accepts but does not grant: RFC 6749 allows it to grant fewer than were asked
+    /// for.
     pub withheld_scopes: Vec<String>,
-    /// The status for a missing scope: the documentation says both 403 and 401.
+    /// The status for a missing scope. The documentation says both 403 and 401.
     pub missing_scope_status: u16,
     /// Whether 401 and 403 come without a body.
     pub empty_auth_errors: bool,
     /// Whether answers are compressed for clients that accept gzip.
     pub gzip: bool,
-    /// Whether the last page of a delta's first load is an empty one.
+    /// Whether the first load of a delta ends with an empty page.
     pub empty_last_delta_page: bool,
-    /// Whether a used `deltaLink` is refused with 410 rather than answered again: not documented.
+    /// Whether a used `deltaLink` is refused with 410; otherwise it is answered again. Not documented.
     pub delta_links_once: bool,
-    /// Whether a second delta of a client on a collection ends the first: not documented.
+    /// Whether a second delta of a client on a collection ends the first. Not documented.
     pub one_delta_per_collection: bool,
-    /// Whether fields take operators that no page shows with them: not documented.
+    /// Whether fields accept operators that the documentation does not show with them.
     pub operators_not_documented: bool,
-    /// Whether collections whose table of filters could not be read, such as people, take any filter.
+    /// Whether a collection accepts any filter if its table of filters could not be read, as for people.
     pub filters_not_documented: bool,
-    /// Whether the list `org-tree` of the older pages is still taken: not documented.
+    /// Whether the list `org-tree` of older pages is still accepted. Not documented.
     pub org_tree: bool,
-    /// The fields of the category Multiple, which take `or`; a page shows it for `kind`.
+    /// The fields of the category Multiple, which accept `or`. The documentation shows it for `kind`.
     pub multiple_fields: Vec<String>,
-    /// How a space is written in a query: every page writes `%20`, HTML forms `+`.
+    /// The accepted spellings of a space in a query. The documentation writes `%20`, HTML forms `+`.
     pub spaces: Spaces,
-    /// Whether what is clocked late in the evening is put on the next day, as a schedule may do.
+    /// Whether a clocking late in the evening moves to the next day, as a schedule may do.
     pub schedule_moves_overnight: bool,
-    /// Whether optional fields come back filled in, and some values written differently.
+    /// Whether answers fill in optional fields and write some values differently.
     pub fills_in: bool,
-    /// Whether the tenant plans with Planning Flex or Shift, and so has no assignments: 403.
+    /// Whether the tenant plans with Planning Flex or Shift. Then assignments are refused with 403.
     pub planning_flex: bool,
 }
 
-/// Which spaces are taken in a query.
+/// The spellings of a space that a query may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Spaces {
-    /// Both.
+    /// Both `%20` and `+`.
     #[serde(rename = "both")]
     Both,
-    /// Only `%20`; a plus is a plus.
+    /// Only `%20`; a plus sign means itself.
     #[serde(rename = "%20")]
     Percent20,
-    /// Only `+`.
+    /// Only `+`; `%20` is refused.
     #[serde(rename = "+")]
     Plus,
 }

@@ -1,4 +1,4 @@
-//! Everything a simulator knows, behind one lock.
+//! The state of a simulator, behind one lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
@@ -31,45 +31,45 @@ pub(crate) struct State {
     pub(crate) references: References,
     pub(crate) faults: Vec<Fault>,
     pub(crate) requests: VecDeque<LoggedRequest>,
-    /// Sub-resources without ids: usages and restrictions, by path.
+    /// Usages and restrictions, by path: sub-resources without ids.
     pub(crate) documents: HashMap<String, Vec<Value>>,
     versions: u64,
     last_delta: u64,
 }
 
-/// An access token that was handed out.
+/// An access token that was issued.
 pub(crate) struct Token {
     pub(crate) client_id: String,
     pub(crate) expires: Timestamp,
     pub(crate) scopes: Vec<String>,
 }
 
-/// A delta in progress.
+/// A delta that was started.
 pub(crate) struct Delta {
     pub(crate) client_id: String,
     pub(crate) entity: &'static str,
     pub(crate) filter: Option<String>,
     pub(crate) references: Vec<Asked>,
     pub(crate) last_request: Timestamp,
-    /// How many changes there were when it started: what comes later is in none of its first pages.
+    /// The number of changes at the start. Later changes are not in the first load.
     pub(crate) start: usize,
     pub(crate) used: Vec<String>,
 }
 
-/// A request as it came in.
+/// A request in the log.
 #[derive(Debug, Clone, Serialize)]
 pub struct LoggedRequest {
-    /// Its method.
+    /// The method, such as `GET`.
     pub method: String,
     /// Path and query, exactly as on the request line.
     pub target: String,
-    /// Its `User-Agent`.
+    /// The `User-Agent` header; empty if there was none.
     pub user_agent: String,
     /// Whether it carried an `Authorization` header.
     pub authorized: bool,
-    /// Its body, except of token requests.
+    /// The body. It is empty for token requests.
     pub body: String,
-    /// What it was answered with; 0 where the connection was broken.
+    /// The status of the answer; 0 if the connection was broken.
     pub status: u16,
 }
 
@@ -112,7 +112,7 @@ impl State {
         }
     }
 
-    /// A clock that was set stands still where the simulator was started with a fixed one, else goes on.
+    /// If the simulator started with a fixed time, the clock stands still at `now`; otherwise it goes on from there.
     pub(crate) fn set_now(&mut self, now: Timestamp) {
         self.clock = match self.clock {
             Clock::Fixed(_) => Clock::Fixed(now),
@@ -125,20 +125,20 @@ impl State {
         crate::data::change_version(self.versions)
     }
 
-    /// An id that no delta had before.
+    /// A number that no earlier delta had.
     pub(crate) fn next_delta(&mut self) -> u64 {
         self.last_delta += 1;
         self.last_delta
     }
 
-    /// Whether it is one of those that there are from the start, or was put into the collection.
+    /// Whether a person of that id exists, from the start or by a write.
     pub(crate) fn has_person(&self, id: i64) -> bool {
         let people = self.collections.get("people");
         (1..=i64::from(self.options.people)).contains(&id)
             || people.is_some_and(|people| people.find(&id.to_string()).is_some())
     }
 
-    /// The records of an entity, made when first asked for.
+    /// The records of an entity. They are made when they are first read.
     pub(crate) fn collection(&mut self, entity: &Entity) -> &mut Collection {
         let size = self.size();
         self.collections
@@ -146,12 +146,12 @@ impl State {
             .or_insert_with(|| Collection::generate(entity, &entity.name, size))
     }
 
-    /// Makes the records of an entity, unless there are some.
+    /// Makes the records of an entity, unless it has some.
     pub(crate) fn make(&mut self, entity: &Entity) {
         self.make_named(entity, &entity.name);
     }
 
-    /// Makes records of an entity that has several collections, each under its own name.
+    /// Makes one of the several collections of an entity, under its own name.
     pub(crate) fn make_named(&mut self, entity: &Entity, name: &str) {
         let size = self.size();
         self.collections
@@ -159,7 +159,7 @@ impl State {
             .or_insert_with(|| Collection::generate(entity, name, size));
     }
 
-    /// The records of an entity, which were made before.
+    /// The records of an entity, after [`Self::make`].
     pub(crate) fn made(&self, entity: &Entity) -> &Collection {
         self.named(&entity.name)
     }
@@ -179,7 +179,7 @@ impl State {
         }
     }
 
-    /// Replaces the records of an entity, which need not be in the catalogue.
+    /// Replaces the records of an entity, also of one that the catalogue lacks.
     pub(crate) fn set_collection(&mut self, name: &str, collection: Collection) {
         self.collections.insert(name.to_owned(), collection);
         self.listings.clear();
@@ -198,7 +198,7 @@ impl State {
         }
     }
 
-    /// The HTTP client's secret, as the connector expects it.
+    /// The client as a secret for the connector.
     pub(crate) fn secret(&self) -> Value {
         serde_json::json!({
             "base_uri": self.origin,

@@ -9,7 +9,7 @@ use crate::references::{self, Asked};
 use crate::route::Call;
 use crate::state::State;
 
-/// The id of the definition that the path names.
+/// The id of the activity definition in the path.
 fn definition(state: &mut State, asked: &[Asked], call: &Call) -> Result<String, Answer> {
     let missing = || Answer::error(404, "NotFound", "There is no such activity definition.");
     let entity = documentation()
@@ -20,7 +20,7 @@ fn definition(state: &mut State, asked: &[Asked], call: &Call) -> Result<String,
     found.map(|record| record.id.clone()).ok_or_else(missing)
 }
 
-/// `usages` or `restrictions`.
+/// The last part of the path: `usages` or `restrictions`.
 fn part(entity: &Entity) -> &str {
     entity.name.rsplit('/').next().unwrap_or_default()
 }
@@ -114,7 +114,7 @@ fn overlap() -> Answer {
     Answer::refused(&["the period overlaps another usage".to_owned()])
 }
 
-/// An end that is absent, null or empty is none.
+/// An end that is absent, null or empty means that there is none.
 fn end(value: &Value) -> Option<&str> {
     // §1.2: On activity-definition usages: omit it or send `""`
     value.as_str().filter(|text| !text.is_empty())

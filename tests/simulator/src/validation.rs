@@ -1,4 +1,4 @@
-//! What a body has to be: its model, and the rules of the business.
+//! Checks bodies against their model and the business rules.
 
 use jiff::civil::Date;
 use serde_json::Value;
@@ -6,17 +6,17 @@ use serde_json::Value;
 use crate::documentation::{Entity, Property};
 use crate::state::State;
 
-/// The day before and the day after count as well (`concepts/clocking-model`).
+/// Minutes of the day. The day before and the day after are allowed too (`concepts/clocking-model`).
 const EXTENDED_MINUTES: std::ops::RangeInclusive<i64> = -1440..=2880;
 
-/// The properties of a clocking that come with one kind only.
+/// The properties of a clocking that only one kind has.
 const ONLY_WITH: [(&str, &str); 3] = [
     ("reason", "Reason"),
     ("isOpen", "Reason"),
     ("activityLevels", "Activity"),
 ];
 
-/// Missing fields, wrong types and wrong values.
+/// Reports missing fields, wrong types and wrong values.
 pub(crate) fn validate(entity: &Entity, properties: &[Property], body: &Value) -> Vec<String> {
     // §7.2: Model validation
     // §1.2: clockings and assignments accept −1440…2880
@@ -59,7 +59,7 @@ pub(crate) fn validate(entity: &Entity, properties: &[Property], body: &Value) -
     errors
 }
 
-/// The values at `a.b`, `a[].b` or `[].b`; null counts as absent.
+/// Finds the values at `a.b`, `a[].b` or `[].b`. A null counts as absent.
 fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
     let (name, rest) = path
         .split_once('.')
@@ -81,7 +81,7 @@ fn collect<'a>(value: &'a Value, path: &str, found: &mut Vec<&'a Value>) {
     }
 }
 
-/// The rules that a valid body breaks. `id` is that of the record that is written.
+/// The business rules that a valid body breaks. `id` is the id of the written record.
 pub(crate) fn rules(
     state: &mut State,
     entity: &'static Entity,
@@ -96,7 +96,7 @@ pub(crate) fn rules(
     if let Some(date) = body["date"].as_str().or_else(|| body["from"].as_str()) {
         match date.parse::<Date>() {
             Err(_) => reasons.push("date: not a date".to_owned()),
-            // Everybody's calendar is closed until then.
+            // Every calendar is closed until 2020.
             Ok(date) if date < jiff::civil::date(2020, 1, 1) => {
                 reasons.push("date: the period is closed".to_owned());
             }

@@ -1,4 +1,4 @@
-//! Webhooks (`how-to/set-up-webhooks`): managed only, since nothing is delivered.
+//! Webhooks (`how-to/set-up-webhooks`): they can be managed, but nothing is delivered.
 
 use serde_json::{Map, Value};
 
@@ -8,10 +8,10 @@ use crate::references;
 use crate::route::Call;
 use crate::state::State;
 
-/// How long a webhook is valid; the documentation only says that it ends.
+/// The life of a webhook. The documentation says only that it ends.
 const LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
 
-/// Puts what only Protime knows into a new webhook, or says what the call asks for in vain.
+/// Adds to a new webhook what only Protime knows. Returns an error for references that it does not support.
 pub(crate) fn complete(
     state: &State,
     call: &Call,
@@ -39,13 +39,13 @@ pub(crate) fn complete(
     Ok(())
 }
 
-/// Each webhook has a key of its own, which only the answer to its creation shows. Its JSON name is not documented.
+/// The private key of a webhook, which only the answer to its creation shows. Its JSON name is not documented.
 pub(crate) fn show_key(webhook: &mut Value, id: &str) {
     // §6.1: body contains a **private webhook key** (shown only once) and
     webhook["privateKey"] = format!("simulated-private-key-of-{id}").into();
 }
 
-/// A soft delete: the webhook stays, and cannot be deleted again.
+/// Disables the webhook, which stays. Returns false if it was disabled already.
 pub(crate) fn disable(webhook: &mut Value) -> bool {
     // §6.1: **soft delete**
     let is_enabled = webhook["status"] != "Disabled";

@@ -20,7 +20,7 @@ pub(crate) fn write(
         let message = "Assignments are not offered to this tenant.";
         return Answer::error(403, "Forbidden", message);
     }
-    // What a webhook's query asks for is of its events, not of itself.
+    // The references in a webhook's query are for its events, not for the webhook.
     let asked = match entity.name.as_str() {
         "webhooks" => Ok(Vec::new()),
         _ => references::asked(call, entity, operation),
@@ -47,7 +47,7 @@ pub(crate) fn write(
             return Answer::refused(&reasons);
         }
     }
-    // The success code of deleting a webhook could not be read.
+    // The success status of deleting a webhook could not be read.
     let success = operation.success.iter().flatten().next().copied();
     let success = success.unwrap_or(204);
     if entity.name.contains('/') {
@@ -60,7 +60,7 @@ pub(crate) fn write(
     }
 }
 
-/// The members of a body that a caller may set; the others are ignored.
+/// The members of a body that a caller may set. Others are ignored.
 fn writable(entity: &Entity, body: &Value) -> Map<String, Value> {
     // §9: must contain **every non-read-only field**; read-only ones are ignored; **no partial update**
     let members = body.as_object().into_iter().flatten();
@@ -116,7 +116,7 @@ fn create(state: &mut State, entity: &'static Entity, body: &Value, call: &Call)
     answer.with_header("location", location)
 }
 
-/// What Protime itself knows of a new record.
+/// Adds to a new record what only Protime knows.
 fn complete(state: &State, entity: &Entity, record: &mut Map<String, Value>) {
     let mut set = |name: &str, value: Value| {
         record.entry(name).or_insert(value);
@@ -132,7 +132,8 @@ fn complete(state: &State, entity: &Entity, record: &mut Map<String, Value>) {
     }
 }
 
-/// Section 13: the schedule decides on the day. Here, who clocks in the last two hours of a day works on the next.
+/// The schedule decides on the day of a clocking (section 13). Here, a clocking in the last two hours of a day belongs
+/// to the next.
 fn move_to_the_next_day(clocking: &mut Map<String, Value>) {
     // §13.1: **Overnight, standard approach: the schedule changes the day.**
     let minutes = clocking.get("timeOfDayInMinutes").and_then(Value::as_i64);
@@ -146,7 +147,7 @@ fn move_to_the_next_day(clocking: &mut Map<String, Value>) {
     }
 }
 
-/// Optional fields come back filled in, and some values written differently.
+/// Fills in optional fields and writes some values differently, as Protime may do.
 fn fill_in(entity: &Entity, record: &mut Map<String, Value>) {
     let minutes = record.get("timeOfDayInMinutes").cloned();
     let mut set = |name: &str, value: Value| {
@@ -216,10 +217,10 @@ fn update(
             _ => Answer::error(404, "NotFound", "The resource does not exist."),
         };
     };
-    // Read-only members are ignored and stay; writable ones that are missing are erased.
+    // Read-only members are ignored and kept. Missing writable members are erased.
     let mut record = writable(entity, body);
     for (name, value) in old {
-        // The parent counts at creation only.
+        // The parent has an effect at creation only.
         if name == "parent" || !is_writable(entity, &name) {
             record.insert(name, value);
         }
@@ -257,7 +258,7 @@ fn delete(state: &mut State, entity: &'static Entity, call: &Call, success: u16)
     } else if collection.remove(id, version) {
         return Answer::empty(success);
     }
-    // Documented for assignments, which answer 400 to an unknown id.
+    // The documentation says so for assignments, which answer 400 to an unknown id.
     let status = if entity.name == "assignments" {
         400
     } else {
@@ -266,7 +267,7 @@ fn delete(state: &mut State, entity: &'static Entity, call: &Call, success: u16)
     Answer::error(status, "NotFound", "The resource does not exist.")
 }
 
-/// Replaces `{"externalReferences": {...}}` by the id it stands for.
+/// Replaces `{"externalReferences": {...}}` by the id that the references stand for.
 fn resolve(state: &mut State, value: &mut Value) -> Result<(), String> {
     // §8.4: Replace the id by references
     match value {
@@ -302,7 +303,7 @@ fn referenced(
         return Err(unknown());
     };
     let Some(entity) = documentation().entity(collection) else {
-        // Terminals have no endpoint: their references end in their ids.
+        // Terminals have no endpoint, so their references end in their ids.
         let digits = value.trim_start_matches(|letter: char| !letter.is_ascii_digit());
         return digits
             .parse::<u64>()

@@ -5,45 +5,45 @@ use jiff::{SignedDuration, Timestamp};
 use jsonschema::Validator;
 use serde_json::Value;
 
-/// Of the embedded metric format, as `CloudWatch` publishes it.
+/// The JSON Schema of the embedded metric format, published by `CloudWatch`.
 static SCHEMA: LazyLock<Validator> = LazyLock::new(|| {
     let schema = include_str!("../embedded-metric-format.schema.json");
     let schema = serde_json::from_str(schema).expect("JSON");
     jsonschema::validator_for(&schema).expect("a schema")
 });
 
-/// What the stack's metrics are found under; the template says `!Ref AWS::StackName`.
+/// The namespace of the stack's metrics. In the template it is `!Ref AWS::StackName`.
 const STACK: &str = "stack";
 
 /// An alarm of a template.
 #[derive(Debug, Clone)]
 pub struct Alarm {
-    /// Its logical name.
+    /// The logical id in the template.
     pub name: String,
-    /// What it tells.
+    /// The text that an operator gets with the alarm.
     pub description: String,
-    /// What it looks at.
+    /// The metric that the alarm watches.
     pub series: Series,
-    /// How the values of a period become one: `Maximum` or `Sum`.
+    /// How the values of a period are combined: `Maximum` or `Sum`.
     pub statistic: String,
-    /// How long a period is.
+    /// The length of a period.
     pub period: SignedDuration,
-    /// So many periods have to breach the threshold.
+    /// How many consecutive periods must breach the threshold.
     pub periods: usize,
-    /// What a value has to be above.
+    /// A value breaches if it is above this.
     pub threshold: f64,
-    /// What a period without values counts as.
+    /// How a period without values counts.
     pub missing: Missing,
 }
 
-/// What a period without values counts as.
+/// How a period without values counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Missing {
-    /// As breaching.
+    /// It breaches the threshold.
     Breaching,
-    /// As not breaching.
+    /// It does not breach the threshold.
     NotBreaching,
-    /// As the period before it.
+    /// It counts like the last period with values.
     Ignore,
 }
 
@@ -52,9 +52,9 @@ pub enum Missing {
 pub struct Series {
     /// `AWS/SQS`, `AWS/Lambda` or the stack's own.
     pub namespace: String,
-    /// Its name.
+    /// The name of the metric.
     pub metric: String,
-    /// Names and values of the dimensions. Of AWS's own metrics the value is the logical name in the template.
+    /// Names and values of the dimensions. For AWS's own metrics, the value is the logical id in the template.
     pub dimensions: Vec<(String, String)>,
 }
 
@@ -105,14 +105,14 @@ impl Alarm {
     }
 }
 
-/// Metrics, and the alarms that look at them.
+/// Metrics, and the alarms that watch them.
 #[derive(Debug, Default)]
 pub struct CloudWatch {
     values: BTreeMap<Series, Vec<(Timestamp, f64)>>,
 }
 
 impl CloudWatch {
-    /// Takes a log line; one in the embedded metric format has to be valid.
+    /// Takes a log line. A line in the embedded metric format must be valid.
     pub fn log(&mut self, line: &Value) {
         if line.get("_aws").is_none() {
             return;
@@ -142,7 +142,7 @@ impl CloudWatch {
         }
     }
 
-    /// Takes a value that AWS itself measures: `metric` of the resource with that logical name.
+    /// Takes a value that AWS itself measures: `metric` of the resource with that logical id.
     pub fn measure(&mut self, metric: &str, resource: &str, at: Timestamp, value: f64) {
         let (namespace, dimension) = match metric {
             "Errors" => ("AWS/Lambda", "FunctionName"),
@@ -170,13 +170,13 @@ impl CloudWatch {
         self.values.get(&series).cloned().unwrap_or_default()
     }
 
-    /// All metrics, under each of their dimensions.
+    /// All metrics, once for each set of dimensions.
     pub fn series(&self) -> impl Iterator<Item = &Series> {
         self.values.keys()
     }
 
-    /// Where periods of so many seconds begin that have values, and what the statistic makes of these: `Sum`,
-    /// `Maximum`, `p50` or `p95`.
+    /// The start of each period with values, in Unix seconds, and the statistic over its values. `period` is in
+    /// seconds. `statistic` is `Sum`, `Maximum`, `p50` or `p95`.
     pub fn statistic(&self, series: &Series, statistic: &str, period: i64) -> Vec<(i64, f64)> {
         let mut periods: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
         for (at, value) in self.values.get(series).into_iter().flatten() {
@@ -189,7 +189,7 @@ impl CloudWatch {
             .collect()
     }
 
-    /// Which of the alarms were in alarm at any time between `from` and `to`.
+    /// The names of the alarms that were raised at any time between `from` and `to`.
     pub fn raised(&self, alarms: &[Alarm], from: Timestamp, to: Timestamp) -> Vec<String> {
         let raised = alarms.iter().filter(|alarm| {
             let breaches = self.breaches(alarm, from, to);
@@ -202,7 +202,7 @@ impl CloudWatch {
         names
     }
 
-    /// Which of the alarms are in alarm at `now`.
+    /// The names of the alarms that are raised at `now`.
     pub fn in_alarm(&self, alarms: &[Alarm], now: Timestamp) -> Vec<String> {
         let raised = alarms.iter().filter(|alarm| {
             let periods = i32::try_from(alarm.periods + 1).expect("a few");
@@ -212,7 +212,7 @@ impl CloudWatch {
         raised.map(|alarm| alarm.name.clone()).collect()
     }
 
-    /// Whether the threshold was breached, in each whole period between `from` and `to`.
+    /// Whether each whole period between `from` and `to` breached the threshold.
     fn breaches(&self, alarm: &Alarm, from: Timestamp, to: Timestamp) -> Vec<bool> {
         let length = alarm.period.as_secs();
         let number = |at: Timestamp| at.as_second().div_euclid(length);
@@ -244,7 +244,7 @@ fn of(mut values: Vec<f64>, statistic: &str) -> f64 {
     }
 }
 
-/// Each metric of a directive under each of its sets of dimensions.
+/// Each metric of a directive with each of its sets of dimensions.
 fn pairs(directive: &Value) -> Vec<(Vec<String>, String)> {
     let texts = |list: &Value| -> Vec<String> {
         let items = list.as_array().into_iter().flatten();
@@ -264,7 +264,7 @@ fn pairs(directive: &Value) -> Vec<(Vec<String>, String)> {
     .collect()
 }
 
-/// The specification allows a number or at most a hundred of them.
+/// The specification allows a number, or an array of at most a hundred numbers.
 fn numbers(value: &Value) -> Vec<f64> {
     let values = match value {
         Value::Array(values) => values.clone(),

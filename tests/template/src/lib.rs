@@ -1,7 +1,7 @@
-//! `template.yaml` as the operator meets it: its alarms, the metrics that they look at, and its dashboard.
+//! `template.yaml` as the operator sees it: its alarms, their metrics and its dashboard.
 //!
-//! [`CloudWatch`] stands for the service: it takes log lines in the embedded metric format, checks each by the published
-//! schema, and tells which alarms were raised.
+//! [`CloudWatch`] stands for the service. It takes log lines in the embedded metric format and checks each by the
+//! published schema. It tells which alarms were raised.
 #![expect(
     clippy::expect_used,
     clippy::panic,
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 pub use cloudwatch::{Alarm, CloudWatch, Missing, Series};
 
-/// Where the project is.
+/// The root folder of the project.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -28,18 +28,18 @@ pub fn root() -> PathBuf {
 pub struct Template(pub Value);
 
 impl Template {
-    /// The product's own.
+    /// Loads the product's own template, `template.yaml`.
     pub fn load() -> Self {
         Self::load_from("template.yaml")
     }
 
-    /// The template in that file of the project.
+    /// Loads a template from a file, by its path in the project.
     pub fn load_from(path: &str) -> Self {
         let text = std::fs::read_to_string(root().join(path)).expect("the template");
         Self(yaml::to_json(&text))
     }
 
-    /// A template after the SAM transform, as `infra/translate.py` writes it.
+    /// Loads a template after the SAM transform, as `infra/translate.py` writes it.
     pub fn translated(name: &str) -> Self {
         let path = root().join(format!(".tools/translated/{name}.json"));
         let text = std::fs::read_to_string(path);
@@ -47,7 +47,7 @@ impl Template {
         Self(serde_json::from_str(&text).expect("JSON"))
     }
 
-    /// Resources of that type: their names and properties.
+    /// The resources of that type, by name, with their properties.
     pub fn resources<'a>(
         &'a self,
         kind: &'a str,
@@ -59,14 +59,14 @@ impl Template {
             .map(|(name, resource)| (name.as_str(), &resource["Properties"]))
     }
 
-    /// The alarms.
+    /// The `CloudWatch` alarms of the template.
     pub fn alarms(&self) -> Vec<Alarm> {
         self.resources("AWS::CloudWatch::Alarm")
             .map(|(name, properties)| Alarm::of(name, properties))
             .collect()
     }
 
-    /// The dashboard's body, with `${...}` as it stands.
+    /// The dashboard's body, with `${...}` unresolved.
     pub fn dashboard(&self) -> Value {
         let mut dashboards = self.resources("AWS::CloudWatch::Dashboard");
         let (_, properties) = dashboards.next().expect("a dashboard");

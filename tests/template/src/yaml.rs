@@ -1,9 +1,9 @@
-//! YAML with the tags of `CloudFormation`, as the JSON that `CloudFormation` makes of it.
+//! Parses YAML with the tags of `CloudFormation` to the JSON that `CloudFormation` makes of it.
 
 use saphyr::{LoadableYamlNode, Scalar, Yaml};
 use serde_json::{Map, Value, json};
 
-/// The first document of `text`.
+/// Converts the first document of `text`.
 pub(crate) fn to_json(text: &str) -> Value {
     let documents = Yaml::load_from_str(text).expect("YAML");
     value(documents.first().expect("a document"))
@@ -36,7 +36,7 @@ fn scalar(scalar: &Scalar<'_>) -> Value {
     }
 }
 
-/// The short form of an intrinsic function in its long form.
+/// Converts the short form of an intrinsic function to its long form.
 fn intrinsic(tag: &str, argument: Value) -> Value {
     let (name, argument) = match (tag, &argument) {
         ("Ref" | "Condition", _) => (tag.to_owned(), argument),

@@ -1,4 +1,4 @@
-//! `infra/connections.yaml`, the user's own template of incoming connections, and how the stack nests it.
+//! `infra/connections.yaml`, the user's own template of incoming connections, and its nesting in the stack.
 
 use serde_json::{Value, json};
 use template::Template;
@@ -7,7 +7,7 @@ fn connections() -> Template {
     Template::translated("connections")
 }
 
-/// The only resource of that type.
+/// The name and properties of the only resource of that type.
 fn only<'a>(template: &'a Template, kind: &'a str) -> (&'a str, &'a Value) {
     let found: Vec<_> = template.resources(kind).collect();
     let [one] = found[..] else {
@@ -21,7 +21,7 @@ fn the_role_is_for_the_schedules_of_the_group_and_for_nothing_else() {
     let template = connections();
     let (group, _) = only(&template, "AWS::Scheduler::ScheduleGroup");
     let (_, role) = only(&template, "AWS::IAM::Role");
-    // As AWS recommends it: Scheduler's guide, "Confused deputy prevention".
+    // AWS recommends these conditions (Scheduler user guide, "Confused deputy prevention").
     let trust = json!([{
         "Effect": "Allow",
         "Principal": {"Service": "scheduler.amazonaws.com"},
@@ -42,7 +42,7 @@ fn the_role_is_for_the_schedules_of_the_group_and_for_nothing_else() {
     assert!(role["ManagedPolicyArns"].is_null());
 }
 
-/// Two stacks in one account have templates of connections each.
+/// Two stacks in one account each have a template of connections.
 #[test]
 fn nothing_has_a_name_that_another_stack_could_have() {
     let template = connections();

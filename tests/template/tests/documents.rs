@@ -1,4 +1,4 @@
-//! The documents: their links lead somewhere, README.md stays short, and every field has a row.
+//! Checks the documents: their links, the length of README.md, and a table row for every field.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use template::root;
 
-/// What a newcomer reads in ten minutes.
+/// A newcomer reads this many words in ten minutes.
 const MOST_WORDS: usize = 1_200;
 
-/// Every `*.md` of the repository.
+/// Finds every `*.md` file of the repository.
 fn documents() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().canonicalize().unwrap()];
@@ -18,7 +18,7 @@ fn documents() -> Vec<PathBuf> {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy();
-            // Tools and what cargo builds bring documents of their own.
+            // Tools and cargo's builds contain documents of their own.
             if name.starts_with('.') || name == "target" {
                 continue;
             }
@@ -32,7 +32,7 @@ fn documents() -> Vec<PathBuf> {
     found
 }
 
-/// The lines outside of blocks of code.
+/// The lines outside code blocks.
 fn prose(text: &str) -> Vec<&str> {
     let mut is_code = false;
     let mut lines = Vec::new();
@@ -46,7 +46,7 @@ fn prose(text: &str) -> Vec<&str> {
     lines
 }
 
-/// What stands between `](` and `)`, outside of backquotes.
+/// The link targets between `](` and `)`, outside backquotes.
 fn links(text: &str) -> Vec<String> {
     let mut links = Vec::new();
     for line in prose(text) {
@@ -57,7 +57,7 @@ fn links(text: &str) -> Vec<String> {
     links
 }
 
-/// The anchors that GitHub gives to the headings.
+/// The anchors that GitHub makes from the headings.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut anchors = BTreeSet::new();
     for line in prose(text) {
@@ -78,7 +78,7 @@ fn anchors(text: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// What is wrong with a link.
+/// The problem with a link. `None` if it leads somewhere.
 fn problem(document: &Path, link: &str) -> Option<String> {
     if link.contains("://") {
         return None;
@@ -118,7 +118,7 @@ fn readme_is_read_in_ten_minutes() {
     assert!(words < MOST_WORDS, "README.md has {words} words");
 }
 
-/// Rows of a table begin with the field.
+/// A row of a table starts with the field's name.
 #[test]
 fn every_field_has_a_row_in_its_document() {
     for (schema, document) in [

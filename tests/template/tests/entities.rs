@@ -1,6 +1,6 @@
-//! The table of entities in shared/protime/README.md is made of the catalogue.
+//! Checks that the table of entities in shared/protime/README.md matches the catalogue.
 //!
-//! After a change of the catalogue, `UPDATE_README=1 cargo test -p template --test entities` writes it anew.
+//! After a change of the catalogue, `UPDATE_README=1 cargo test -p template --test entities` writes it again.
 
 use std::fmt::Write as _;
 
@@ -17,7 +17,7 @@ fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     names.join(" ")
 }
 
-/// `GET`, with what fills its path.
+/// The name of an operation in the table, with its path parameters.
 fn call(operation: &Operation) -> String {
     let parameters: Vec<&str> = operation.path_parameters().collect();
     match operation.kind {

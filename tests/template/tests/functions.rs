@@ -1,4 +1,4 @@
-//! The functions of `functions/`: what lists them lists all of them.
+//! Checks that every list of the functions names all of `functions/`.
 
 use std::fs;
 

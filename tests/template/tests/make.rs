@@ -1,4 +1,4 @@
-//! The commands of the Makefile, as far as they can be tried without an account.
+//! Checks the Makefile's commands, as far as they run without an AWS account.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 use template::root;
 
-/// Apple ships GNU make 3.81 of 2006. What came later it takes for something else, without a word.
+/// Apple ships GNU make 3.81 of 2006. That version silently misreads later syntax.
 #[test]
 fn the_makefile_has_nothing_that_make_3_81_lacks() {
     let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
@@ -30,7 +30,7 @@ fn the_makefile_has_nothing_that_make_3_81_lacks() {
     }
     let recipes = makefile.lines().filter(|line| line.starts_with('\t'));
     for recipe in recipes {
-        // Each line has a shell of its own, which knows nothing of the line before it.
+        // Each line of a recipe runs in its own shell, which does not know the line before.
         assert_eq!(recipe, "\t@bash infra/tasks.sh $@");
     }
 }
@@ -61,7 +61,7 @@ fn help_names_commands_that_there_are() {
     }
 }
 
-/// A copy of what `make deploy` reads, and a `sam` that only writes down how it is called.
+/// A folder with the files that `make deploy` reads, and a `sam` that only records its calls.
 struct Deployment(PathBuf);
 
 impl Deployment {
@@ -77,7 +77,7 @@ impl Deployment {
         Self(directory)
     }
 
-    /// What was printed, and how sam was called.
+    /// Answers the questions of `make deploy`. Returns its output and the calls of `sam`.
     fn answer(&self, answers: &str) -> (String, Vec<String>) {
         let python = root().join(".tools/build/bin/python");
         assert!(
@@ -135,7 +135,7 @@ fn the_answers_decide_what_is_built_and_are_remembered() {
         .unwrap()
         .matches("    Type: ")
         .count();
-    // The name of the stack, and the parameters before the architecture.
+    // Accepts the defaults of the stack's name and of the parameters before the architecture.
     let defaults = "\n".repeat(1 + before);
     let rest = "\n".repeat(parameters - before - 1);
     let (printed, calls) = deployment.answer(&format!("{defaults}sparc\nx86_64\n{rest}"));
@@ -163,7 +163,7 @@ fn the_answers_decide_what_is_built_and_are_remembered() {
     );
 }
 
-/// What the tools find in the two variables, or why there is no region.
+/// The region that the tools find for these variables and this configuration, or why they find none.
 fn region(set: &[(&str, &str)], config: &str) -> Result<String, String> {
     let tools = root().join(".tools/build/bin");
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
@@ -199,7 +199,7 @@ fn one_region_is_enough_wherever_it_is_set() {
     assert_eq!(region(&[("AWS_REGION", "eu-central-1")], ""), both);
     assert_eq!(region(&[("AWS_DEFAULT_REGION", "eu-central-1")], ""), both);
     assert_eq!(region(&[], "[default]\nregion = eu-central-1\n"), both);
-    // As the SDKs do it that read both.
+    // The SDKs that read both variables use this order.
     let two = [
         ("AWS_REGION", "eu-central-1"),
         ("AWS_DEFAULT_REGION", "us-east-1"),

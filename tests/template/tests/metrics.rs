@@ -1,4 +1,4 @@
-//! Lines in the embedded metric format, read by the published schema.
+//! Checks that lines in the embedded metric format are read as the published schema says.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

@@ -1,9 +1,10 @@
-//! The example of a further outgoing connection in functions/publisher/README.md, in the stack, as `CloudFormation` gets it:
-//! the nested template gets all that it shares with the stack. cfn-lint checks in `make check` that these values exist.
+//! Checks the example of a further outgoing connection in functions/publisher/README.md inside the stack, as
+//! `CloudFormation` gets it. The nested template gets every value that it shares with the stack. cfn-lint checks in
+//! `make check` that these values exist.
 
 use template::Template;
 
-/// The nested stack's parameters that only the user knows.
+/// The parameters of the nested stack that only the user knows.
 const OF_ITS_OWN: [&str; 3] = ["Outgoing", "Fifo", "ResultsQueue"];
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the operator reads in one place is what the other places say: code, template, dashboard and infra/OPERATIONS.md.
+//! Checks that code, template, dashboard and infra/OPERATIONS.md agree on what the operator reads.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ fn metrics() -> Names {
     names.map(str::to_owned).collect()
 }
 
-/// Metrics of the stack in the dashboard, with the names of their dimensions.
+/// The stack's metrics in the dashboard, each with the names of its dimensions.
 fn shown() -> BTreeSet<(String, Vec<String>)> {
     let dashboard = Template::load().dashboard();
     let mut shown = BTreeSet::new();
@@ -126,7 +126,7 @@ fn the_watch_runs_whatever_the_schedules_do_and_lambda_drops_no_line() {
     );
 }
 
-/// Messages are parked with a reason before SQS parks them without one.
+/// The publisher parks a message with a reason before SQS would park it without one.
 #[test]
 fn publishers_know_how_often_sqs_delivers_and_which_secrets_they_may_read() {
     for path in ["template.yaml", "infra/outgoing.yaml"] {
@@ -156,7 +156,7 @@ fn publishers_know_how_often_sqs_delivers_and_which_secrets_they_may_read() {
     }
 }
 
-/// The words in backquotes in the first columns of the tables under "At 3 a.m.".
+/// The words in backquotes in the first column of the tables under "At 3 a.m.".
 fn rows() -> Names {
     let operations = std::fs::read_to_string(root().join("infra/OPERATIONS.md")).unwrap();
     let section = operations.split("## At 3 a.m.").nth(1).unwrap();

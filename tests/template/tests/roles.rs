@@ -1,5 +1,5 @@
-//! The rights that AWS's own services use with the roles, which local AWS does not check: on the templates as
-//! `CloudFormation` gets them. Those of the functions themselves are tried in `tests/end_to_end/roles.py`.
+//! Checks the rights of AWS services in the roles, which local AWS does not check. It uses the templates as
+//! `CloudFormation` gets them. `tests/end_to_end/roles.py` tries the rights of the functions themselves.
 
 use serde_json::{Value, json};
 use template::Template;
@@ -20,7 +20,7 @@ impl Translated {
             .collect()
     }
 
-    /// The statements of a role, with those that depend on a parameter.
+    /// The statements of a role, including those that depend on a parameter.
     fn statements(&self, role: &str) -> Vec<Value> {
         let policies = self.0["Resources"][role]["Properties"]["Policies"]
             .as_array()
@@ -135,7 +135,7 @@ fn lambda_may_write_the_logs() {
 
 #[test]
 fn no_role_names_more_than_one_thing_at_a_time() {
-    // What is not known before: the random ending of a secret's name, and the streams of a log.
+    // These parts are unknown before a deployment: the random end of a secret's name, and the streams of a log group.
     let open_ended = ["secret:${ClientSecretPrefix}*", ":*"];
     let mut statements = 0;
     for template in Translated::all() {

@@ -1,4 +1,4 @@
-//! What `new` takes.
+//! The arguments of `new`.
 
 use std::path::PathBuf;
 
@@ -29,10 +29,10 @@ pub(crate) struct NewClient {
     /// Protime's address, such as `https://acme.myprotime.eu`
     #[arg(long, value_name = "URL")]
     pub(crate) base_uri: Option<String>,
-    /// Where tokens are had; by default that of the tenant in the base URI
+    /// The URL of the token endpoint; by default that of the tenant in the base URI
     #[arg(long, value_name = "URL")]
     pub(crate) access_token_url: Option<String>,
-    /// As Protime gave it to you
+    /// The client id that Protime gave you
     #[arg(long, value_name = "ID")]
     pub(crate) client_id: Option<String>,
     /// The scopes that Protime granted, separated by spaces
@@ -47,15 +47,15 @@ pub(crate) struct NewClient {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SyncMode {
-    /// Everything, every time
+    /// Read everything in every run
     Full,
-    /// Everything once, and then what changed
+    /// Read everything once, and after that what changed
     Delta,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct NewConnection {
-    /// Its name; by default that of the entity
+    /// The connection's name; by default that of the entity
     pub(crate) name: Option<String>,
     /// The client: the name of its secret
     #[arg(long)]
@@ -66,10 +66,10 @@ pub(crate) struct NewConnection {
     /// A path parameter of the entity
     #[arg(long, value_name = "NAME=VALUE", value_parser = parameter)]
     pub(crate) path: Vec<(String, String)>,
-    /// What to read of it, full by default
+    /// Read everything or only changes; full by default
     #[arg(long)]
     pub(crate) sync: Option<SyncMode>,
-    /// A filter that is always the same
+    /// A filter that stays the same in every run
     #[arg(long)]
     pub(crate) filter: Option<String>,
     /// A jq program that makes the filter; the last seven days by default, where the entity needs dates
@@ -84,7 +84,7 @@ pub(crate) struct NewConnection {
     /// The zone of the schedule and of the transformer's dates, by default Europe/Brussels
     #[arg(long, value_name = "ZONE")]
     pub(crate) time_zone: Option<String>,
-    /// The template that it is written into; made if it is not there
+    /// The template to write it into; created if it does not exist
     #[arg(long, value_name = "FILE", default_value = "infra/connections.yaml")]
     pub(crate) file: PathBuf,
     #[command(flatten)]
@@ -104,10 +104,10 @@ pub(crate) struct NewOutgoing {
     /// What to write, such as clockings
     #[arg(long)]
     pub(crate) entity: Option<String>,
-    /// A jq program that makes a publish request of a message
+    /// A jq program that turns a message into a publish request
     #[arg(long, value_name = "PROGRAM")]
     pub(crate) transform: Option<String>,
-    /// Write the messages of a group in their order
+    /// Keep the order of the messages in a group
     #[arg(long)]
     pub(crate) fifo: bool,
 }

@@ -1,4 +1,4 @@
-//! What `probe` takes.
+//! The arguments of `probe`.
 
 use clap::{Args, value_parser};
 
@@ -8,7 +8,7 @@ use super::Change;
 pub(crate) struct Probe {
     /// The client: the name of its secret
     pub(crate) client: String,
-    /// Send so many requests a second, one at a time
+    /// Send this many requests a second, one at a time
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = value_parser!(u32).range(1..=1000))]
     pub(crate) per_second: u32,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! Dates of a connection, again.
+//! `backfill`: reads a span of dates of a connection again.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::output::Report;
 use crate::source::Source;
 use crate::stack::Stack;
 
-/// The same connection under another name, so that its own runs and their times stay what they are.
+/// Runs the connection under another name, so that its own runs and their times stay as they are.
 pub(crate) async fn backfill(
     arguments: &Backfill,
     stack: &StackArguments,
@@ -39,7 +39,7 @@ pub(crate) async fn backfill(
     start(&stack, &name, &event, arguments.follow).await
 }
 
-/// The event that reads these dates, whatever its own filter of dates is: `transform` puts them in its place.
+/// The event that reads these dates. Its `transform` replaces the date conditions of the connection's filter.
 pub(crate) fn between(
     source: &Source,
     from: jiff::civil::Date,

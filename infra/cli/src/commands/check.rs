@@ -1,4 +1,4 @@
-//! `check`: templates offline, connections inside of the function or from here.
+//! `check`: templates offline, connections inside the function or from this machine.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -19,10 +19,10 @@ use crate::source::{self, Source};
 use crate::stack::Stack;
 use crate::template;
 
-/// Each takes an environment of the function.
+/// Parallel checks. Each occupies one environment of the function.
 const CHECKS_AT_ONCE: usize = 10;
 
-/// What an invocation gets here: as much as nobody waits for.
+/// The time that a check from this machine may take.
 const TIME: Duration = Duration::from_mins(1);
 
 pub(crate) async fn check(arguments: &Check, stack: &StackArguments) -> Result<Report, Error> {
@@ -52,7 +52,7 @@ fn both(first: Report, second: &Report) -> Report {
     Report::new(json, first.text + &second.text).with_code(code)
 }
 
-/// Those of the names or files; all of the stack if there are none.
+/// Checks the named connections or files, or all of the stack if there are none.
 async fn check_connections(
     arguments: &Check,
     names: &[&str],
@@ -84,7 +84,7 @@ async fn check_connections(
     Ok(told(&checks))
 }
 
-/// What can be told of files without any network: their fields, their transformers, their requests.
+/// Checks files without a network: their fields, transformers and requests.
 fn offline(files: &[&str]) -> Result<Report, Error> {
     let settings = template::settings()?;
     let mut text = String::new();
@@ -113,7 +113,7 @@ fn offline(files: &[&str]) -> Result<Report, Error> {
     Ok(Report::new(json!({"offline": urls}), text))
 }
 
-/// By the function itself: its role, its network, its credentials.
+/// Checks inside the function, with its role, network and credentials.
 pub(crate) async fn inside(stack: &Stack, source: &Source) -> Result<subscriber::Check, Error> {
     let event: Value = serde_json::from_str(&source.event)
         .map_err(|error| Error::Connection(format!("connection: not JSON: {error}")))?;
@@ -124,7 +124,7 @@ pub(crate) async fn inside(stack: &Stack, source: &Source) -> Result<subscriber:
     })
 }
 
-/// By the operator's rights, from this machine.
+/// Checks from this machine, with the operator's rights.
 async fn here(stack: &Stack, source: &Source) -> Result<subscriber::Check, Error> {
     let queue = |name: &str| Ok::<_, Error>(stack.id(name)?.to_owned());
     let sqs = stack.account.sqs();
@@ -159,7 +159,7 @@ fn told(checks: &[subscriber::Check]) -> Report {
     Report::new(json!({"checks": checks}), text).with_code(code)
 }
 
-/// How a part stands.
+/// The word and colour for a judgement.
 pub(crate) fn word(judgement: Judgement) -> (&'static str, Tone) {
     match judgement {
         Judgement::Passed => ("ok", Tone::Good),
@@ -169,7 +169,7 @@ pub(crate) fn word(judgement: Judgement) -> (&'static str, Tone) {
     }
 }
 
-/// What was looked at.
+/// The checked part, in words.
 pub(crate) fn part(verdict: &Verdict) -> String {
     let part = serde_json::to_value(verdict.part).unwrap_or_default();
     part.as_str().unwrap_or_default().to_owned()

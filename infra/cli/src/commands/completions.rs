@@ -1,4 +1,4 @@
-//! What shells need to complete commands.
+//! `completions`: the script with which a shell completes commands.
 
 use clap::CommandFactory as _;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Records at Protime, counted, to compare with what consumers have.
+//! `count`: counts records at Protime, to compare with what consumers have.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ use crate::output::{Report, table};
 use crate::source::{self, Source};
 use crate::stack::{Account, Stack};
 
-/// What the whole may take.
+/// The time that all requests together may take.
 const TIME: Duration = Duration::from_hours(1);
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! What can be read and written.
+//! `entities`: the operations, filters and scopes of each entity.
 
 use std::fmt::Write as _;
 
@@ -21,7 +21,7 @@ pub(crate) fn list(Entities { entity }: &Entities) -> Result<Report, Error> {
     Err(Error::Connection(unknown(name)))
 }
 
-/// What to tell of a name that no entity has.
+/// The message for a name that no entity has.
 pub(crate) fn unknown(name: &str) -> String {
     let names = catalogue().entities().iter().map(|entity| entity.name);
     let hint = match protime::nearest(name, names) {
@@ -69,7 +69,7 @@ fn described(operation: &Operation) -> Value {
     })
 }
 
-/// Its operators, as a filter writes them.
+/// The field's operators, as a filter writes them.
 pub(crate) fn spelled(field: &FilterField) -> Vec<String> {
     field.operators.iter().map(ToString::to_string).collect()
 }

@@ -1,4 +1,4 @@
-//! Runs that failed for good: listed, or started again.
+//! `failed`: lists runs that failed for good, or starts them again.
 
 use std::fmt::Write as _;
 
@@ -19,10 +19,10 @@ use crate::stack::Stack;
 use crate::wording::{counted, relative};
 
 const LONGEST_ERROR: usize = 100;
-/// Where the scheduler puts the time into an event.
+/// The placeholder that the scheduler replaces with the time.
 const SCHEDULED_TIME: &str = "<aws.scheduler.scheduled-time>";
 
-/// Where runs are kept that failed.
+/// The dead-letter queues that hold failed runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
     /// Lambda's records of events that failed three times.
@@ -35,7 +35,7 @@ enum Place {
 impl Place {
     const ALL: [Self; 3] = [Self::Failures, Self::Schedules, Self::Continuations];
 
-    /// As the template names it.
+    /// The logical id in the template.
     fn queue(self) -> &'static str {
         match self {
             Self::Failures => "SubscriberFailureQueue",
@@ -45,7 +45,7 @@ impl Place {
     }
 }
 
-/// A run that failed.
+/// A failed run, read from a message of one of the queues.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct FailedRun {
@@ -56,12 +56,12 @@ struct FailedRun {
     run: String,
     error: String,
     can_be_started_again: bool,
-    /// What starts it again.
+    /// The event that starts it again. `None` if that is not possible.
     #[serde(skip)]
     event: Option<String>,
 }
 
-/// What Lambda says of an event that failed.
+/// Lambda's record of an event that failed.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record<'a> {
@@ -116,7 +116,7 @@ impl FailedRun {
     }
 }
 
-/// The event of Lambda's record as it was, when it was given up, and why.
+/// From Lambda's record: the original event, the time when it was given up, and the reason.
 fn recorded(message: &Message) -> (Option<String>, Timestamp, String) {
     let Ok(record) = serde_json::from_str::<Record<'_>>(&message.body) else {
         let error = "it is no record of Lambda's".to_owned();
@@ -135,7 +135,7 @@ fn recorded(message: &Message) -> (Option<String>, Timestamp, String) {
     (event, at.unwrap_or(message.sent), error)
 }
 
-/// The event of a schedule, with its time; none if it was cut off.
+/// The event of a schedule, with its time filled in. `None` if the event was cut off.
 fn scheduled(message: &Message) -> Option<String> {
     if message.attribute("IS_PAYLOAD_TRUNCATED") == Some("true") {
         return None;
@@ -156,7 +156,7 @@ fn why_not_handed(message: &Message) -> String {
     said.join(": ")
 }
 
-/// The connection and the run, or the time, that an event or a continuation names.
+/// The connection, and the run or the scheduled time, that an event or a continuation names.
 fn named(event: &Value) -> (String, String) {
     if event["watch"] == true {
         return ("(the watch)".to_owned(), String::new());
@@ -204,7 +204,7 @@ async fn list(stack: &Stack) -> Result<Report, Error> {
     Ok(Report::new(json!({"failed": failed}), text))
 }
 
-/// Starts what fits again.
+/// Starts those failed runs again that can be.
 struct Retry<'a> {
     stack: &'a Stack,
     continuations: &'a Queue,
@@ -229,7 +229,7 @@ impl Taker for Retry<'_> {
     }
 }
 
-/// An event keeps its `scheduled`, so that the same run is run again; one that was accepted twice is one run.
+/// The event keeps its `scheduled`, so that it continues the same run. If it is accepted twice, it is still one run.
 async fn retry(stack: &Stack, change: &Change) -> Result<Report, Error> {
     let start = Timestamp::now();
     let failed = look(stack).await?;

@@ -1,4 +1,4 @@
-//! A run that is started, and waited for if asked.
+//! Starts a run, and waits for its end on request.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::output::{Report, hint};
 use crate::stack::Stack;
 use crate::wording::counted;
 
-/// How often the run is looked at.
+/// How often the state of the run is read.
 const AGAIN: Duration = Duration::from_secs(1);
-/// A run that has not begun after this is given up.
+/// A run that has not begun after this time counts as failed.
 const LONGEST_START: SignedDuration = SignedDuration::from_mins(5);
-/// A read of several windows is done when they are.
+/// A read of several windows is done when all windows are.
 const WINDOWS: &str = "{bar:30} {pos} of {len} windows, {msg}, {elapsed}";
-/// Of one request, nobody knows how many pages follow.
+/// With one request, the number of pages is unknown.
 const RECORDS: &str = "{spinner} {msg}, {per_sec}, {elapsed}";
 
 pub(crate) async fn start(
@@ -39,15 +39,15 @@ pub(crate) async fn start(
     ))
 }
 
-/// Starts a run that nobody waits for. Returns the request id.
+/// Starts a run asynchronously. Returns the request id.
 pub(crate) async fn begin(stack: &Stack, event: &str) -> Result<String, Error> {
-    // Nobody would hear of what Lambda is not asked to wait for.
+    // An asynchronous start returns no errors of the event, so it is parsed here first.
     IncomingConnection::from_event(event, "run", Timestamp::now())
         .map_err(subscriber::Error::from)?;
     stack.start(event.to_owned()).await
 }
 
-/// Waits for a run until it has ended.
+/// Starts a run and waits for its end.
 async fn until_ended(stack: &Stack, name: &str, event: &str) -> Result<Report, Error> {
     let state = stack.state()?;
     let before = Timestamp::now();
@@ -81,7 +81,7 @@ async fn until_ended(stack: &Stack, name: &str, event: &str) -> Result<Report, E
     }
 }
 
-/// The newest run that began or ended since then.
+/// The newest run that began or ended after `then`.
 fn since(known: &Watched, then: Timestamp) -> Option<&RunRecord> {
     let mut runs = known.history.runs.iter().rev();
     runs.find(|run| run.started >= then || run.ended.is_some_and(|ended| ended >= then))

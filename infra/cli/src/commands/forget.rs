@@ -1,4 +1,4 @@
-//! What is remembered of a connection that is gone.
+//! `forget`: removes the stored state of a connection that no longer exists.
 
 use jiff::Timestamp;
 

@@ -1,4 +1,4 @@
-//! `new`: a client, an incoming or an outgoing connection, of arguments and of answers.
+//! `new`: makes a client, an incoming or an outgoing connection from arguments and answers.
 
 mod ask;
 mod client;
@@ -20,7 +20,7 @@ pub(crate) async fn new(arguments: &New, stack: &StackArguments) -> Result<Repor
     }
 }
 
-/// What is wrong with the name of an entity; a path is taken as it is.
+/// Refuses an unknown entity name and suggests another. A path is accepted as it is.
 fn check_entity(name: &str) -> Result<(), String> {
     let is_known = name.starts_with('/') || protime::catalogue::catalogue().entity(name).is_some();
     is_known.then_some(()).ok_or_else(|| unknown(name))

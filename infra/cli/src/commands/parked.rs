@@ -1,4 +1,4 @@
-//! Publish requests that were parked: listed, shown, sent back, or skipped.
+//! `parked`: lists, shows, sends back or skips parked publish requests.
 
 mod letter;
 mod moving;
@@ -21,7 +21,7 @@ use crate::output::{FAINT, HEADING, Report, hint, styled, table};
 use crate::stack::Stack;
 use crate::wording::{counted, relative};
 
-/// So much of Protime's reasons is shown in a table.
+/// In characters. The table cuts Protime's longer reasons.
 const LONGEST_MESSAGE: usize = 80;
 
 pub(crate) async fn parked(arguments: &Parked, stack: &StackArguments) -> Result<Report, Error> {
@@ -127,7 +127,7 @@ fn one_by_one(letters: &[Letter], now: Timestamp) -> String {
     table(head, rows)
 }
 
-/// What SQS parked by itself has none.
+/// The reason in words. SQS gives none to a message that it moved to the dead-letter queue by itself.
 fn reason(reason: Option<&str>) -> String {
     reason.unwrap_or("no reason").to_owned()
 }

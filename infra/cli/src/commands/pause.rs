@@ -1,4 +1,4 @@
-//! A connection, or publishing, that stands still for a while.
+//! `pause`: stops a connection, or all publishing, for a while.
 
 use connector::store::{DELTA_LIFE, Pause as Until, Watched};
 use jiff::Timestamp;
@@ -61,7 +61,8 @@ pub(crate) async fn pause(arguments: &Pause, stack: &StackArguments) -> Result<R
     Ok(Report::done(format!("`{name}` is {pause}\n")))
 }
 
-/// A delta that is not polled for 72 hours is lost, and everything has to be loaded anew.
+/// Refuses a pause in which the delta would expire. A delta that is not polled for 72 hours is lost, and a full load
+/// has to follow.
 fn spare_delta(name: &str, known: Option<&Watched>, until: Timestamp) -> Result<(), Error> {
     let delta = known.and_then(|known| known.state.delta.as_ref());
     let Some(expires) = delta.and_then(|delta| delta.polled.checked_add(DELTA_LIFE).ok()) else {

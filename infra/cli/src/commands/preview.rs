@@ -1,4 +1,5 @@
-//! What a connection reads, and what a publish request writes. Nothing is sent on, nothing stored, no delta touched.
+//! `preview`: shows what a connection reads or what a publish request writes. It sends nothing on, stores nothing and
+//! touches no delta.
 
 mod reading;
 
@@ -116,7 +117,7 @@ async fn publish(arguments: &Preview, file: &str, stack: &StackArguments) -> Res
         let text = "The transformer writes nothing for this message.\n";
         return Ok(Report::new(json!({"request": null}), text));
     };
-    // As the function names itself.
+    // The publisher's own name in the `User-Agent`.
     let clients = account.clients("publisher");
     let client = clients
         .get(&request.client)
@@ -134,7 +135,7 @@ async fn publish(arguments: &Preview, file: &str, stack: &StackArguments) -> Res
     Ok(written(&request, &resolved, &settings))
 }
 
-/// The deployed outgoing connection.
+/// The outgoing connection of the deployed publisher.
 async fn deployed(stack: &Stack) -> Result<String, Error> {
     let name = stack.id("Publisher")?;
     let asked = stack.account.lambda().get_function_configuration();

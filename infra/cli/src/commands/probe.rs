@@ -1,6 +1,7 @@
-//! `probe`: finds out by reads what Protime's documentation leaves open. It never writes, and never starts or polls a delta.
+//! `probe`: finds out by reads what Protime's documentation leaves open. It never writes, and never starts or polls a
+//! delta.
 //!
-//! Records are kept in memory only, for as long as it runs. The report has statuses, counts, names and types.
+//! Records stay in memory and only while it runs. The report has statuses, counts, names and types.
 
 mod ask;
 mod errors;

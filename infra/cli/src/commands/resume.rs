@@ -1,4 +1,4 @@
-//! The end of a pause.
+//! `resume`: ends a pause.
 
 use crate::arguments::{Resume, StackArguments};
 use crate::confirm::confirm;

@@ -1,4 +1,4 @@
-//! A connection, now.
+//! `run`: runs a connection now.
 
 use serde_json::json;
 
@@ -21,12 +21,12 @@ pub(crate) async fn run(arguments: &Run, stack: &StackArguments) -> Result<Repor
     start(&stack, &source.incoming, &event, arguments.follow).await
 }
 
-/// What is asked before it is done.
+/// The words for the confirmation.
 pub(crate) fn what(incoming: &str) -> String {
     format!("run connection `{incoming}` now")
 }
 
-/// The event of a run by hand.
+/// The event of a manual run.
 pub(crate) fn event(source: &Source) -> Result<String, Error> {
     source.with(json!({"run": null, "scheduled": null, "takeover": null}))
 }

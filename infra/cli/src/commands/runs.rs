@@ -1,4 +1,4 @@
-//! The last runs.
+//! `runs`: the last runs.
 
 use std::fmt::Write as _;
 
@@ -26,7 +26,7 @@ pub(crate) async fn runs(arguments: &Runs, stack: &StackArguments) -> Result<Rep
         .await
         .map_err(subscriber::Error::from)?;
     let Some(known) = known else {
-        // Tells which there are, where the name is wrong.
+        // If the name is wrong, this fails with the names that exist.
         stack.connection(name).await?;
         return Ok(listed(&[], now));
     };
@@ -68,7 +68,7 @@ fn stands(run: &RunRecord) -> String {
     styled(tone.style(), word)
 }
 
-/// How a run stands.
+/// The word and colour for a status.
 pub(crate) fn word(status: RunStatus) -> (&'static str, Tone) {
     match status {
         RunStatus::Completed => ("completed", Tone::Good),
@@ -77,12 +77,12 @@ pub(crate) fn word(status: RunStatus) -> (&'static str, Tone) {
     }
 }
 
-/// How long it took, once it has ended.
+/// The duration of the run. `None` if it has not ended.
 pub(crate) fn took(run: &RunRecord) -> Option<SignedDuration> {
     run.ended.map(|ended| ended.duration_since(run.started))
 }
 
-/// What to tell of a run that its connection's history lacks.
+/// The error for a run that the connection's history lacks.
 pub(crate) fn unknown(incoming: &str, run: &str) -> Error {
     Error::Connection(format!(
         "run `{run}`: not among the last runs of `{incoming}`; `protimectl runs {incoming}` lists them"

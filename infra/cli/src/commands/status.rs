@@ -1,4 +1,4 @@
-//! How everything stands, on one screen.
+//! `status`: connections and queues on one screen.
 
 mod overview;
 
@@ -15,7 +15,7 @@ use crate::output::{BAD, FAINT, GOOD, HEADING, Report, WARNING, styled, table};
 use crate::stack::Stack;
 use crate::wording::{counted, relative};
 
-/// How often `--watch` looks again.
+/// How often `--watch` refreshes.
 const AGAIN: Duration = Duration::from_secs(5);
 
 pub(crate) async fn status(arguments: &Status, stack: &StackArguments) -> Result<Report, Error> {
@@ -30,7 +30,7 @@ pub(crate) async fn status(arguments: &Status, stack: &StackArguments) -> Result
             };
             return Ok(report.with_code(code));
         }
-        // Of a terminal, the screen; of anything else, one after the other.
+        // This clears a terminal. In other outputs, one report follows the other.
         anstream::print!("\x1b[2J\x1b[H{}", report.text);
         tokio::time::sleep(AGAIN).await;
     }

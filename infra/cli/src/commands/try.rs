@@ -1,4 +1,4 @@
-//! `try`: a transformer on an input.
+//! `try`: runs a transformer on an input.
 
 use std::fmt::Write as _;
 
@@ -12,27 +12,27 @@ use crate::error::Error;
 use crate::output::Report;
 use crate::source;
 
-/// A program, what it is run on, and as of when.
+/// A program, its input and the time that it sees.
 pub(crate) struct Trial<'a> {
     pub(crate) program: &'a str,
     pub(crate) input: &'a str,
     pub(crate) side: Side<'a>,
 }
 
-/// Which transformers it is one of.
+/// The kind of transformer.
 pub(crate) enum Side<'a> {
-    /// Of request parameters.
+    /// Changes request parameters.
     Incoming {
         now: Timestamp,
         last: Option<Timestamp>,
-        /// The zone of the dates.
+        /// The time zone of the dates.
         time_zone: &'a str,
     },
-    /// Of messages.
+    /// Turns a message into a publish request.
     Outgoing,
 }
 
-/// Why there is no output.
+/// The reason why there is no output.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TrialError {
     #[error("time zone `{0}`: unknown; give one such as Europe/Brussels")]
@@ -53,7 +53,7 @@ impl From<TrialError> for Error {
 }
 
 impl TrialError {
-    /// Where in the program, from 1: the line, and the column in characters.
+    /// The place in the program: line, and column in characters, both from 1.
     pub(crate) fn place(&self) -> Option<(usize, usize)> {
         match self {
             Self::Compile(error) => Some((error.line, error.column)),
@@ -65,7 +65,7 @@ impl TrialError {
     }
 }
 
-/// Parameters of a request that has none.
+/// The parameters of a request that has none.
 pub(crate) const NO_PARAMETERS: &str = r#"{"path": {}, "query": {}}"#;
 
 pub(crate) fn run(arguments: &Try) -> Result<Report, Error> {

@@ -1,4 +1,4 @@
-//! When somebody last asked for something.
+//! The time of the last request, which decides when the console ends.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::held;
 
-/// The time of the last request that a person made.
+/// When a person last made a request.
 pub(super) struct Activity(Mutex<Instant>);
 
 impl Activity {
@@ -19,7 +19,7 @@ impl Activity {
         *held(&self.0) = Instant::now();
     }
 
-    /// Returns once nothing was asked for during so long.
+    /// Returns after a time of `idle` without a request.
     pub(super) async fn ends_after(&self, idle: Duration) {
         loop {
             let end = *held(&self.0) + idle;

@@ -1,7 +1,7 @@
-//! Changes: each is asked for, told of, and made once it is confirmed.
+//! Changes: each is planned, described and made after a confirmation.
 //!
-//! What is to be done is kept here from the question to the yes, so a browser cannot change it on the way; and a yes is
-//! good for once, so sent twice it changes nothing more.
+//! The console itself keeps the planned change until it is confirmed, so that a browser cannot alter it. A confirmation
+//! works once: sent twice, it changes nothing more.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,15 +23,15 @@ use crate::commands::run;
 use crate::error::Error;
 use crate::wording::counted;
 
-/// Of more questions than these, the oldest are forgotten.
+/// At more open questions, the oldest are dropped.
 const MOST_ASKED: usize = 20;
 
-/// What can be changed.
+/// The changes that the console can make.
 enum Change {
     Run {
         incoming: String,
     },
-    /// What was parked before the question.
+    /// Sends back messages that were parked before the question.
     SendBack {
         chosen: Chosen,
         before: Timestamp,
@@ -43,7 +43,7 @@ enum Change {
     },
 }
 
-/// Changes that wait for a yes, by what confirms them.
+/// The changes that wait for a confirmation, by the token that confirms them.
 #[derive(Default)]
 pub(super) struct Asked(Vec<(String, Change)>);
 
@@ -66,20 +66,20 @@ impl Asked {
 #[template(path = "ask.html")]
 struct Ask {
     site: Site,
-    /// Such as `run connection x now`.
+    /// The change in words, such as `run connection x now`.
     what: String,
     id: String,
     back: String,
 }
 
-/// A change, and what it is in words.
+/// A change and its description.
 struct Planned {
     change: Change,
     what: String,
 }
 
 impl Change {
-    /// Where its outcome is seen.
+    /// The page that shows the outcome.
     fn page(&self, base: &str) -> String {
         match self {
             Self::Run { incoming } => {
@@ -90,7 +90,7 @@ impl Change {
     }
 }
 
-/// Says what a change would do.
+/// Describes a change and waits for its confirmation.
 pub(super) async fn ask(
     State(console): State<Arc<Console>>,
     Extension(fields): Extension<Fields>,
@@ -141,14 +141,14 @@ async fn plan(console: &Console, fields: &Fields) -> Result<Planned, Error> {
     }
 }
 
-/// In the folder where the console was started; a browser has no say in it.
+/// A file in the folder in which the console was started. A browser cannot choose it.
 fn new_file(now: Timestamp) -> Result<PathBuf, Error> {
     let folder = std::env::current_dir().map_err(|error| Error::Other(error.to_string()))?;
     let milliseconds = now.as_millisecond();
     Ok(folder.join(format!("skipped-{milliseconds}.jsonl")))
 }
 
-/// Which of the parked messages a page asks for.
+/// The parked messages that a page selects.
 pub(super) fn chosen(fields: &Fields) -> Result<Chosen, Error> {
     let text = |name| fields.filled(name).map(str::to_owned);
     let since = fields.filled("since").map(str::parse).transpose();
@@ -162,7 +162,7 @@ pub(super) fn chosen(fields: &Fields) -> Result<Chosen, Error> {
     })
 }
 
-/// Makes the change that was agreed to.
+/// Makes a change that was confirmed.
 pub(super) async fn make(
     State(console): State<Arc<Console>>,
     Extension(fields): Extension<Fields>,

@@ -1,4 +1,4 @@
-//! Small bar charts of what happened when, drawn as SVG.
+//! Small bar charts over time, drawn as SVG.
 
 use connector::store::RunRecord;
 use jiff::{SignedDuration, Timestamp};
@@ -6,16 +6,16 @@ use jiff::{SignedDuration, Timestamp};
 use crate::commands::runs::took;
 use crate::wording::{counted, duration, relative};
 
-/// How many spans of time a chart has, each with a bar.
+/// The number of bars, each of which covers an equal span of time.
 const BARS: u16 = 30;
-/// In the units of the drawing.
+/// The width of a bar, in units of the drawing.
 const BAR: u16 = 10;
 const GAP: u16 = 2;
 const HEIGHT: u64 = 60;
-/// What is there at all can be seen.
+/// The lowest bar for a value above zero, so that it can be seen.
 const LOWEST: u64 = 2;
 
-/// How far back charts go: the shortest of these in which everything lies.
+/// The spans that a chart may cover, in hours. The shortest one that holds all points is used.
 const SPANS: [(i64, &str); 5] = [
     (1, "hour"),
     (6, "6 hours"),
@@ -24,10 +24,10 @@ const SPANS: [(i64, &str); 5] = [
     (30 * 24, "30 days"),
 ];
 
-/// A chart as it is drawn.
+/// A chart, ready to be drawn.
 pub(super) struct Chart {
     pub(super) name: &'static str,
-    /// All that it shows, in words.
+    /// The whole content in words.
     pub(super) summary: String,
     pub(super) bars: Vec<Bar>,
     pub(super) width: u16,
@@ -35,23 +35,23 @@ pub(super) struct Chart {
     pub(super) bar_width: u16,
 }
 
-/// In the units of the drawing, whose origin is the upper left corner.
+/// A bar, in units of the drawing. The origin is the upper left corner.
 pub(super) struct Bar {
     pub(super) x: u16,
     pub(super) y: u64,
     pub(super) height: u64,
-    /// What it stands for.
+    /// The bar's time and value, in words.
     pub(super) label: String,
 }
 
-/// What a chart shows of one moment.
+/// A value at a time.
 type Point = (Timestamp, u64);
 
-/// How the points of one bar become one value, and how that reads.
+/// How the points of one bar are combined, and how the result is worded.
 #[derive(Clone, Copy)]
 enum Measure {
     Sum(&'static str),
-    /// In milliseconds.
+    /// The largest value, in milliseconds.
     Longest,
 }
 
@@ -74,7 +74,8 @@ impl Measure {
     }
 }
 
-/// The records that runs brought, how long these took, and when was parked what is parked, over the same time.
+/// Three charts over the same time: records of the runs, durations of the runs, and parking times of the parked
+/// messages.
 pub(super) fn charts<'a>(
     runs: impl Iterator<Item = &'a RunRecord>,
     parked: Option<&[Timestamp]>,

@@ -1,8 +1,8 @@
-//! `console`: what the commands tell, as pages in a browser on this machine.
+//! `console`: the output of the commands as pages in a browser on this machine.
 //!
-//! Loopback is no boundary: every page of the web can send requests to it, and so can everybody on this machine.
-//! [`security`] says what is let in. Nothing here decides anything about connections or messages: pages show what the
-//! functions of the commands return, and changes are made by these.
+//! Loopback is no protection: any web page and anybody on this machine can send requests to it. [`security`] decides
+//! which requests are let in. The pages decide nothing about connections or messages. They show what the functions of
+//! the commands return, and make changes through them.
 
 mod activity;
 mod changes;
@@ -29,20 +29,20 @@ use crate::output::{Report, hint};
 use crate::stack::Stack;
 use crate::wording::duration;
 
-/// What all pages have in common.
+/// The state that all pages share.
 struct Console {
     stack: Stack,
     door: Door,
     activity: Activity,
     allows_changes: bool,
-    /// Changes that wait for a yes.
+    /// Changes that wait for a confirmation.
     asked: Mutex<Asked>,
-    /// What the next page says of the change before it.
+    /// The result of the last change, which the next page shows.
     notice: Mutex<Option<String>>,
     parked: Mutex<ParkedTimes>,
 }
 
-/// Serves until nobody has asked for anything for a while.
+/// Serves pages until no request has come for a while.
 pub(crate) async fn console(
     arguments: &Arguments,
     stack: &StackArguments,
@@ -82,7 +82,7 @@ pub(crate) async fn console(
     Ok(Report::new(json!({"ended": "idle"}), text))
 }
 
-/// What is held is replaced whole, so that a panic leaves nothing half done.
+/// Ignores poisoning: the values are replaced whole, so that a panic leaves nothing half done.
 fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! When what is parked was parked.
+//! The times at which the parked messages were parked.
 
 use jiff::Timestamp;
 
@@ -7,8 +7,8 @@ use crate::arguments::Chosen;
 use crate::commands::parked;
 use crate::error::Error;
 
-/// What was seen the last time. To look hides messages from others for a moment, so this is done only when their number
-/// has changed, however often a page is refreshed.
+/// The times from the last look at the queues. A look hides messages from others for a moment. It is therefore made
+/// only after the number of messages has changed, however often a page is refreshed.
 #[derive(Default)]
 pub(super) struct ParkedTimes {
     count: usize,

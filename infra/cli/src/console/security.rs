@@ -1,16 +1,17 @@
-//! What is let in. Each of these holds for every request, also those for files and for pages that are not there:
+//! Decides which requests are let in. These rules hold for every request, also for files and for unknown pages:
 //!
-//! - `Host` is the address that is bound, so that no other name leads here (DNS rebinding).
-//! - The methods are GET, HEAD and POST. Only POST changes anything or asks anything of Protime.
-//! - The URL that is printed has a token, which works once and becomes a cookie (`HttpOnly`, `SameSite=Strict`). All else
-//!   needs the cookie.
-//! - Cookies know no ports: a browser would send ours to every server on 127.0.0.1. So the cookie is for a path that
-//!   cannot be guessed, below which all pages are.
-//! - Where a browser says that another site or port makes it ask (`Sec-Fetch-Site`), it is refused.
-//! - A POST has our `Origin`, is a form of at most [`LARGEST_BODY`], and has the token that our own pages put into theirs.
+//! - `Host` is the address that is bound, so that no other name can be used (DNS rebinding).
+//! - The methods are GET, HEAD and POST. Only POST changes something or sends a request to Protime.
+//! - The printed URL has a token, which works once and becomes a cookie (`HttpOnly`, `SameSite=Strict`). All other
+//!   requests need the cookie.
+//! - Cookies do not depend on the port: a browser would send ours to every server on 127.0.0.1. So the cookie is valid
+//!   only for a path that cannot be guessed. All pages are below this path.
+//! - A request that another site or port caused (`Sec-Fetch-Site`) is refused.
+//! - A POST has our `Origin` and is a form of at most [`LARGEST_BODY`]. It has the token of the forms on our own pages.
 //!
-//! Answers are never stored, framed, or guessed to be something else, and run no script but `console.js`. They have the
-//! policy `same-origin` for `Referer`, since browsers would make `no-referrer` the `Origin` `null` of our own forms.
+//! Browsers must not store answers, frame them or guess their type. `console.js` is the only script that they may run.
+//! The policy for `Referer` is `same-origin`: with `no-referrer`, browsers would send `null` as the `Origin` of our own
+//! forms.
 
 mod refusal;
 mod request;
@@ -36,19 +37,19 @@ pub(super) use self::request::Fields;
 use super::Console;
 use crate::error::Error;
 
-/// Programs and their inputs are the longest that is sent.
+/// In bytes. Programs and their inputs are the longest content that is sent.
 const LARGEST_BODY: usize = 262_144;
 const COOKIE: &str = "protimectl";
-/// The field of a form that shows where it comes from.
+/// The form field with the token that shows that a form is ours.
 const FORM: &str = "form";
-/// What the script sends that refreshes a page, which is no sign of anybody there.
+/// The header with which the script refreshes a page. Such a request does not show that a person is there.
 const REFRESH: &str = "x-refresh";
 
-/// What has to be known or shown to get in.
+/// The secrets and addresses that a request is checked against.
 pub(super) struct Door {
-    /// What `Host` has to be.
+    /// The required `Host` header.
     authority: String,
-    /// What the paths of all pages begin with.
+    /// The prefix of all pages' paths.
     base: String,
     token: String,
     is_token_used: AtomicBool,
@@ -58,7 +59,7 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn new(port: u16) -> Result<Self, Error> {
-        // Browsers leave the port of the scheme out.
+        // Browsers omit the default port of the scheme.
         let authority = match port {
             80 => "127.0.0.1".to_owned(),
             port => format!("127.0.0.1:{port}"),
@@ -73,7 +74,7 @@ impl Door {
         })
     }
 
-    /// What is printed.
+    /// The URL that is printed, with the token.
     pub(super) fn url(&self) -> String {
         format!("http://{}/?token={}", self.authority, self.token)
     }
@@ -82,12 +83,12 @@ impl Door {
         &self.base
     }
 
-    /// What our forms hold in [`FORM`].
+    /// The token that our forms carry in [`FORM`].
     pub(super) fn form(&self) -> &str {
         &self.form
     }
 
-    /// Everything but the body. Returns whether it asks to be let in by the token.
+    /// Checks everything except the body. Returns whether the request presents the token, to be let in.
     fn check(&self, parts: &Parts) -> Result<bool, Refusal> {
         self.check_host(parts)?;
         if ![Method::GET, Method::HEAD, Method::POST].contains(&parts.method) {
@@ -131,7 +132,7 @@ impl Door {
         Ok(())
     }
 
-    /// The token becomes the cookie, once.
+    /// Exchanges the token for the cookie, once.
     fn open(&self, parts: &Parts) -> Result<Response, Refusal> {
         let fields = Fields::of(parts.uri.query().unwrap_or_default().as_bytes());
         let is_known = fields
@@ -142,8 +143,8 @@ impl Door {
         }
         let Self { base, cookie, .. } = self;
         let cookie = format!("{COOKIE}={cookie}; Path={base}; HttpOnly; SameSite=Strict");
-        // A redirection would be part of whatever led here: a link on a page of another site, to which the cookie is not
-        // shown. This page asks by itself.
+        // A redirection would belong to the navigation that led here. If that came from another site, the browser would
+        // withhold the cookie. So this page makes the next request itself.
         let page = format!(
             "<!doctype html><html lang=\"en\"><title>protimectl</title>\
              <meta http-equiv=\"refresh\" content=\"0; url={base}/\"><p><a href=\"{base}/\">Go on to the console</a></p></html>"
@@ -155,7 +156,7 @@ impl Door {
         Ok((headers, page).into_response())
     }
 
-    /// The fields of a form that comes from our own pages.
+    /// The fields of a form, after checking that it comes from our own pages.
     async fn posted(&self, body: Body) -> Result<Fields, Refusal> {
         let body = to_bytes(body, LARGEST_BODY).await;
         let fields = Fields::of(&body.map_err(|_| Refusal::TooLarge)?);
@@ -168,7 +169,7 @@ impl Door {
     }
 }
 
-/// Stands before all pages.
+/// Middleware that checks requests before every page.
 pub(super) async fn guard(
     State(console): State<Arc<Console>>,
     request: Request,
@@ -186,7 +187,7 @@ pub(super) async fn guard(
     response
 }
 
-/// What every answer has.
+/// The headers of every answer.
 fn headers() -> [(HeaderName, &'static str); 6] {
     let policy = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; \
                   form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -231,7 +232,7 @@ async fn admitted(console: &Console, request: Request) -> Result<Admitted, Refus
     Ok(Admitted::Request(Request::from_parts(parts, Body::empty())))
 }
 
-/// So many random bytes, in hexadecimal digits.
+/// `N` random bytes in hexadecimal digits.
 pub(super) fn secret<const N: usize>() -> Result<String, Error> {
     let mut bytes = [0_u8; N];
     aws_lc_rs::rand::fill(&mut bytes)
@@ -243,7 +244,7 @@ pub(super) fn secret<const N: usize>() -> Result<String, Error> {
     Ok(digits)
 }
 
-/// How long it takes does not tell how much of it is right.
+/// Compares in constant time, so that the duration does not show how much was right.
 fn equal(one: &str, other: &str) -> bool {
     verify_slices_are_equal(one.as_bytes(), other.as_bytes()).is_ok()
 }

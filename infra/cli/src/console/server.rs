@@ -1,4 +1,4 @@
-//! Which path is which page.
+//! The paths of all pages.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(super) fn router(console: &Arc<Console>) -> Router {
     let mut pages_of_paths: Vec<(&str, MethodRouter<Arc<Console>>)> = vec![
         ("/", get(pages::overview::show)),
         ("/connection", get(pages::connection::show)),
-        // They change nothing, but ask something of the function or of Protime.
+        // These change nothing, but send a request to the function or to Protime.
         ("/check", post(pages::connection::check)),
         ("/preview", post(pages::connection::preview)),
         ("/run", get(pages::run::show)),

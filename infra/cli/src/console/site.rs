@@ -1,17 +1,17 @@
-//! What every page has around it.
+//! The frame around every page.
 
-/// For the template `base.html`.
+/// The data of the template `base.html`.
 pub(super) struct Site {
     pub(super) base: String,
     pub(super) stack: String,
     pub(super) place: Place,
     pub(super) allows_changes: bool,
-    /// What shows that a form is ours.
+    /// The token that shows that a form is ours.
     pub(super) form: String,
     pub(super) notice: Option<String>,
 }
 
-/// Where in the navigation a page is.
+/// The page's place in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     Overview,

@@ -1,10 +1,10 @@
-//! What only two connections together can have wrong.
+//! Mistakes that show only when two connections are compared.
 
 use super::finding::Finding;
 use super::incoming::Known;
 use super::text::{File, Span};
 
-/// Looks for names that are taken, and for deltas that end each other.
+/// Looks for duplicate names, and for deltas that would end each other.
 pub(super) fn check(known: &[Known], files: &[File], findings: &mut Vec<Finding>) {
     let deployed = || known.iter().filter(|connection| connection.is_deployed);
     for (index, connection) in deployed().enumerate() {

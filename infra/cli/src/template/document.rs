@@ -1,4 +1,4 @@
-//! A connection's JSON, and where in it something is wrong.
+//! The JSON of a connection, with the places of its parts.
 
 use std::ops::Range;
 
@@ -14,7 +14,7 @@ pub(super) struct Document<'t> {
 }
 
 impl<'t> Document<'t> {
-    /// None, and a finding if that is sure, for text that is not JSON.
+    /// Parses the text. If it is not JSON, there is no document; a finding is added unless the text was partly made up.
     pub(super) fn new(what: &str, text: &'t Text, findings: &mut Vec<Finding>) -> Option<Self> {
         let json = text.as_str();
         let Err(error) = serde_json::from_str::<IgnoredAny>(json) else {
@@ -27,7 +27,7 @@ impl<'t> Document<'t> {
         if error.is_eof() {
             at = json.trim_end().len().saturating_sub(1);
         }
-        // A text stands for a number, say, that only a deployment has.
+        // A made-up text may stand for another type, such as a number, which only a deployment knows.
         if text.has_made_up(at.saturating_sub(2)..(at + 1).min(json.len())) {
             return None;
         }
@@ -46,12 +46,12 @@ impl<'t> Document<'t> {
         json::member(self.text.as_str(), path)
     }
 
-    /// What a member says that is a string.
+    /// The content of a string member.
     pub(super) fn string(&self, path: &[&str]) -> Option<Text> {
         json::string(self.text, self.member(path)?.value)
     }
 
-    /// The same; none if nobody can know what it will be.
+    /// The content of a string member. `None` if it is made up.
     pub(super) fn known_string(&self, name: &str) -> Option<(String, Span)> {
         let value = self.member(&[name])?.value;
         let said = json::string(self.text, value.clone())?;
@@ -60,7 +60,7 @@ impl<'t> Document<'t> {
         is_known.then(|| (said.as_str().to_owned(), span))
     }
 
-    /// The value of the first of these members that is there, else the beginning of the whole.
+    /// The value of the first of these members that exists, otherwise the beginning of the document.
     pub(super) fn first_of(&self, paths: &[&[&str]]) -> Range<usize> {
         let found = paths.iter().find_map(|path| self.member(path));
         found.map_or_else(|| self.beginning(), |member| member.value)
@@ -72,7 +72,7 @@ impl<'t> Document<'t> {
         start..(start + 1).min(text.len())
     }
 
-    /// Where a field is wrong: its name, if it is the name that is wrong.
+    /// The place of a wrong field: its name if the name is wrong, otherwise its value.
     pub(super) fn field(&self, name: &str, problem: &str) -> Range<usize> {
         match self.member(&[name]) {
             Some(member) if problem.starts_with("unknown;") || problem == "given twice" => {
@@ -83,7 +83,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Where a program stands at a line and a column, both from 1.
+    /// The place in the transformer's program of a line and a column, both from 1.
     pub(super) fn in_program(&self, line: usize, column: usize, length: usize) -> Option<Span> {
         let program = self.string(&["transform"])?;
         let text = program.as_str();
@@ -94,14 +94,14 @@ impl<'t> Document<'t> {
         let at = start + within.map_or(rest.len(), |(at, _)| at);
         let is_at_end = at >= text.len();
         if is_at_end {
-            // Behind the last character there is the quote.
+            // At the end of the program, the closing quote is marked.
             let value = self.member(&["transform"])?.value;
             return self.text.span(value.end.checked_sub(1)?..value.end);
         }
         program.span(at..at + length.max(1))
     }
 
-    /// A finding at a part, unless what stands there was made up.
+    /// A mistake at a part, unless the text there was made up.
     pub(super) fn mistake(&self, part: Range<usize>, message: String) -> Option<Finding> {
         if self.text.has_made_up(part.clone()) {
             return None;

@@ -1,4 +1,4 @@
-//! The functions of `CloudFormation`, as far as texts are made of them.
+//! Evaluates the functions of `CloudFormation` that make texts.
 
 use std::collections::BTreeMap;
 
@@ -7,29 +7,29 @@ use super::plausible;
 use super::text::{Span, Text};
 use super::yaml::{Content, Node};
 
-/// What SAM adds to the name of a function for a resource of its own.
+/// The suffixes that SAM adds to a function's name for the resources that it creates.
 const ADDED_BY_SAM: [&str; 3] = ["Role", "Alias", "Version"];
-/// Conditions may name conditions; none that ends does so more often.
+/// Conditions may refer to conditions. More steps than this mean a circle.
 const MOST_CONDITIONS: usize = 100;
 
-/// The values of parameters.
+/// Parameters' values by name.
 pub(super) type Values = BTreeMap<String, Text>;
 
-/// What the functions of one template see.
+/// The template and values that its functions see.
 pub(super) struct Scope<'a> {
     pub(super) root: &'a Node,
-    /// What the parameters are set to; the others have their defaults.
+    /// The values that are set; other parameters have their defaults.
     pub(super) given: Values,
     pub(super) stack: String,
 }
 
-/// Names that only one `Fn::Sub` knows.
+/// The names that a `Fn::Sub` defines for itself.
 type Locals<'a> = &'a [(Node, Node)];
 
 impl Scope<'_> {
-    /// The text that a node stands for; none where it stands for nothing, or for something that cannot be told.
+    /// The text of a node. `None` if the node is not a text or its text cannot be known.
     ///
-    /// Names that do not exist are mistakes.
+    /// A name that does not exist is reported as a mistake.
     pub(super) fn text(&self, node: &Node, findings: &mut Vec<Finding>) -> Option<Text> {
         match &node.content {
             Content::Scalar(text) => Some(text.clone()),
@@ -69,26 +69,26 @@ impl Scope<'_> {
                     (index < items.len()).then(|| items.swap_remove(index))
                 }
                 "FindInMap" => self.text(self.found_in_map(argument, findings)?, findings),
-                // What another stack exports, and what else there may be.
+                // Values that other stacks export, and functions not listed here.
                 _ => Some(Text::standing_at("placeholder", node.span).made_up()),
             },
         }
     }
 
-    /// The value of a parameter that the template has.
+    /// The value of a parameter. `None` if the template does not declare it.
     pub(super) fn parameter(&self, name: &str) -> Option<Text> {
         let declared = self.root.at(&["Parameters", name])?;
         self.named(name, declared.span)
     }
 
-    /// Whether a resource is there, as far as that can be told.
+    /// Whether a resource is deployed. If that is unknown, it counts as deployed.
     pub(super) fn is_deployed(&self, resource: &Node) -> bool {
         let condition = resource.get("Condition").and_then(Node::as_str);
         let holds = condition.and_then(|name| self.condition(name));
         holds.unwrap_or(true)
     }
 
-    /// The texts of a list.
+    /// The texts of a list's items.
     fn list(&self, node: &Node, findings: &mut Vec<Finding>) -> Option<Vec<Text>> {
         match &node.content {
             Content::Sequence(items) => Some(
@@ -120,7 +120,7 @@ impl Scope<'_> {
         }
     }
 
-    /// A name that is all there is: the text keeps the place where it was written.
+    /// The text of a name that stands alone, with the place where its value was written.
     fn whole(&self, name: &str, span: Span, findings: &mut Vec<Finding>) -> Option<Text> {
         if name == "AWS::NoValue" {
             return None;
@@ -162,7 +162,7 @@ impl Scope<'_> {
         Some(made)
     }
 
-    /// What stands for `${Name}`: to a person it stands there.
+    /// The text for `${Name}`, placed where the reader sees `${Name}`.
     fn inserted(
         &self,
         name: &str,
@@ -179,7 +179,7 @@ impl Scope<'_> {
         value.unwrap_or_else(unknown).moved_to(span)
     }
 
-    /// A parameter, a resource, an attribute of one, or a pseudo parameter.
+    /// The value of a parameter, a resource, an attribute or a pseudo parameter.
     fn named(&self, name: &str, span: Span) -> Option<Text> {
         if let Some(declared) = self.root.at(&["Parameters", name]) {
             let given = self.given.get(name).cloned();
@@ -205,7 +205,7 @@ impl Scope<'_> {
         })
     }
 
-    /// The type of a resource, or what there is to say of one that SAM adds.
+    /// The type of a resource. Empty for one that SAM adds.
     fn kind(&self, logical: &str) -> Option<&str> {
         let resources = self.root.get("Resources")?;
         let kind = |node: &'_ Node| node.get("Type").and_then(Node::as_str).is_some();
@@ -240,7 +240,7 @@ impl Scope<'_> {
         )
     }
 
-    /// The branch of `Fn::If` that a deployment takes; the first, where that cannot be told.
+    /// The branch of `Fn::If` that a deployment takes. If that is unknown, the first.
     fn chosen<'n>(&self, argument: &'n Node) -> Option<&'n Node> {
         let [condition, yes, no] = argument.items() else {
             return None;
@@ -249,7 +249,7 @@ impl Scope<'_> {
         Some(if holds.unwrap_or(true) { yes } else { no })
     }
 
-    /// Whether a condition holds, if that can be told.
+    /// Whether a condition holds. `None` if that is unknown.
     fn condition(&self, name: &str) -> Option<bool> {
         let node = self.root.at(&["Conditions", name])?;
         self.holds(node, MOST_CONDITIONS)
@@ -271,7 +271,7 @@ impl Scope<'_> {
                 let [one, other] = argument.items() else {
                     return None;
                 };
-                // Names that do not exist are told of where they make texts.
+                // Unknown names are reported where they make texts.
                 let one = self.text(one, &mut Vec::new())?;
                 let other = self.text(other, &mut Vec::new())?;
                 let is_made_up = one.is_all_made_up() || other.is_all_made_up();
@@ -291,7 +291,7 @@ impl Scope<'_> {
     }
 }
 
-/// The default of a parameter, or something like it.
+/// The default of a parameter. Without one, a plausible value that is marked as made up.
 fn default(name: &str, declared: &Node, span: Span) -> Text {
     let kind = declared.get("Type").and_then(Node::as_str);
     let is_stored_elsewhere = kind.is_some_and(|kind| kind.starts_with("AWS::SSM::"));

@@ -1,26 +1,26 @@
-//! When schedules run: `rate(...)`, `cron(...)` and `at(...)`, as AWS reads them.
+//! Checks when schedules run: `rate(...)`, `cron(...)` and `at(...)`, by the rules of AWS.
 
 use std::ops::Range;
 
 use croner::parser::{CronParser, Seconds, Year};
 use jiff::civil::DateTime;
 
-/// What runs the schedule, since not all take the same.
+/// The service that runs the schedule. The services accept different expressions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     Scheduler,
-    /// The older rules of `EventBridge`.
+    /// The older `EventBridge` rules.
     Rules,
 }
 
-/// What is wrong with a part of an expression.
+/// The wrong part of an expression.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Wrong {
     pub(super) part: Range<usize>,
     pub(super) problem: String,
 }
 
-/// What each of the six fields is called, and its bounds.
+/// The names and bounds of the six fields.
 const FIELDS: [(&str, u32, u32); 6] = [
     ("minute", 0, 59),
     ("hour", 0, 23),
@@ -77,7 +77,7 @@ fn rate(inner: &str, service: Service) -> Result<(), String> {
 }
 
 fn at(inner: &str) -> Result<(), String> {
-    // The parser takes dates without times, and more.
+    // The parser also takes dates without times, and other forms.
     let is_plain = inner.len() == "yyyy-mm-ddThh:mm:ss".len() && inner.contains('T');
     match inner.parse::<DateTime>() {
         Ok(_) if is_plain => Ok(()),
@@ -87,7 +87,7 @@ fn at(inner: &str) -> Result<(), String> {
     }
 }
 
-/// `start` is where the fields begin in the expression.
+/// Checks the six fields. `start` is the offset of the first field in the expression.
 fn cron(inner: &str, start: usize) -> Result<(), Wrong> {
     let place = |field: &str| {
         let at = start + (field.as_ptr().addr() - inner.as_ptr().addr());
@@ -140,7 +140,7 @@ fn also(field: usize) -> &'static str {
     }
 }
 
-/// Whether a field is one that AWS takes.
+/// Whether AWS accepts a field.
 fn is_right(index: usize, field: &str) -> bool {
     if field == "?" || (index == DAY_OF_WEEK && field == "L") {
         return matches!(index, DAY_OF_MONTH | DAY_OF_WEEK);
@@ -161,11 +161,11 @@ fn is_right(index: usize, field: &str) -> bool {
         }
         is_backwards |= matches!(numbers.as_slice(), [from, until] if until < from);
     }
-    // What AWS makes of a range such as 22-2 is not documented.
+    // The documentation does not say what AWS does with a range such as 22-2.
     is_backwards || parses(index, field)
 }
 
-/// Whether cron takes a field; those of AWS are written as Quartz does.
+/// Whether the cron library accepts a field. AWS writes fields as Quartz does.
 fn parses(index: usize, field: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "*,-/#".contains(c);
     let mut fields = ["*"; 6];

@@ -1,4 +1,4 @@
-//! What is wrong, where, and how it is shown.
+//! Findings: a message, a place and a severity.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde_json::{Value, json};
@@ -7,9 +7,9 @@ use super::text::{File, Span};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Severity {
-    /// It does not work.
+    /// The template does not work.
     Mistake,
-    /// It may not work.
+    /// The template may not work.
     Warning,
 }
 
@@ -51,13 +51,13 @@ impl Finding {
         })
     }
 
-    /// With the line of the file, coloured.
+    /// The message with the line of the file, in colour.
     pub(super) fn framed(&self, files: &[File]) -> String {
         let level = match self.severity {
             Severity::Mistake => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        // A message may quote what stands in a file, which is not to control the terminal.
+        // A message may quote a file, whose control characters must not reach the terminal.
         let plain = |c: char| if c.is_control() { ' ' } else { c };
         let title = level.primary_title(self.message.chars().map(plain).collect::<String>());
         let Some(file) = files.get(self.span.file) else {

@@ -1,4 +1,4 @@
-//! Incoming connections: read, and their requests made, as the subscriber would.
+//! Checks incoming connections: reads them and makes their requests as the subscriber would.
 
 use connector::contract::connection::{ConnectionError, IncomingConnection};
 use connector::store::Counts;
@@ -14,17 +14,17 @@ use super::queue;
 use super::request;
 use super::text::{Span, Text};
 
-/// What is asked about all connections at once.
+/// The facts about a connection that are compared with other connections.
 #[derive(Debug)]
 pub(super) struct Known {
     pub(super) incoming: Option<(String, Span)>,
-    /// Client and entity, and where it says so.
+    /// The client, the entity and the place that names them, for a delta.
     pub(super) delta: Option<(String, String, Span)>,
-    /// Whether it is there for sure, rather than by a condition.
+    /// Whether it is certainly deployed, rather than under a condition.
     pub(super) is_deployed: bool,
 }
 
-/// Whether JSON is meant as an incoming connection.
+/// Whether the JSON is meant to be an incoming connection.
 pub(super) fn is_meant(json: &str) -> bool {
     let event: Value = serde_json::from_str(json).unwrap_or_default();
     ["incoming", "entity", "client"]
@@ -32,13 +32,13 @@ pub(super) fn is_meant(json: &str) -> bool {
         .any(|name| event.get(name).is_some())
 }
 
-/// Whether JSON is one of the other events of the subscriber.
+/// Whether the JSON is another event of the subscriber.
 pub(super) fn is_other_event(json: &str) -> bool {
     let event: Value = serde_json::from_str(json).unwrap_or_default();
     event["watch"] == true || event.get("check").is_some()
 }
 
-/// Looks at a connection, and tells what it is.
+/// Checks a connection and returns the facts about it.
 pub(super) fn check(
     document: &Document<'_>,
     settings: &Settings,
@@ -66,7 +66,7 @@ pub(super) fn check(
     }
 }
 
-/// The connection; a field that does not exist is told of and left out, so that the others are looked at, too.
+/// Reads the connection. An unknown field is reported and left out, so that the others are checked too.
 fn read(
     document: &Document<'_>,
     label: &str,
@@ -108,7 +108,7 @@ fn read(
     }
 }
 
-/// Makes the requests, for the first run and for one after it.
+/// Makes the requests of the first run and of a later one.
 fn ask(
     document: &Document<'_>,
     label: &str,
@@ -175,7 +175,7 @@ fn delta(document: &Document<'_>) -> Option<(String, String, Span)> {
     (sync == "delta").then_some((client, entity, span))
 }
 
-/// A client whose secret the functions may not read.
+/// Reports a client whose secret the functions may not read.
 pub(super) fn check_client(
     document: &Document<'_>,
     prefix: Option<&Text>,

@@ -1,8 +1,8 @@
-//! Puts a resource into a template, and leaves every other byte of it alone.
+//! Inserts a resource into a template and leaves every other byte as it is.
 
 use super::yaml::{self, Content, Node};
 
-/// A resource that cannot be put into a template.
+/// The reason why a resource cannot be inserted.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum InsertError {
     #[error("not a template: {0}")]
@@ -13,7 +13,7 @@ pub(crate) enum InsertError {
     Braces,
 }
 
-/// The template with that resource behind the others; `body` is its YAML, not indented.
+/// The template with the resource after all others. `body` is its YAML without indentation.
 pub(crate) fn insert(template: &str, name: &str, body: &str) -> Result<String, InsertError> {
     // The parser does not count a byte order mark.
     let text = template.trim_start_matches('\u{feff}');
@@ -59,7 +59,7 @@ fn parse(text: &str) -> Result<Node, InsertError> {
     root.ok_or_else(|| InsertError::NotATemplate("it is empty".to_owned()))
 }
 
-/// `Resources`, and what is in them.
+/// The key `Resources` and its value.
 fn section(root: &Node) -> Result<(&Node, &Node), InsertError> {
     let mut members = root.members().iter();
     let found = members.find(|(key, _)| key.as_str() == Some("Resources"));
@@ -73,7 +73,7 @@ fn section(root: &Node) -> Result<(&Node, &Node), InsertError> {
     }
 }
 
-/// Where the last line of a section ends: what follows are empty lines, and comments of the next section.
+/// The end of a section's last line. What follows are empty lines, and comments of the next section.
 fn end_of_section(text: &str, root: &Node, key: &Node) -> usize {
     let keys = root.members().iter().map(|(key, _)| key.span.start);
     let next = keys.filter(|start| *start > key.span.start).min();
@@ -94,7 +94,7 @@ fn next_line(text: &str, at: usize) -> usize {
     end.map_or(text.len(), |end| at + end + 1)
 }
 
-/// What stands before a resource in its line.
+/// The indentation of a resource.
 fn indentation<'t>(text: &'t str, resource: &Node) -> Result<&'t str, InsertError> {
     let before = &text[..resource.span.start];
     let line = before.rfind('\n').map_or(0, |at| at + 1);
@@ -107,7 +107,7 @@ fn indentation<'t>(text: &'t str, resource: &Node) -> Result<&'t str, InsertErro
     }
 }
 
-/// `Resources: {}` without the braces.
+/// Replaces `Resources: {}` by the key without braces.
 fn without_braces(text: &str, key_end: usize) -> String {
     let (before, value) = text.split_at(key_end);
     format!("{before}{}", value.replacen(" {}", "", 1))

@@ -1,4 +1,4 @@
-//! Where the members of JSON stand in it.
+//! Finds the places of members in JSON.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::text::Text;
 
-/// A member of an object, by the bytes of the whole.
+/// A member of an object, with ranges in bytes of the whole text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Member {
     pub(super) name: String,
@@ -15,7 +15,7 @@ pub(super) struct Member {
     pub(super) value: Range<usize>,
 }
 
-/// The members of the object at a range of the text, also those of the same name; none if it is no object.
+/// The members of the object in a range, including duplicates. Empty if there is no object.
 pub(super) fn members(json: &str, range: Range<usize>) -> Vec<Member> {
     let Some(object) = json.get(range.clone()) else {
         return Vec::new();
@@ -41,7 +41,7 @@ pub(super) fn members(json: &str, range: Range<usize>) -> Vec<Member> {
     members
 }
 
-/// A member by the path to it.
+/// Finds a member by its path.
 pub(super) fn member(json: &str, path: &[&str]) -> Option<Member> {
     let (last, objects) = path.split_last()?;
     let mut range = 0..json.len();
@@ -53,12 +53,12 @@ pub(super) fn member(json: &str, path: &[&str]) -> Option<Member> {
 
 fn named(json: &str, range: Range<usize>, name: &str) -> Option<Member> {
     let mut members = members(json, range);
-    // Of two of one name the second is wrong.
+    // Of two members with one name, the second is wrong.
     let at = members.iter().rposition(|member| member.name == name)?;
     Some(members.swap_remove(at))
 }
 
-/// The object without a member.
+/// The object without one member.
 pub(super) fn without(json: &str, name: &str) -> String {
     let members = members(json, 0..json.len());
     let kept = members
@@ -68,7 +68,7 @@ pub(super) fn without(json: &str, name: &str) -> String {
     format!("{{{}}}", kept.collect::<Vec<_>>().join(","))
 }
 
-/// What a string of JSON says, each character with the place where it is written.
+/// The content of a JSON string, in which each character has the place where it is written.
 pub(super) fn string(json: &Text, range: Range<usize>) -> Option<Text> {
     let inner = range.start + 1..range.end.checked_sub(1)?;
     let written = json.as_str();
@@ -86,7 +86,7 @@ pub(super) fn string(json: &Text, range: Range<usize>) -> Option<Text> {
         if rest.is_empty() {
             break;
         }
-        // A character outside of the first plane is written as two.
+        // A character outside the first plane is written as two escapes.
         let (character, length) = [2, 6, 12].into_iter().find_map(|length| {
             let escape = rest.get(..length)?;
             let character: String = serde_json::from_str(&format!("\"{escape}\"")).ok()?;

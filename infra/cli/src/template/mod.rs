@@ -1,5 +1,5 @@
-//! Templates, looked at offline: every connection in them and in what they nest is read, and its requests are made, as the
-//! functions would.
+//! Checks templates offline. It reads every connection in a template and in nested ones, and makes their requests as
+//! the functions would.
 
 mod across;
 mod document;
@@ -35,10 +35,10 @@ use finding::Severity;
 pub(crate) use insert::insert;
 use walk::Walk;
 
-/// How files with templates are called.
+/// The file name extensions of templates.
 const ENDINGS: [&str; 4] = ["yaml", "yml", "template", "json-template"];
 
-/// Whether an argument names a template: by its ending, or for JSON by what is in it.
+/// Whether an argument is a template: by its extension, for JSON by its content.
 pub(crate) fn is_template(argument: &str) -> bool {
     let ending = Path::new(argument).extension();
     let ending = ending.map(|ending| ending.to_string_lossy().to_lowercase());
@@ -53,7 +53,7 @@ pub(crate) fn is_template(argument: &str) -> bool {
     }
 }
 
-/// Looks at templates, each with what it nests; what is found is the report.
+/// Checks templates with all that they nest, and reports the findings.
 pub(crate) fn check(paths: &[&str], now: Timestamp) -> Result<Report, Error> {
     let mut walk = Walk::new(settings()?, now);
     for path in paths {
@@ -62,20 +62,20 @@ pub(crate) fn check(paths: &[&str], now: Timestamp) -> Result<Report, Error> {
     Ok(report(&mut walk))
 }
 
-/// Looks at a template as it would be in that file.
+/// Checks the text of a template as if it were in that file.
 pub(crate) fn check_text(path: &Path, text: &str, now: Timestamp) -> Result<Report, Error> {
     let mut walk = Walk::new(settings()?, now);
     walk.template(path, text);
     Ok(report(&mut walk))
 }
 
-/// Says what is wrong with the expression of a schedule.
+/// Returns the problem of a schedule's expression.
 pub(crate) fn check_schedule(expression: &str) -> Result<(), String> {
     let checked = expression::check(expression, expression::Service::Scheduler);
     checked.map_err(|wrong| wrong.problem)
 }
 
-/// Those of a client that may do everything.
+/// The settings of a client that has all scopes.
 pub(crate) fn settings() -> Result<Settings, Error> {
     let entities = catalogue().entities().iter();
     let operations = entities.flat_map(|entity| &entity.operations);

@@ -7,10 +7,10 @@ use super::document::Document;
 use super::finding::Finding;
 use super::text::Text;
 
-/// What a connection is called in messages.
+/// The name of the variable in messages.
 const NAME: &str = "environment variable OUTGOING";
 
-/// Looks at the value of the variable; an empty one is right.
+/// Checks the value of the variable. An empty value is correct.
 pub(super) fn check(text: &Text, prefix: Option<&Text>, findings: &mut Vec<Finding>) {
     if text.as_str().trim().is_empty() || text.is_all_made_up() {
         return;
@@ -41,7 +41,7 @@ pub(super) fn check(text: &Text, prefix: Option<&Text>, findings: &mut Vec<Findi
     }
 }
 
-/// The place within the JSON would be taken for one within the file.
+/// Removes the place within the JSON: readers would take it for a place in the file.
 fn without_json_place(error: &OutgoingError) -> String {
     let text = error.to_string();
     let end = match error {
@@ -51,7 +51,7 @@ fn without_json_place(error: &OutgoingError) -> String {
     text[..end.unwrap_or(text.len())].to_owned()
 }
 
-/// The entity that was probably meant, which the function does not say.
+/// A suggestion for a misspelt entity, which the function's own error lacks.
 fn meant(document: &Document<'_>, error: &OutgoingError) -> String {
     let entity = match error {
         OutgoingError::Field { field, problem }

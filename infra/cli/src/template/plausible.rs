@@ -1,11 +1,11 @@
-//! What stands in for values that only a deployment has.
+//! Placeholders for values that only a deployment knows.
 
 use super::yaml::Node;
 
 const REGION: &str = "eu-west-1";
 const ACCOUNT: &str = "123456789012";
 
-/// A pseudo parameter, of the stack of that name.
+/// The value of a pseudo parameter in a stack of that name.
 pub(super) fn pseudo_parameter(name: &str, stack: &str) -> Option<String> {
     Some(match name {
         "AWS::Region" => REGION.to_owned(),
@@ -19,7 +19,7 @@ pub(super) fn pseudo_parameter(name: &str, stack: &str) -> Option<String> {
     })
 }
 
-/// A parameter that has no value yet.
+/// A plausible value for a parameter without one.
 pub(super) fn parameter(name: &str, declared: &Node) -> String {
     let kind = declared
         .get("Type")
@@ -36,7 +36,7 @@ pub(super) fn parameter(name: &str, declared: &Node) -> String {
     by_name(name)
 }
 
-/// What `!Ref` makes of a resource.
+/// The value of `!Ref` for a resource.
 pub(super) fn resource(name: &str, kind: &str) -> Value {
     match kind {
         "AWS::SQS::Queue" => Value::like_the_real_one(queue_url(name)),
@@ -45,7 +45,7 @@ pub(super) fn resource(name: &str, kind: &str) -> Value {
     }
 }
 
-/// What `!GetAtt` makes of a resource.
+/// The value of `!GetAtt` for a resource.
 pub(super) fn attribute(name: &str, kind: &str, attribute: &str) -> Value {
     match (kind, attribute) {
         ("AWS::SQS::Queue", "QueueUrl") => Value::like_the_real_one(queue_url(name)),
@@ -56,10 +56,10 @@ pub(super) fn attribute(name: &str, kind: &str, attribute: &str) -> Value {
     }
 }
 
-/// A value in place of a real one.
+/// A placeholder for a real value.
 pub(super) struct Value {
     pub(super) text: String,
-    /// Whether what is wrong with it is wrong with the real one, too.
+    /// Whether a problem with this value is also a problem with the real one.
     pub(super) is_like_the_real_one: bool,
 }
 

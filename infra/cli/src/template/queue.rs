@@ -1,8 +1,8 @@
-//! Names of queues.
+//! Checks the names of queues in URLs.
 
 const LONGEST: usize = 80;
 
-/// What is wrong with the name at the end of a queue's URL, if it is a URL at all.
+/// The problem with the queue's name at the end of a URL. `None` if the text is no URL or the name is valid.
 pub(super) fn wrong_name(url: &str) -> Option<String> {
     if !url.starts_with("http") {
         return None;

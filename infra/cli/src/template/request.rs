@@ -1,4 +1,4 @@
-//! Where in a connection the reason stands for a request that cannot be made.
+//! Finds the place in a connection that causes a wrong request.
 
 use connector::contract::connection::IncomingConnection;
 use connector::contract::parameters::ParametersError;
@@ -13,10 +13,10 @@ const TRANSFORM: &[&str] = &["transform"];
 const QUERY: &[&str] = &["query"];
 const FILTER: &[&str] = &["query", "filter"];
 const ENTITY: &[&str] = &["entity"];
-/// Between the problems of one filter.
+/// Separates the problems of one filter.
 const NEXT_PROBLEM: &str = "; filter: ";
 
-/// A part of a connection; none if it is made from what only a deployment has.
+/// A place in a connection. `None` if its text is made of values that only a deployment knows.
 pub(super) struct Place(Option<Span>);
 
 impl Place {
@@ -25,7 +25,7 @@ impl Place {
     }
 }
 
-/// What is wrong with the requests of a connection.
+/// The problems with a connection's requests.
 pub(super) fn findings(
     document: &Document<'_>,
     connection: &IncomingConnection,
@@ -53,7 +53,7 @@ pub(super) fn findings(
     }
 }
 
-/// By the words of a warning, which says what it is about first.
+/// The place that a warning is about, by its first words.
 pub(super) fn place_of_words(
     document: &Document<'_>,
     connection: &IncomingConnection,
@@ -126,7 +126,7 @@ fn of_request(
     }
 }
 
-/// A part of the filter, as it is written or in the program that makes it.
+/// A place in the filter, or in the program that makes the filter.
 fn of_filter(
     document: &Document<'_>,
     connection: &IncomingConnection,
@@ -163,7 +163,7 @@ fn of_filter(
     Place(whole.0.map(|span| exact.unwrap_or(span)))
 }
 
-/// Where a word stands that stands in a text once.
+/// The place of a word that occurs only once in a text.
 fn only_occurrence(text: &Text, word: &str) -> Option<Span> {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_');
     let whole = text.as_str();
@@ -179,7 +179,7 @@ fn only_occurrence(text: &Text, word: &str) -> Option<Span> {
     }
 }
 
-/// The program, unless it or what it sees is made up.
+/// The place of the program. `None` if the program or its input was made up.
 fn of_program(document: &Document<'_>) -> Place {
     let is_made_up = [TRANSFORM, QUERY, &["path"]].iter().any(|path| {
         let member = document.member(path);
@@ -192,7 +192,7 @@ fn of_program(document: &Document<'_>) -> Place {
     }
 }
 
-/// The first of these members that is there, unless it is made up.
+/// The place of the first of these members that exists, unless it was made up.
 fn at(document: &Document<'_>, paths: &[&[&str]]) -> Place {
     let range = document.first_of(paths);
     let is_made_up = document.text.has_made_up(range.clone());

@@ -1,9 +1,9 @@
-//! The parameters that `sam deploy` would set, from `samconfig.toml`.
+//! Reads the parameters that `sam deploy` would set from `samconfig.toml`.
 
-/// By precedence.
+/// In order of precedence.
 const SECTIONS: [&str; 2] = ["[default.deploy.parameters]", "[default.global.parameters]"];
 
-/// Names and values of the default environment, from the file's text.
+/// Names and values of the parameters in the default environment.
 pub(super) fn overrides(text: &str) -> Vec<(String, String)> {
     let found = SECTIONS
         .iter()
@@ -11,7 +11,7 @@ pub(super) fn overrides(text: &str) -> Vec<(String, String)> {
     found.map(pairs).unwrap_or_default()
 }
 
-/// What stands behind the name of a setting, with all that follows in the section.
+/// The text after the name of a setting, with the rest of the section.
 fn setting<'t>(text: &'t str, section: &str, name: &str) -> Option<&'t str> {
     let mut is_inside = false;
     let mut at = 0;
@@ -36,7 +36,7 @@ fn setting<'t>(text: &'t str, section: &str, name: &str) -> Option<&'t str> {
     None
 }
 
-/// One string with all pairs, or an array of strings.
+/// The pairs, written as one string or as an array of strings.
 fn pairs(value: &str) -> Vec<(String, String)> {
     let mut rest = value.trim_start();
     let Some(array) = rest.strip_prefix('[') else {
@@ -59,7 +59,7 @@ fn pairs(value: &str) -> Vec<(String, String)> {
     }
 }
 
-/// A string of TOML at the beginning of a text, and how long it is written.
+/// A TOML string at the start of a text, and its length in the source.
 fn string(text: &str) -> Option<(String, usize)> {
     let quote = ["\"\"\"", "'''", "\"", "'"]
         .into_iter()
@@ -76,7 +76,7 @@ fn string(text: &str) -> Option<(String, usize)> {
     if quote.starts_with('\'') {
         return Some((written.to_owned(), length));
     }
-    // Where several lines are allowed, quotes need not be escaped.
+    // In a multi-line string, quotes need no escape.
     let line = written.replace("\\\n", " ").replace(['\n', '\r'], " ");
     let line = if quote.len() == 1 {
         line
@@ -86,7 +86,7 @@ fn string(text: &str) -> Option<(String, usize)> {
     Some((serde_json::from_str(&format!("\"{line}\"")).ok()?, length))
 }
 
-/// Parts between spaces, without the quotes that hold some together.
+/// The words between spaces. Quotes that hold words together are removed.
 fn words(text: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut quote = None;

@@ -1,9 +1,9 @@
-//! Where the characters of a YAML scalar stand in its source, whatever its style.
+//! Maps the characters of a YAML scalar to their places in the source, for every style.
 
-/// For each byte of `value` its offset in `source`, where the scalar begins at `start`; none if they do not fit, as for an
-/// alias, whose text stands elsewhere.
+/// The offset in `source` of each byte of `value`. The scalar begins at `start`. `None` if they do not match, as for an
+/// alias, whose text is elsewhere.
 ///
-/// White space is matched loosely, since YAML folds and strips it; everything else exactly, and in its order.
+/// White space is matched loosely, since YAML folds and strips it. Everything else must match exactly and in order.
 pub(super) fn offsets(source: &str, start: usize, value: &str) -> Option<Vec<usize>> {
     let mut reader = Reader::new(source, start)?;
     let mut offsets = Vec::with_capacity(value.len());
@@ -16,7 +16,7 @@ pub(super) fn offsets(source: &str, start: usize, value: &str) -> Option<Vec<usi
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Style {
-    /// Plain, literal or folded: what is written is meant.
+    /// Plain, literal or folded: no escapes.
     AsWritten,
     SingleQuoted,
     DoubleQuoted,
@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
         self.source.get(self.at..).unwrap_or_default()
     }
 
-    /// Goes behind the next occurrence of a character, over white space only, and tells where it was.
+    /// Moves past the next occurrence of a character, with only white space before it. Returns its place.
     fn find(&mut self, wanted: char) -> Option<usize> {
         loop {
             let at = self.at;
@@ -61,7 +61,7 @@ impl<'a> Reader<'a> {
                 return Some(at);
             }
             match found {
-                // A line break that YAML folded.
+                // YAML folded a line break into a space.
                 _ if wanted.is_whitespace() => return Some(at),
                 Some(found) if !found.is_whitespace() => return None,
                 _ => self.at += length,
@@ -69,7 +69,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next character, if what is next stands for one, and how long it is written.
+    /// The next character and its length in the source. The character is `None` if the source has only an escaped line
+    /// break.
     fn next(&self) -> Option<(Option<char>, usize)> {
         let rest = self.rest();
         let first = rest.chars().next()?;
@@ -82,7 +83,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where the scalar itself begins, behind tag and anchor.
+/// The start of the scalar itself, after its tag and anchor.
 fn behind_properties(source: &str, start: usize) -> Option<usize> {
     let mut at = start;
     loop {
@@ -95,7 +96,7 @@ fn behind_properties(source: &str, start: usize) -> Option<usize> {
     }
 }
 
-/// An escape of a double-quoted scalar; an escaped line break stands for nothing.
+/// An escape in a double-quoted scalar. An escaped line break gives no character.
 fn escape(text: &str) -> Option<(Option<char>, usize)> {
     let kind = text.chars().nth(1)?;
     let digits = match kind {
@@ -132,7 +133,7 @@ fn escape(text: &str) -> Option<(Option<char>, usize)> {
 mod tests {
     use super::offsets;
 
-    /// What stands in the source where a part of the value does.
+    /// The source text at the place of a part of the value.
     fn written(source: &str, start: &str, value: &str, part: &str) -> String {
         let start = source.find(start).unwrap();
         let offsets = offsets(source, start, value).unwrap();

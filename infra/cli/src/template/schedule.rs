@@ -1,4 +1,4 @@
-//! Schedules, and what they start.
+//! Schedules and what they invoke.
 
 use jiff::tz::TimeZone;
 
@@ -8,15 +8,15 @@ use super::finding::Finding;
 use super::text::Span;
 use super::yaml::Node;
 
-/// One schedule of a function.
+/// One schedule that invokes a function.
 pub(super) struct Schedule<'n> {
-    /// Where its name stands.
+    /// The place of the schedule's name.
     pub(super) name: Span,
     pub(super) input: Option<&'n Node>,
     pub(super) expression: Option<&'n Node>,
     pub(super) time_zone: Option<&'n Node>,
     pub(super) service: Service,
-    /// Whether it starts the subscriber, as far as that shows.
+    /// Whether it invokes the subscriber, as far as the template shows.
     pub(super) is_of_subscriber: bool,
     pub(super) is_deployed: bool,
 }
@@ -77,7 +77,7 @@ pub(super) fn of_resource<'n>(
     }
 }
 
-/// An event of a function, if it is a schedule.
+/// The schedule in an event of a function. `None` if the event is of another type.
 fn of_event<'n>(name: &'n Node, event: &'n Node) -> Option<Schedule<'n>> {
     let (expression, service) = match event.get("Type")?.as_str()? {
         "Schedule" => ("Schedule", Service::Rules),
@@ -96,7 +96,7 @@ fn of_event<'n>(name: &'n Node, event: &'n Node) -> Option<Schedule<'n>> {
     })
 }
 
-/// Whether a function is the subscriber, by its name or its code.
+/// Whether a function is the subscriber, judged by its name or its code.
 fn is_subscriber(scope: &Scope<'_>, name: &str) -> bool {
     let code = scope
         .root
@@ -113,7 +113,7 @@ fn is_target(scope: &Scope<'_>, arn: Option<&Node>) -> bool {
     names.any(|name| is_subscriber(scope, name))
 }
 
-/// Looks at when a schedule runs.
+/// Checks the schedule's expression.
 pub(super) fn check_time(schedule: &Schedule<'_>, scope: &Scope<'_>, findings: &mut Vec<Finding>) {
     let expression = schedule.expression;
     if let Some(text) = expression.and_then(|node| scope.text(node, findings))

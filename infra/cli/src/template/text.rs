@@ -1,25 +1,25 @@
-//! Text that knows, byte by byte, where it was written.
+//! Text in which each byte knows where it was written.
 
 use std::ops::Range;
 
 /// A file of a template, or of one nested in it.
 #[derive(Debug)]
 pub(super) struct File {
-    /// As a person would give it.
+    /// The path as a user would write it.
     pub(super) path: String,
     pub(super) text: String,
 }
 
-/// A part of a file, in bytes.
+/// A part of a file, as a range of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span {
-    /// By its number among those that were read.
+    /// The index of the file among those that were read.
     pub(super) file: usize,
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
-/// Where a byte was written.
+/// The place where a byte was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
     file: usize,
@@ -27,16 +27,16 @@ struct Place {
     is_made_up: bool,
 }
 
-/// Text as `CloudFormation` makes it of what stands in files.
+/// Text that `CloudFormation` would make of parts of files.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Text {
     text: String,
-    /// Of each byte.
+    /// One place for each byte of the text.
     places: Vec<Place>,
 }
 
 impl Text {
-    /// As it stands in a file, each byte at its offset.
+    /// Text that a file holds as it is, with the offset of each byte.
     pub(super) fn written(text: String, file: usize, offsets: &[usize]) -> Self {
         let place = |&offset| Place {
             file,
@@ -47,7 +47,7 @@ impl Text {
         Self { text, places }
     }
 
-    /// What a file has other words for: all of it stands there.
+    /// Text for which the file has other words. All of it gets the place of these words.
     pub(super) fn standing_at(text: impl Into<String>, span: Span) -> Self {
         let text = text.into();
         let place = Place {
@@ -61,7 +61,7 @@ impl Text {
         }
     }
 
-    /// The same, of which nobody can know what it will be.
+    /// Marks the text as unknown before a deployment.
     pub(super) fn made_up(mut self) -> Self {
         for place in &mut self.places {
             place.is_made_up = true;
@@ -69,7 +69,7 @@ impl Text {
         self
     }
 
-    /// The same words, standing elsewhere.
+    /// The same text with another place.
     pub(super) fn moved_to(mut self, span: Span) -> Self {
         for place in &mut self.places {
             (place.file, place.offset) = (span.file, span.start);
@@ -86,7 +86,7 @@ impl Text {
         self.places.extend_from_slice(&other.places);
     }
 
-    /// A part, which has to begin and end between characters.
+    /// A part of the text. Its ends must be character boundaries.
     pub(super) fn slice(&self, range: Range<usize>) -> Self {
         let text = self.text.get(range.clone());
         let part = text.and_then(|text| {
@@ -111,7 +111,7 @@ impl Text {
         parts
     }
 
-    /// Whether any of it was made up.
+    /// Whether any byte in the range was made up.
     pub(super) fn has_made_up(&self, range: Range<usize>) -> bool {
         let places = self.places.get(range).unwrap_or_default();
         places.iter().any(|place| place.is_made_up)
@@ -121,7 +121,7 @@ impl Text {
         !self.places.is_empty() && self.places.iter().all(|place| place.is_made_up)
     }
 
-    /// Where a part stands; none of an empty text.
+    /// The place of a part. `None` for an empty part.
     pub(super) fn span(&self, range: Range<usize>) -> Option<Span> {
         let last = self.places.len().checked_sub(1)?;
         let first = self.places.get(range.start.min(last))?;
@@ -136,7 +136,7 @@ impl Text {
 }
 
 impl File {
-    /// Line and column of an offset, both from 1; the column in characters.
+    /// Line and column of an offset, both from 1. The column counts characters.
     pub(super) fn position(&self, offset: usize) -> (usize, usize) {
         let before = self.text.get(..offset).unwrap_or(&self.text);
         let line_start = before.rfind('\n').map_or(0, |end| end + 1);
@@ -144,7 +144,8 @@ impl File {
         (line, before[line_start..].chars().count() + 1)
     }
 
-    /// The part of a span that is on its first line, and between characters; at least one character, if there is one.
+    /// The part of a span on its first line, cut at character boundaries. It has at least one character if the line has
+    /// one.
     pub(super) fn on_one_line(&self, span: Span) -> Range<usize> {
         let floor = |mut offset: usize| {
             while !self.text.is_char_boundary(offset) {

@@ -1,4 +1,4 @@
-//! The way through a template and what it nests.
+//! Walks through a template and the templates that it nests.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -16,17 +16,17 @@ use super::yaml::{self, Content, Node};
 use super::{across, outgoing, samconfig};
 
 const CLIENT_SECRET_PREFIX: &str = "ClientSecretPrefix";
-/// What a stack is called unless somebody says otherwise.
+/// The default name of a stack.
 const STACK: &str = "protime-connector";
-/// Templates nested deeper than this nest themselves by some other path.
+/// A template that is nested deeper than this nests itself by another path.
 const MOST_NESTED: usize = 20;
 
-/// All that was found on the way.
+/// The files and findings of a walk.
 #[derive(Debug)]
 pub(super) struct Walk {
     pub(super) files: Vec<File>,
     pub(super) findings: Vec<Finding>,
-    /// Where they are.
+    /// The indices of the files that are templates.
     pub(super) templates: BTreeSet<usize>,
     pub(super) incoming: usize,
     pub(super) outgoing: usize,
@@ -35,11 +35,11 @@ pub(super) struct Walk {
     now: Timestamp,
 }
 
-/// What a template has from the one that nests it.
+/// What the nesting template says about a nested one.
 struct Nesting<'a> {
-    /// Where the resource is called by its name.
+    /// The place of the nesting resource's name.
     name: Span,
-    /// The names of the parameters that it gives.
+    /// The parameters that the nesting template sets.
     parameters: &'a [(Node, Node)],
 }
 
@@ -57,7 +57,7 @@ impl Walk {
         }
     }
 
-    /// Looks at a template that is deployed by itself.
+    /// Checks a template that is deployed by itself.
     pub(super) fn template(&mut self, path: &Path, text: &str) {
         let given = self.overrides(path);
         self.known.clear();
@@ -66,7 +66,7 @@ impl Walk {
         across::check(&self.known, &self.files, &mut self.findings);
     }
 
-    /// The file's number; one that is nested twice has one.
+    /// The index of a file. A file that is nested twice is read once.
     fn file(&mut self, path: &Path, text: &str) -> usize {
         let path = path.to_string_lossy().into_owned();
         let known = self.files.iter().position(|file| file.path == path);
@@ -77,7 +77,7 @@ impl Walk {
         })
     }
 
-    /// What `sam deploy` would set, standing where it stands in its file.
+    /// The parameters that `sam deploy` would set, with their places in its file.
     fn overrides(&mut self, template: &Path) -> Values {
         let path = template.with_file_name("samconfig.toml");
         let Ok(text) = std::fs::read_to_string(&path) else {
@@ -235,7 +235,7 @@ impl Walk {
         let Some(written) = scope.text(location, &mut self.findings) else {
             return;
         };
-        // Some are made by a deployment, or stand elsewhere.
+        // Some locations are made by a deployment, or are URLs.
         let is_here = !written.as_str().contains("://");
         if !is_here || written.has_made_up(0..written.as_str().len()) {
             return;
@@ -278,7 +278,7 @@ impl Walk {
         self.visit(file, given, stack, &ancestors, Some(&nesting));
     }
 
-    /// Whether a nested template gets the parameters that it has.
+    /// Checks that a nested template gets exactly the parameters that it declares.
     fn check_parameters(&mut self, root: &Node, nesting: &Nesting<'_>) {
         let declared = root.get("Parameters").map_or(&[][..], Node::members);
         let names = || declared.iter().filter_map(|(name, _)| name.as_str());

@@ -1,11 +1,11 @@
-//! YAML or JSON with the functions of `CloudFormation`, each node with its place.
+//! Parses YAML or JSON with the functions of `CloudFormation`. Each node has its place.
 
 use saphyr::{LoadableYamlNode as _, MarkedYaml, Scalar, ScanError, YamlData};
 
 use super::scalar;
 use super::text::{Span, Text};
 
-/// Keys whose values stand in for what a mapping does not have itself.
+/// The key whose value supplies members that the mapping itself lacks.
 const MERGE: &str = "<<";
 
 #[derive(Debug)]
@@ -16,17 +16,17 @@ pub(super) struct Node {
 
 #[derive(Debug)]
 pub(super) enum Content {
-    /// Also a number, true or false, as it was written; empty for null.
+    /// A string, number or boolean, as it was written. Empty for null.
     Scalar(Text),
     Sequence(Vec<Node>),
     /// In the order of the file.
     Mapping(Vec<(Node, Node)>),
-    /// Its name as in the short form: `Ref`, `Sub`, `GetAtt`.
+    /// The name as in the short form (`Ref`, `Sub`, `GetAtt`), and the argument.
     Function(String, Box<Node>),
 }
 
 impl Node {
-    /// The scalar that this is.
+    /// The text, if the node is a scalar.
     pub(super) fn scalar(&self) -> Option<&Text> {
         match &self.content {
             Content::Scalar(text) => Some(text),
@@ -34,12 +34,12 @@ impl Node {
         }
     }
 
-    /// The text of the scalar that this is.
+    /// The text as a string, if the node is a scalar.
     pub(super) fn as_str(&self) -> Option<&str> {
         self.scalar().map(Text::as_str)
     }
 
-    /// The members of a mapping; none of anything else.
+    /// The members of a mapping. Empty for other nodes.
     pub(super) fn members(&self) -> &[(Self, Self)] {
         match &self.content {
             Content::Mapping(members) => members,
@@ -47,7 +47,7 @@ impl Node {
         }
     }
 
-    /// The items of a sequence; none of anything else.
+    /// The items of a sequence. Empty for other nodes.
     pub(super) fn items(&self) -> &[Self] {
         match &self.content {
             Content::Sequence(items) => items,
@@ -55,7 +55,7 @@ impl Node {
         }
     }
 
-    /// A member of a mapping, also of one merged into it.
+    /// Finds a member of a mapping, or of one that is merged into it.
     pub(super) fn get(&self, name: &str) -> Option<&Self> {
         let named = |wanted: &str| {
             let mut members = self.members().iter();
@@ -71,12 +71,12 @@ impl Node {
         }
     }
 
-    /// A member of a member, and so on.
+    /// Finds a member by its path.
     pub(super) fn at(&self, path: &[&str]) -> Option<&Self> {
         path.iter().try_fold(self, |node, name| node.get(name))
     }
 
-    /// The names that the functions in it refer to: those of `!Ref`, `!GetAtt` and `!Sub`.
+    /// The names in `!Ref`, `!GetAtt` and `!Sub`, anywhere in the node.
     pub(super) fn references(&self) -> Vec<&str> {
         match &self.content {
             Content::Scalar(_) => Vec::new(),
@@ -105,7 +105,7 @@ impl Node {
     }
 }
 
-/// The first document of a file; none if there is nothing in it.
+/// The first document of a file. `None` if the file is empty.
 pub(super) fn parse(source: &str, file: usize) -> Result<Option<Node>, (String, Span)> {
     let reader = Reader::new(source, file);
     let documents = MarkedYaml::load_from_str(source).map_err(|error| reader.wrong(&error))?;
@@ -115,7 +115,7 @@ pub(super) fn parse(source: &str, file: usize) -> Result<Option<Node>, (String, 
 struct Reader<'a> {
     source: &'a str,
     file: usize,
-    /// The offset of each character, and that of the end: the parser counts in characters.
+    /// The byte offset of each character and of the end. The parser counts in characters.
     offsets: Vec<usize>,
 }
 
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
                 mapping(members.collect())
             }
             YamlData::Tagged(tag, inner) => {
-                // What is tagged stands where the tag does.
+                // A tagged node has the place of its tag.
                 let inner = self.content_of(inner, span);
                 Content::Function(tag.suffix.clone(), Box::new(inner))
             }
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
         Content::Scalar(match value {
             Scalar::Null => Text::standing_at("", span),
             Scalar::String(text) => self.text(text, span),
-            // As it is written: 0755 is no 493.
+            // Kept as it is written: 0755 is not 493.
             _ => self.text(written().trim_end(), span),
         })
     }
@@ -201,7 +201,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The long form of a function is a mapping with nothing else in it.
+/// The long form of a function is a mapping with one member only.
 fn mapping(mut members: Vec<(Node, Node)>) -> Content {
     let name = match members.as_slice() {
         [(key, _)] => key.as_str().unwrap_or_default(),
@@ -227,7 +227,7 @@ fn mapping(mut members: Vec<(Node, Node)>) -> Content {
 mod tests {
     use super::*;
 
-    /// What stands in the source where a part of a scalar does.
+    /// The source text at the place of a part of a scalar.
     fn written(source: &str, path: &[&str], part: &str) -> String {
         let root = parse(source, 0).unwrap().unwrap();
         let mut node = root.at(path).unwrap();

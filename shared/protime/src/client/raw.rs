@@ -1,4 +1,4 @@
-//! Reads as they are: nothing is checked, repeated or parsed. For probes, which ask what nobody documents.
+//! Reads for probes, which find out what the documentation leaves open. Nothing is checked, repeated or parsed.
 
 use std::time::Duration;
 
@@ -11,33 +11,33 @@ use crate::catalogue::Method;
 use crate::error::Error;
 use crate::link;
 
-/// What one raw read sends, besides the token.
+/// One raw read. The client adds only the token.
 #[derive(Debug, Clone)]
 pub struct RawRead<'a> {
-    /// Path and query from [`crate::API_PATH`] on, encoded; or a `nextLink` as it came. It leads to the tenant's origin, or
-    /// nothing is sent.
+    /// Path and query from [`crate::API_PATH`] on, encoded, or a `nextLink` as it came. A target outside the tenant's
+    /// origin is refused, and nothing is sent.
     pub target: &'a str,
-    /// The target whose answer had the link, so that its parameters keep the spelling that they have there.
+    /// The target whose answer had the link. Parameters keep the spelling that they have there.
     pub asked: Option<&'a str>,
-    /// All headers but `Authorization`.
+    /// All headers except `Authorization`.
     pub headers: HeaderMap,
 }
 
-/// Any answer, whatever its status.
+/// The answer to a raw read, whatever its status.
 #[derive(Debug, Clone)]
 pub struct RawAnswer {
-    /// The status.
+    /// The HTTP status of the answer.
     pub status: u16,
-    /// All headers.
+    /// All headers of the answer.
     pub headers: HeaderMap,
-    /// What its `Retry-After` says.
+    /// The wait that its `Retry-After` asks for.
     pub retry_after: Option<Duration>,
-    /// The body, of the size that [`Client::with_largest_answer`] allows.
+    /// The body. Its size is limited by [`Client::with_largest_answer`].
     pub body: Bytes,
 }
 
 impl Client {
-    /// Sends one GET, once, and returns whatever comes back.
+    /// Sends one GET, once, and returns the answer whatever it is.
     pub async fn raw_read(&self, read: RawRead<'_>, deadline: Instant) -> Result<RawAnswer, Error> {
         let asked = read
             .asked
@@ -60,7 +60,7 @@ impl Client {
         })
     }
 
-    /// How long the token endpoint lets a token live; none where it does not say.
+    /// The life of a token, as the token endpoint states it. `None` if it does not say.
     pub async fn token_life(&self, deadline: Instant) -> Result<Option<Duration>, Error> {
         let session = self.authorize(None, deadline).await?;
         Ok(session.token.life)

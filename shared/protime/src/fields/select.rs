@@ -1,7 +1,7 @@
-//! What is kept of JSON, as slices of it.
+//! Selects parts of JSON, as slices of it.
 //!
-//! The JSON was parsed before, so that nothing is checked again. What would not be JSON ends the selection: less is kept then,
-//! never more.
+//! The JSON was parsed before, so nothing is checked again. At text that is not JSON the selection ends: it then keeps
+//! less, never more.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -10,9 +10,9 @@ use memchr::memchr2;
 
 use super::tree::{Kept, Parts};
 
-/// Selects from one record after the other what is kept of it.
+/// Selects the kept parts of records, one after the other.
 ///
-/// It learns what records look like: one selector for all records of a page is faster than one for each.
+/// It learns the layout of records. One selector for all records of a page is therefore faster than one for each.
 pub struct Selector<'k> {
     kept: &'k Parts,
     layout: Layout<'k>,
@@ -24,16 +24,16 @@ impl<'k> Selector<'k> {
         Self { kept, layout }
     }
 
-    /// What is kept of an object: its JSON without everything else. Of any other value, which has no properties, an empty
+    /// The JSON of an object, with only the kept properties. Any other value has no properties and becomes an empty
     /// object.
     pub fn select(&mut self, json: &str) -> String {
         let mut selected = Vec::new();
         self.append(json.as_bytes(), &mut selected);
-        // Pieces of a text that were cut beside its ASCII signs are text.
+        // The pieces are cut at ASCII signs, so they remain valid UTF-8.
         String::from_utf8(selected).unwrap_or_default()
     }
 
-    /// Appends what is kept.
+    /// Appends the kept parts of a record.
     pub(crate) fn append(&mut self, json: &[u8], selected: &mut Vec<u8>) {
         let start = selected.len();
         let mut reader = Reader { json, at: 0 };
@@ -47,7 +47,7 @@ impl<'k> Selector<'k> {
     }
 }
 
-/// So many members of a value are remembered; then it is begun anew, so that objects whose keys are never the same cost
+/// The most members that a layout remembers. At the limit it starts anew, so that objects whose keys always differ cost
 /// little.
 const MOST_MEMBERS: usize = 64;
 
@@ -75,13 +75,13 @@ impl<'a> Reader<'a> {
     }
 
     fn skip_space(&mut self) {
-        // Protime writes none, mostly.
+        // Protime usually writes no white space.
         while self.peek().is_some_and(|byte| byte <= b' ') {
             self.at += 1;
         }
     }
 
-    /// Goes behind this sign and the space around it.
+    /// Moves past this sign and the white space around it.
     fn skip_sign(&mut self, sign: u8) -> bool {
         self.skip_space();
         let found = self.peek() == Some(sign);
@@ -92,7 +92,7 @@ impl<'a> Reader<'a> {
         found
     }
 
-    /// Goes behind a string, and says whether it has escapes.
+    /// Moves past a string. Returns whether the string has escapes.
     fn skip_string(&mut self) -> Option<bool> {
         let mut has_escapes = false;
         self.at += 1;
@@ -108,17 +108,17 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes behind a value, however deep it is.
+    /// Moves past a value, at any depth.
     fn skip_value(&mut self) -> Option<()> {
         match self.peek()? {
             b'"' => self.skip_string().map(|_| ()),
             b'{' | b'[' => self.skip_nested(),
-            // A number or a word.
+            // A number, `true`, `false` or `null`.
             _ => self.skip_until(&ENDS_SCALAR),
         }
     }
 
-    /// Goes behind an object or a list.
+    /// Moves past an object or a list.
     fn skip_nested(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -142,14 +142,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Goes to the next byte of a kind.
+    /// Moves to the next byte of a kind.
     fn skip_until(&mut self, is_wanted: &[bool; 256]) -> Option<()> {
         let mut rest = self.json.get(self.at..)?.iter();
         self.at += rest.position(|byte| is_wanted[usize::from(*byte)])?;
         Some(())
     }
 
-    /// Copies what is kept of an object or of a list.
+    /// Copies the kept parts of an object or a list.
     fn copy<'k>(
         &mut self,
         kept: &'k Parts,
@@ -212,7 +212,7 @@ impl<'a> Reader<'a> {
         self.skip_sign(b']').then_some(())
     }
 
-    /// Copies what is kept of a value, with its name from `start` on.
+    /// Copies the kept parts of a value. Its member begins at `start`, with the name.
     fn copy_value<'k>(
         &mut self,
         start: usize,
@@ -234,7 +234,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    /// The key of a member that begins here, and what is kept of the member.
+    /// Reads the key of the member that begins here. Returns it with what is kept of the member.
     fn key<'k>(&mut self, kept: &'k Parts) -> Option<Member<'k>> {
         let start = self.at;
         let has_escapes = self.skip_string()?;
@@ -250,31 +250,31 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Which members the values before had, in their order. Protime writes the records of a page alike, so that a key is
-/// found by comparing it with what came there before.
+/// The members of earlier values, in order. Protime writes all records of a page alike, so a key usually equals the
+/// earlier one at this place.
 #[derive(Default)]
 struct Layout<'k> {
     members: Vec<Member<'k>>,
     items: Option<Box<Layout<'k>>>,
 }
 
-/// A member as it was seen, and what is kept of its value.
+/// The key of a member that was seen, and what is kept of its value.
 struct Member<'k> {
-    /// With its quotes and the colon, as Protime wrote it.
+    /// The key with its quotes and the colon, as Protime wrote it.
     key: Box<[u8]>,
     kept: Option<&'k Kept>,
     inside: Layout<'k>,
 }
 
 impl<'k> Layout<'k> {
-    /// The first member from `next` on whose key the JSON begins with.
+    /// The first member from `next` on whose key matches the start of the JSON.
     fn expected(&self, next: usize, json: &[u8]) -> Option<usize> {
         let mut members = self.members.iter().enumerate().skip(next);
         let found = members.find(|(_, member)| json.starts_with(&member.key));
         found.map(|(index, _)| index)
     }
 
-    /// Adds a member before `next`; returns its index.
+    /// Inserts a member before `next`. Returns its index.
     fn learn(&mut self, next: usize, member: Member<'k>) -> usize {
         if self.members.len() >= MOST_MEMBERS {
             self.members.clear();
@@ -285,7 +285,7 @@ impl<'k> Layout<'k> {
     }
 }
 
-/// Members or items that are kept. Those that are neighbours in the source are copied together.
+/// The kept members or items. Those that are neighbours in the source are copied together.
 struct Pieces<'a, 's> {
     json: &'a [u8],
     waiting: Option<Range<usize>>,
@@ -305,7 +305,7 @@ impl<'a, 's> Pieces<'a, 's> {
 
     fn push(&mut self, piece: Range<usize>) {
         match &mut self.waiting {
-            // Between them is a comma and no more.
+            // Only a comma stands between the two.
             Some(waiting) if piece.start == waiting.end + 1 => waiting.end = piece.end,
             _ => {
                 self.flush();
@@ -327,7 +327,7 @@ impl<'a, 's> Pieces<'a, 's> {
     }
 }
 
-/// A member's name. Empty, as no path's name is, where the escapes are no text.
+/// A member's name without escapes. If an escape is invalid, the name is empty, which matches no path.
 fn name(string: &[u8], has_escapes: bool) -> Cow<'_, [u8]> {
     if has_escapes {
         let unescaped: Result<String, _> = serde_json::from_slice(string);

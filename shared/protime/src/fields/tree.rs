@@ -1,23 +1,22 @@
-//! Paths as a tree, which a record is walked along.
+//! The paths as a tree. A record is walked along it.
 
 /// Stands for the items of a list.
 pub(super) const ITEMS: &str = "[]";
-/// So deep no record is; a deeper path is a mistake.
+/// The deepest path, in steps. No record is so deep, so a deeper path is a mistake.
 const DEEPEST: usize = 32;
 const NAME_NEEDED: &str = "needs the name of a property, such as \"person.id\"";
 const TOO_DEEP: &str = "leads deeper than any record; needs at most 32 names and lists";
 const LIST_AT_END: &str =
     "\"[]\" stands behind the name of a list, such as \"activityLevels[].level\"";
 
-/// What is kept of a value.
+/// The part of a value that is kept.
 #[derive(Debug, Clone)]
 pub(super) enum Kept {
-    /// All of it.
     Whole,
     Parts(Parts),
 }
 
-/// What is kept of an object or of a list, and nothing of any other value.
+/// The kept parts of an object or a list. Of any other value, nothing is kept.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
     members: Vec<(String, Kept)>,
@@ -25,7 +24,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// Keeps what a path leads to as well.
+    /// Adds a path to what is kept.
     pub(super) fn add(&mut self, path: &str) -> Result<(), &'static str> {
         let mut steps = Vec::new();
         for segment in path.split('.') {
@@ -45,7 +44,8 @@ impl Parts {
         Ok(())
     }
 
-    /// Keeps this of what the steps lead to, unless it is kept whole already. Without a step, nothing changes.
+    /// Keeps `kept` at the end of the steps, unless the value there is kept whole already. Without steps, nothing
+    /// changes.
     pub(super) fn keep(&mut self, steps: &[&str], kept: Kept) {
         let [step, rest @ ..] = steps else {
             return;
@@ -67,19 +67,19 @@ impl Parts {
         }
     }
 
-    /// What is kept of a member; none: nothing.
+    /// What is kept of a member. `None` if nothing is.
     pub(super) fn of_member(&self, name: &[u8]) -> Option<&Kept> {
         let mut members = self.members.iter();
         let found = members.find(|(known, _)| known.as_bytes() == name);
         found.map(|(_, kept)| kept)
     }
 
-    /// What is kept of each item.
+    /// What is kept of each item. `None` if nothing is.
     pub(super) fn of_items(&self) -> Option<&Kept> {
         self.items.as_deref()
     }
 
-    /// Whether anything is kept of a value that begins so.
+    /// Whether something is kept of a value that starts with this byte.
     pub(super) fn fit(&self, first: u8) -> bool {
         match first {
             b'{' => !self.members.is_empty(),

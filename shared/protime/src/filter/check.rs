@@ -4,30 +4,30 @@ use jiff::{Span, ToSpan};
 use super::{Comparison, Constant, Factor, Filter, Operator, parse_date};
 use crate::catalogue::{Certainty, FieldType, FilterField, Operation, OperationKind};
 
-/// The named lists `in` takes; `org-tree` is the older name of `org-group` and may still work.
+/// The named lists that `in` takes. `org-tree` is the older name of `org-group` and may still work.
 const LIST_NAMES: [&str; 3] = ["circle", "org-group", "org-tree"];
 
-/// Something about a filter that Protime will refuse, or might.
+/// Something in a filter that Protime will refuse, or might refuse.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Whether it contradicts a documented fact.
+    /// Whether Protime will refuse it, or might.
     pub severity: Severity,
-    /// What is wrong and what is allowed instead.
+    /// What is wrong, and what is allowed instead.
     pub message: String,
 }
 
-/// How sure a problem is.
+/// How certain it is that Protime refuses the filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// Contradicts the documentation: Protime answers 400.
     Error,
-    /// The documentation does not say; only worth a warning.
+    /// The documentation does not say, so it is only a warning.
     Warning,
 }
 
-/// Checks a filter, or its absence, against what an operation takes.
+/// Checks a filter, or its absence, against an operation.
 ///
-/// `today` decides the earliest start of a delta (1 January of the previous year, `reference/delta`).
+/// `today` decides the earliest start of a delta: 1 January of the previous year (`reference/delta`).
 pub fn check(filter: Option<&Filter>, operation: &Operation, today: Date) -> Vec<Problem> {
     let mut checker = Checker {
         operation,
@@ -51,7 +51,7 @@ impl Checker<'_> {
         self.operation.kind == OperationKind::Delta
     }
 
-    /// A documented rule is broken; an operation that is itself inferred has none.
+    /// Reports a broken rule. The rules of an inferred operation are not documented, so there it is a warning.
     fn error(&mut self, message: String) {
         match self.operation.certainty {
             Certainty::Documented => self.problems.push(Problem {
@@ -87,7 +87,7 @@ impl Checker<'_> {
                 })
             };
             let name = field.name;
-            // What is written instead of it is a problem of its own.
+            // If the field is only misspelt, its name is reported as a problem of its own.
             let is_misspelt = filter.is_some_and(|filter| {
                 let mut comparisons = filter.comparisons().into_iter();
                 comparisons.any(|comparison| {
@@ -167,7 +167,7 @@ impl Checker<'_> {
                 .map(|operator| operator.as_str())
                 .collect::<Vec<_>>()
                 .join(", ");
-            // The pages show operators by example; which others a field takes, none says.
+            // The documentation shows operators by example. It does not say which others a field takes.
             self.warning(format!(
                 "filter: no page shows the operator `{operator}` on `{name}`; shown: {allowed}"
             ));
@@ -256,8 +256,8 @@ impl Checker<'_> {
         }
     }
 
-    /// `or` is refused on fields that are a range or take one value only. Which fields those are is documented
-    /// by name nowhere: a field with `ge` and `le` is a range, an enum takes several values by example.
+    /// Protime refuses `or` on fields that are a range or take one value only. The documentation does not name these
+    /// fields: a field with `ge` and `le` is a range, and an enum takes several values by example.
     fn alternatives(&mut self, filter: &Filter) {
         if filter.terms.len() > 1 {
             for comparison in filter.comparisons() {

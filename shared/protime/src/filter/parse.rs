@@ -2,14 +2,14 @@ use std::str::FromStr;
 
 use super::{Comparison, Condition, Constant, Factor, Filter, Operator, Term};
 
-/// Deeper nesting than any filter needs; a bound, so that no input can exhaust the stack.
+/// Deeper than any filter needs. The limit keeps hostile input from exhausting the stack.
 const MAX_DEPTH: usize = 32;
 
-/// A filter that is not of the language.
+/// A text that is not a filter of the language.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("filter, character {position}: {message}")]
 pub struct ParseError {
-    /// Where, counted in characters from 1.
+    /// The place of the error, counted in characters from 1.
     pub position: usize,
     /// What is wrong, and what is allowed instead.
     pub message: String,
@@ -193,7 +193,7 @@ impl<'a> Parser<'a> {
         ))
     }
 
-    /// A doubled quote is taken as part of the text and kept as written.
+    /// A doubled quote is part of the text and kept as written.
     fn quoted(&mut self) -> Result<Constant, ParseError> {
         let start = self.offset + 1;
         let mut end = start;
@@ -211,7 +211,7 @@ impl<'a> Parser<'a> {
         Ok(Constant::String(self.text[start..end].to_owned()))
     }
 
-    /// What stands in quotes of another kind, as word processors make them.
+    /// A text in quotes of another kind, such as word processors write.
     fn wrongly_quoted(&mut self) -> Option<&'a str> {
         const OTHER: [char; 9] = [
             '"', '\u{2018}', '\u{2019}', '\u{201C}', '\u{201D}', '\u{201E}', '`', '\u{B4}',
@@ -223,7 +223,7 @@ impl<'a> Parser<'a> {
         Some(inside[..end.unwrap_or(inside.len())].trim())
     }
 
-    /// What stands here instead of what was expected.
+    /// The text that stands here, for the error message.
     fn found(&mut self) -> &'a str {
         let before = self.offset;
         let word = self.word();
@@ -242,7 +242,7 @@ impl<'a> Parser<'a> {
         &self.text[self.offset..]
     }
 
-    /// The next character that is not white space, which is skipped.
+    /// Skips white space and returns the next character.
     fn peek(&mut self) -> Option<char> {
         let rest = self.rest();
         self.offset += rest.len() - rest.trim_start().len();
@@ -292,7 +292,7 @@ impl<'a> Parser<'a> {
         })
     }
 
-    /// Fails at the word just read.
+    /// Fails at the start of the word that was just read.
     fn fail_word<T>(&mut self, word: &str, message: impl Into<String>) -> Result<T, ParseError> {
         self.offset -= word.len();
         self.fail(message)

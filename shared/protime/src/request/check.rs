@@ -1,5 +1,5 @@
-//! What the documentation says of a request's scope, filter and query parameters. What it refuses is an error; what is only
-//! inferred is a warning.
+//! Checks scope, filter and query parameters against the documentation. A documented rule that is broken is an error;
+//! one that is only inferred leads to a warning.
 
 use jiff::civil::Date;
 
@@ -48,7 +48,7 @@ pub(super) fn check_scope(
     }
 }
 
-/// Why no record can match a filter, if so.
+/// The reason why no record can match the filter, if there is one.
 pub(super) fn contradiction(
     query: &Query,
     operation: &Operation,
@@ -78,8 +78,8 @@ pub(super) fn check_filter(
     }
 }
 
-/// Parameters that nobody documents are sent, but for those that are nearly one that is: what they were to do would be
-/// left undone silently.
+/// An undocumented parameter is sent. One that resembles a documented parameter is refused: Protime would ignore the
+/// misspelt name silently.
 pub(super) fn check_query(
     query: &Query,
     entity: &str,
@@ -100,7 +100,7 @@ pub(super) fn check_query(
     }
     let documented = catalogue().query_parameters();
     for key in query.keys().filter(|key| !operation.query.contains(key)) {
-        // One that other entities take may be sent.
+        // A parameter that other entities document may be sent.
         let is_known = documented.contains(key);
         let meant = nearest(key, documented.iter().copied()).filter(|_| !is_known);
         match meant {

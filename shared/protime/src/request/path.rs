@@ -1,4 +1,4 @@
-//! Which documented path takes the given parameters, filled in.
+//! Selects the documented path that takes the given parameters, and fills it in.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -6,7 +6,7 @@ use super::RequestError;
 use crate::catalogue::{Entity, Method, Operation};
 use crate::query::PathParameters;
 
-/// Everything but the unreserved characters of RFC 3986.
+/// RFC 3986 leaves only the unreserved characters as they are; all others are percent-encoded.
 const PATH_SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -80,7 +80,7 @@ fn documented_methods(entity: &Entity) -> String {
     }
 }
 
-/// The last parameter of every entity may be called `id`, whatever its documented name.
+/// The last parameter of every path may be given as `id`, whatever its documented name is.
 fn value_of<'a>(name: &str, names: &[&str], path: &'a PathParameters) -> Option<&'a str> {
     let by_alias = || {
         (names.last() == Some(&name))

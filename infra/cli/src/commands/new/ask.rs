@@ -1,4 +1,4 @@
-//! What was not given as an argument is asked, where there is a terminal.
+//! Asks on a terminal for what the arguments leave out.
 
 use dialoguer::{Confirm, Input, Password, Select};
 use secrecy::SecretString;
@@ -6,17 +6,17 @@ use secrecy::SecretString;
 use crate::confirm::{answered, has_terminal};
 use crate::error::Error;
 
-/// One answer.
+/// A question for one value.
 pub(super) struct Question<'a> {
-    /// The argument that gives it.
+    /// The name of the argument that gives the answer.
     pub(super) argument: &'a str,
     pub(super) prompt: &'a str,
-    /// Taken where there is no terminal, too.
+    /// Also used if there is no terminal.
     pub(super) default: Option<String>,
 }
 
 impl Question<'_> {
-    /// The given answer, the default, or what a person types; all of them pass the check.
+    /// The given value, the default, or what a person types. The check applies to each of them.
     pub(super) fn answer(
         &self,
         given: Option<&str>,
@@ -45,7 +45,7 @@ impl Question<'_> {
         answered(input.interact_text())
     }
 
-    /// One of a few words; the first is the default.
+    /// The answer is one of a few words. The first word is the default.
     pub(super) fn choice(&self, given: Option<&str>, words: &[&str]) -> Result<String, Error> {
         let first = words.first().copied().unwrap_or_default();
         let chosen = match given {
@@ -60,7 +60,7 @@ impl Question<'_> {
         Ok(chosen.to_owned())
     }
 
-    /// Yes or no; no where there is no terminal.
+    /// Yes or no; without a terminal, no.
     pub(super) fn agreed(&self, given: bool) -> Result<bool, Error> {
         if given || !has_terminal() {
             return Ok(given);
@@ -69,7 +69,7 @@ impl Question<'_> {
         answered(asked.interact())
     }
 
-    /// What is not shown while it is typed.
+    /// The answer is not shown while it is typed.
     pub(super) fn secret(&self) -> Result<SecretString, Error> {
         if !has_terminal() {
             return Err(self.missing());

@@ -1,4 +1,4 @@
-//! `new client`: a secret with what Protime gave its user.
+//! `new client`: makes a secret with the client that Protime issued.
 
 use std::io::Read as _;
 
@@ -21,7 +21,7 @@ pub(super) async fn new(arguments: &NewClient, stack: &StackArguments) -> Result
     let answers = Answers::of(arguments)?;
     let name = &answers.name;
     let client = answers.json();
-    // The functions would read it so.
+    // Parsed as the functions will parse it.
     Settings::from_json(client.expose_secret().as_bytes()).map_err(|source| {
         let name = name.clone();
         Error::Run(CredentialsError::Invalid { name, source }.into())
@@ -63,7 +63,7 @@ async fn create(account: &Account, name: &str, client: &SecretString) -> Result<
     Err(Error::aws(what, &error))
 }
 
-/// All that makes a client.
+/// The values of a client's secret.
 struct Answers {
     name: String,
     base_uri: String,
@@ -140,8 +140,9 @@ fn ask(
     })
 }
 
-/// `https://acme.myprotime.eu` has its tokens from `https://authentication.myprotime.eu/tenants/acme/connect/token`
-/// (`reference/authentication`); nothing is known of addresses in another form.
+/// The token endpoint of a base URI: `https://acme.myprotime.eu` has
+/// `https://authentication.myprotime.eu/tenants/acme/connect/token` (`reference/authentication`). `None` if the base
+/// URI has another form.
 fn documented_token_url(base_uri: &str) -> Option<String> {
     let host = base_uri.strip_prefix("https://")?.split('/').next()?;
     let (tenant, environment) = host.split_once('.')?;
@@ -150,7 +151,7 @@ fn documented_token_url(base_uri: &str) -> Option<String> {
         .then(|| format!("https://authentication.{environment}/tenants/{tenant}/connect/token"))
 }
 
-/// On a terminal, those that entities need are offered.
+/// The given scopes. On a terminal, it offers those that the entities need.
 fn scopes(given: Option<&str>) -> Result<String, Error> {
     let mut offered = None;
     if given.is_none() && has_terminal() {
@@ -170,7 +171,7 @@ fn scopes(given: Option<&str>) -> Result<String, Error> {
     )
 }
 
-/// The scopes to read and write these entities; where one of several will do, the first.
+/// The scopes to read and write these entities. Where one of several is enough, it takes the first.
 fn needed(entities: &str) -> Option<String> {
     let entities = entities.split_whitespace();
     let known = entities.filter_map(|name| catalogue().entity(name));

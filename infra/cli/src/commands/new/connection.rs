@@ -1,4 +1,4 @@
-//! `new connection`: one schedule in the template of connections.
+//! `new connection`: writes one schedule into the template of connections.
 
 use connector::contract::connection::IncomingConnection;
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use crate::error::{Code, Error};
 use crate::output::{Report, hint};
 use crate::template;
 
-/// What `ClientSecretPrefix` is unless somebody says otherwise.
+/// The default of the template's parameter `ClientSecretPrefix`.
 const PREFIX: &str = "protime/";
 const NIGHTLY: &str = "cron(0 3 * * ? *)";
 const ZONE: &str = "Europe/Brussels";
@@ -67,7 +67,7 @@ pub(super) fn new(arguments: &NewConnection) -> Result<Report, Error> {
     ))
 }
 
-/// Looks at the whole template as it would be; what is returned is what may be wrong.
+/// Checks the whole template as it would become. Returns the warnings.
 fn check(
     name: &str,
     arguments: &NewConnection,
@@ -92,7 +92,7 @@ fn check(
     )))
 }
 
-/// All that makes a connection.
+/// The values of a connection.
 struct Answers {
     name: String,
     client: String,
@@ -152,7 +152,7 @@ impl Answers {
         })
     }
 
-    /// The event, in the order in which the documentation has its fields.
+    /// The event's fields, in the order of the documentation.
     fn event(&self) -> Vec<(&'static str, Value)> {
         let sync = match self.sync {
             SyncMode::Full => "full",
@@ -208,7 +208,7 @@ fn sync(given: &NewConnection, entity: &str) -> Result<SyncMode, Error> {
     })
 }
 
-/// Path parameters; null if there are none. Numbers are numbers.
+/// The path parameters, or null if there are none. Digits become JSON numbers.
 fn path(given: &NewConnection) -> Value {
     let members = given.path.iter().map(|(name, value)| {
         let number = value.parse::<u64>().ok().map(Value::from);
@@ -222,7 +222,7 @@ fn path(given: &NewConnection) -> Value {
     }
 }
 
-/// What stands between commas; null if nothing does.
+/// The parts between commas, or null if there are none.
 fn listed(text: &str) -> Value {
     let names = text.split(',').map(str::trim);
     let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
@@ -233,7 +233,8 @@ fn listed(text: &str) -> Value {
     }
 }
 
-/// Protime refuses some lists without dates: the last seven days of them, or all of the year of which changes are wanted.
+/// A transformer for lists that Protime refuses without dates. A full read takes the last seven days; a delta takes the
+/// whole year.
 fn usual_transformer(entity: &str, sync: SyncMode) -> String {
     let list = catalogue()
         .entity(entity)
@@ -275,10 +276,10 @@ fn check_zone(name: &str) -> Result<(), String> {
     known.map_err(|_| format!("time zone `{name}`: unknown; use a name such as Europe/Brussels"))
 }
 
-/// The resource, as the schedules of template.yaml are.
+/// The resource, in the form of the schedules in template.yaml.
 fn block(resource: &str, answers: &Answers, event: &str) -> String {
     let (schedule, zone) = (&answers.schedule, &answers.time_zone);
-    // Fn::Sub leaves what is written so as it is.
+    // `Fn::Sub` leaves `${!` alone.
     let event = event.replace("${", "${!").replacen(
         &format!("\"client\": \"{PREFIX}"),
         "\"client\": \"${ClientSecretPrefix}",

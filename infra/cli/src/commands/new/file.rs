@@ -1,4 +1,4 @@
-//! The template that connections are written into.
+//! Reads and writes the template of connections.
 
 use std::fs;
 use std::io::{ErrorKind, Write as _};
@@ -9,7 +9,7 @@ use crate::error::Error;
 /// A template without a connection.
 const SKELETON: &str = include_str!("connections.yaml");
 
-/// What stands in the file; a file that is not there would begin as the skeleton.
+/// The file's text. If the file does not exist, the text of the skeleton.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text),
@@ -18,9 +18,9 @@ pub(super) fn read(path: &Path) -> Result<String, Error> {
     }
 }
 
-/// Replaces the file by another that is complete, so that nobody ever reads half of it.
+/// Replaces the file atomically, so that nobody reads half of it.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), Error> {
-    // A link stays one.
+    // If the path is a symbolic link, its target is replaced.
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
     let replaced = replace(&path, &temporary, text);

@@ -1,4 +1,4 @@
-//! `new outgoing`: the block of a further outgoing connection, for the user's template.
+//! `new outgoing`: prints the block of a further outgoing connection, for the user's template.
 
 use connector::contract::outgoing::OutgoingConnection;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ pub(super) fn new(arguments: &NewOutgoing) -> Result<Report, Error> {
     ))
 }
 
-/// What all messages have in common, JSON.
+/// The outgoing connection as JSON: what all its messages have in common.
 fn outgoing(given: &NewOutgoing) -> Result<String, Error> {
     let optional =
         |argument, prompt, given: &Option<String>, check: fn(&str) -> Result<(), String>| {
@@ -99,7 +99,7 @@ fn check_name(name: &str) -> Result<(), String> {
     ))
 }
 
-/// `functions/publisher/README.md`, "A further outgoing connection".
+/// The block that `functions/publisher/README.md` shows under "A further outgoing connection".
 fn block(name: &str, outgoing: &str, fifo: bool) -> String {
     let outgoing = outgoing.replace('\'', "''");
     format!(

@@ -1,8 +1,8 @@
-//! JSON as it stands in a template.
+//! Writes JSON into a YAML template.
 
 use serde_json::Value;
 
-/// One object, a member a line, in this order.
+/// One object in the given order, with one member on each line.
 pub(super) fn object(members: &[(&str, Value)]) -> String {
     let lines = members
         .iter()
@@ -11,7 +11,7 @@ pub(super) fn object(members: &[(&str, Value)]) -> String {
     written(&format!("{{\n{lines}\n}}"))
 }
 
-/// JSON that YAML reads as it is: what ends a line for YAML, or is not allowed in it, is a JSON escape.
+/// JSON that YAML reads unchanged. Characters that YAML forbids or takes for line ends become JSON escapes.
 pub(super) fn written(json: &str) -> String {
     let is_plain =
         |c: char| c == '\n' || !(c.is_control() || "\u{2028}\u{2029}\u{feff}".contains(c));
@@ -22,7 +22,7 @@ pub(super) fn written(json: &str) -> String {
     escaped.collect()
 }
 
-/// A name that `CloudFormation` takes for a resource: `clockings-delta` is `ClockingsDelta`.
+/// A logical id that `CloudFormation` accepts: `clockings-delta` becomes `ClockingsDelta`.
 pub(super) fn logical_id(name: &str) -> String {
     let words = name.split(|c: char| !c.is_ascii_alphanumeric());
     let capitalised = words.map(|word| {

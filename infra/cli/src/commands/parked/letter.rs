@@ -1,4 +1,4 @@
-//! What a parked message says about itself.
+//! A parked message, read from its attributes and body.
 
 use aws_sdk_sqs::error::BuildError;
 use aws_sdk_sqs::types::MessageAttributeValue;
@@ -10,7 +10,7 @@ use crate::arguments::Chosen;
 use crate::queue::{Attributes, Message};
 
 const KEY: &str = "idempotencyKey";
-/// What the publisher adds besides the key; the rest is the producer's own.
+/// The attributes that the publisher adds, besides the key. All others are the producer's own.
 const ADDED: [&str; 5] = ["reason", "status", "code", "message", "details"];
 const MOST_ATTRIBUTES: usize = 10;
 
@@ -20,7 +20,7 @@ const MOST_ATTRIBUTES: usize = 10;
 pub(crate) struct Letter {
     pub(crate) id: String,
     pub(crate) parked: Timestamp,
-    /// None if SQS parked it by itself.
+    /// The reason that the publisher gave. `None` if SQS moved the message by itself.
     pub(crate) reason: Option<String>,
     pub(crate) status: Option<String>,
     pub(crate) code: Option<String>,
@@ -31,7 +31,7 @@ pub(crate) struct Letter {
     pub(super) details: Details,
 }
 
-/// What Protime says besides its message.
+/// The parts of Protime's refusal besides its message.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Details {
@@ -64,7 +64,7 @@ impl Letter {
         }
     }
 
-    /// Protime's message says little where there are reasons.
+    /// The reasons. Without any, Protime's message, which says little beside reasons.
     pub(crate) fn why(&self) -> String {
         let reasons = self.details.reasons.iter();
         let reasons: Vec<&str> = reasons
@@ -91,12 +91,12 @@ impl Chosen {
     }
 }
 
-/// Under which the publisher knows the write: that of a message which SQS parked by itself is its id.
+/// The idempotency key of the write. A message that SQS moved by itself has none, so its message id is the key.
 pub(super) fn key(message: &Message) -> &str {
     message.attribute(KEY).unwrap_or(&message.id)
 }
 
-/// The producer's own attributes and the key, as many as SQS takes.
+/// The producer's own attributes and the key, limited to the number that SQS accepts.
 pub(super) fn own_attributes(message: &Message) -> Result<Attributes, BuildError> {
     let mut own = message.attributes.clone();
     own.retain(|name, _| !ADDED.contains(&name.as_str()));

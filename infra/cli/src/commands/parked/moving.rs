@@ -1,4 +1,4 @@
-//! `parked redrive` and `parked skip`: out of the dead-letter queue, once it is safe elsewhere.
+//! `parked redrive` and `parked skip`: messages leave the dead-letter queue once they are safe elsewhere.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -21,7 +21,7 @@ use crate::pass::{self, Taker, Tally};
 use crate::queue::{Message, Queue};
 use crate::wording::counted;
 
-/// What would be done, as far as it can be seen.
+/// The counts before a change: the messages that fit, the others, and those that could not be seen.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
     fitting: usize,
@@ -97,12 +97,12 @@ impl Plan {
     }
 }
 
-/// Sends what fits back to the publish queue, with its key.
+/// Sends fitting messages back to the publish queue, each with its key.
 struct Redrive<'a> {
     chosen: &'a Chosen,
     publish: &'a Queue,
-    /// A key that was sent is not sent again, in case that it is parked again and the clocks differ: two messages under
-    /// one key are one write, and the second waits for the outcome of the first.
+    /// The keys that were sent. None is sent again: the message may be parked again, and clocks may differ. Two
+    /// messages with one key are one write, and the second waits for the outcome of the first.
     keys: HashSet<String>,
     bar: &'a ProgressBar,
 }
@@ -144,7 +144,7 @@ pub(super) async fn redrive(
     Ok(done(total, json, text))
 }
 
-/// What became of what was to be moved: so many before it ended, and whether it ended well.
+/// The number of messages that were moved, and how the work ended.
 pub(crate) struct Moved {
     pub(crate) total: Tally,
     pub(crate) result: Result<(), Error>,
@@ -158,7 +158,7 @@ impl Moved {
     }
 }
 
-/// Sends what fits and was parked before `start` back to the publish queue.
+/// Sends the fitting messages that were parked before `start` back to the publish queue.
 pub(crate) async fn send_back(
     outgoing: &[Outgoing],
     chosen: &Chosen,
@@ -185,7 +185,7 @@ pub(crate) async fn send_back(
     }
 }
 
-/// Writes what fits to a file.
+/// Writes fitting messages to a file.
 struct Skip<'a> {
     chosen: &'a Chosen,
     queue: &'a str,
@@ -193,7 +193,7 @@ struct Skip<'a> {
     bar: &'a ProgressBar,
 }
 
-/// A file that is not there yet: it is made with its first line.
+/// A file that must not exist yet. It is created with its first line.
 pub(crate) struct NewFile {
     path: PathBuf,
     file: Option<File>,
@@ -229,7 +229,7 @@ impl NewFile {
         })
     }
 
-    /// The line is on the disk when this returns.
+    /// Appends a line. The line is on disk when this returns.
     fn add(&mut self, line: &Value) -> std::io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -240,7 +240,7 @@ impl NewFile {
     }
 }
 
-/// For its owner alone: bodies hold personal data.
+/// Creates the file with access for its owner only: bodies hold personal data.
 fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     let file = options
@@ -275,7 +275,7 @@ pub(super) async fn skip(
     Ok(done(total, json, text))
 }
 
-/// Writes what fits and was parked before `start` to the file, and deletes it.
+/// Writes the fitting messages that were parked before `start` to the file, and deletes them.
 pub(crate) async fn set_aside(
     outgoing: &[Outgoing],
     chosen: &Chosen,

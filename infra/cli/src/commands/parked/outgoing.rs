@@ -1,10 +1,10 @@
-//! Where publish requests go, and where they are parked: the stack's own outgoing connection, and those nested in it.
+//! The publish queues and dead-letter queues of the stack, and of the outgoing connections nested in it.
 
 use crate::error::Error;
 use crate::queue::Queue;
 use crate::stack::Stack;
 
-/// The logical ids in `template.yaml`, and in `infra/outgoing.yaml`.
+/// The logical ids of both queues, in `template.yaml` and in `infra/outgoing.yaml`.
 const QUEUES: [(&str, &str); 2] = [
     ("PublishQueue", "PublishDeadLetterQueue"),
     ("Queue", "DeadLetterQueue"),
@@ -12,13 +12,14 @@ const QUEUES: [(&str, &str); 2] = [
 
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    /// The stack's name, or that of the resource which is its stack.
+    /// The stack's name, or the logical id of the nested stack.
     pub(crate) name: String,
     pub(super) publish: Queue,
     pub(crate) parked: Queue,
 }
 
-/// All outgoing connections of a stack. That of a nested stack alone is found by that stack's own name.
+/// All outgoing connections of a stack. One that was deployed as a nested stack alone is found by that stack's own
+/// name.
 pub(crate) fn find(stack: &Stack) -> Result<Vec<Outgoing>, Error> {
     let queues = stack.queues();
     let mut outgoing = Vec::new();

@@ -1,4 +1,4 @@
-//! What lies in the dead-letter queues, before it is shown.
+//! The contents of the dead-letter queues.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,18 +11,18 @@ use crate::arguments::Chosen;
 use crate::error::Error;
 use crate::pass;
 
-/// What lies in one dead-letter queue.
+/// The contents of one dead-letter queue.
 pub(crate) struct Shelf {
-    /// Of its outgoing connection.
+    /// The name of its outgoing connection.
     pub(crate) name: String,
     pub(crate) queue: String,
-    /// Those that were asked for, the oldest first.
+    /// The selected messages, the oldest first.
     pub(crate) letters: Vec<Letter>,
     pub(crate) others: usize,
     pub(crate) unseen: usize,
 }
 
-/// Those with one reason and one code.
+/// The messages with the same reason and code.
 pub(crate) struct Group<'a> {
     pub(crate) reason: Option<&'a str>,
     pub(crate) code: Option<&'a str>,
@@ -31,11 +31,11 @@ pub(crate) struct Group<'a> {
     pub(super) entities: BTreeSet<&'a str>,
 }
 
-/// One message whole.
+/// A whole message, and where it was found.
 pub(crate) struct Found {
     pub(crate) letter: Letter,
     pub(crate) body: String,
-    /// All of it.
+    /// The message with its body and attributes.
     pub(crate) json: Value,
 }
 
@@ -46,7 +46,7 @@ impl Group<'_> {
     }
 }
 
-/// What is parked and fits.
+/// The parked messages that fit the selection.
 pub(crate) async fn look(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Vec<Shelf>, Error> {
     let mut shelves = Vec::new();
     for outgoing in outgoing {
@@ -72,7 +72,7 @@ pub(crate) async fn look(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Vec<S
     Ok(shelves)
 }
 
-/// The largest first.
+/// Groups of letters, the largest first.
 pub(crate) fn groups(letters: &[Letter]) -> Vec<Group<'_>> {
     let mut groups = BTreeMap::new();
     for letter in letters {
@@ -93,7 +93,7 @@ pub(crate) fn groups(letters: &[Letter]) -> Vec<Group<'_>> {
     groups
 }
 
-/// The message of that id.
+/// Finds a message by its id.
 pub(crate) async fn find(outgoing: &[Outgoing], id: &str) -> Result<Found, Error> {
     let mut unseen = 0;
     for outgoing in outgoing {

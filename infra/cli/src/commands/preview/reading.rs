@@ -1,4 +1,4 @@
-//! What a connection would read now: its requests, and the first page of the first of them.
+//! The requests that a connection would make now, and the first page of the first request.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,10 +19,10 @@ use crate::error::Error;
 use crate::source::Source;
 use crate::stack::{Account, Stack};
 
-/// What Protime gets for an answer.
+/// The time that Protime has for an answer.
 const ANSWER: Duration = Duration::from_secs(30);
 
-/// A connection that is ready to be read.
+/// A connection and the requests that it would make.
 pub(crate) struct Reading {
     connection: IncomingConnection,
     client: Arc<Client>,
@@ -30,7 +30,7 @@ pub(crate) struct Reading {
     pub(crate) warnings: Vec<String>,
 }
 
-/// What is seen of it.
+/// The first page, as the preview shows it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct FirstPage {
@@ -38,22 +38,22 @@ pub(crate) struct FirstPage {
     pub(crate) method: &'static str,
     #[serde(skip)]
     pub(crate) url: String,
-    /// How many requests there are in all.
+    /// The number of requests of the whole read.
     #[serde(skip)]
     pub(crate) requests: usize,
     pub(crate) records: u64,
     pub(crate) messages: u64,
     pub(crate) bytes: usize,
-    /// Its first records, as consumers get them.
+    /// The first records, in the form that consumers get.
     pub(crate) first: Vec<Value>,
-    /// What `fields` leaves out.
+    /// The properties that `fields` leaves out.
     pub(crate) left_out: Vec<String>,
     #[serde(skip)]
     pub(crate) has_more: bool,
 }
 
 impl Reading {
-    /// Of a deployed connection, which has a state.
+    /// Prepares a deployed connection, with its stored state.
     pub(crate) async fn deployed(stack: &Stack, name: &str, now: Timestamp) -> Result<Self, Error> {
         let source = stack.connection(name).await?;
         let known = stack
@@ -91,7 +91,7 @@ impl Reading {
         })
     }
 
-    /// Reads the first page, and keeps at most so many records of it; none if no record can match.
+    /// Reads the first page and keeps at most `most` records. `None` if no record can match.
     pub(crate) async fn first_page(
         &self,
         most: usize,
@@ -148,7 +148,7 @@ impl FirstPage {
             self.messages += 1;
             self.bytes += message.size();
         }
-        // As consumers get them.
+        // The form that consumers get.
         let sent = match &header.fields {
             Some(fields) => Cow::Owned(page.select(fields, false)),
             None => Cow::Borrowed(page),
@@ -172,7 +172,7 @@ fn all_paths(page: &Page) -> BTreeSet<String> {
     parsed(page).flat_map(|record| paths(&record)).collect()
 }
 
-/// Of what a value holds, as `fields` names it.
+/// The paths of a value's properties, as `fields` names them.
 fn paths(value: &Value) -> Vec<String> {
     let below = |name: &str, inner: &Value| -> Vec<String> {
         let inner = paths(inner);

@@ -1,4 +1,4 @@
-//! One request, and what came back.
+//! One request of a probe and its answer.
 
 use protime::catalogue::{Entity, Operation};
 use protime::{HeaderMap, HeaderValue, RawAnswer};
@@ -6,23 +6,23 @@ use serde_json::Value;
 
 /// A read to send.
 pub(super) struct Ask {
-    /// Its name in the report; nothing out of a record.
+    /// The request's name in the report. It contains nothing from a record.
     pub(super) what: String,
     pub(super) entity: &'static str,
-    /// From `/connector/protimeapi/api/v1` on, or a `nextLink`.
+    /// The path from `/connector/protimeapi/api/v1` on, or a `nextLink`.
     pub(super) target: String,
     pub(super) manner: Manner,
 }
 
-/// How a read differs from others.
+/// How the request differs from a usual read.
 pub(super) enum Manner {
     Usual,
     Gzip,
     WithoutUserAgent,
     IfNoneMatch(HeaderValue),
-    /// With a token of one scope, which is another list's.
+    /// Sent with a token of one scope, which belongs to another list.
     NarrowToken,
-    /// A link in the answer to this target.
+    /// The target is a link in the answer to this earlier target.
     LinkIn(String),
 }
 
@@ -41,7 +41,7 @@ impl Ask {
     }
 }
 
-/// What an ask brought: an answer of any status, or why there is none.
+/// The outcome of a request: an answer of any status, or the reason why there is none.
 pub(super) struct Reply {
     pub(super) what: String,
     pub(super) entity: &'static str,
@@ -50,14 +50,14 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The answer, if it is a success.
+    /// The answer if its status is 200.
     pub(super) fn success(&self) -> Option<&Answer> {
         let answer = self.outcome.as_ref().ok();
         answer.filter(|answer| answer.status == 200)
     }
 }
 
-/// An answer.
+/// An answer of any status, with what the report needs.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -86,7 +86,7 @@ impl Answer {
         }
     }
 
-    /// The records of a list.
+    /// The records, if the answer is a list.
     pub(super) fn records(&self) -> Option<&Vec<Value>> {
         let Content::Json(body) = &self.content else {
             return None;
@@ -102,7 +102,7 @@ impl Answer {
     }
 }
 
-/// A list that was read.
+/// A list that was read successfully.
 pub(super) struct List {
     pub(super) entity: &'static Entity,
     pub(super) operation: &'static Operation,
@@ -111,7 +111,7 @@ pub(super) struct List {
 }
 
 impl List {
-    /// The id of its first record, where it can stand in a path as it is.
+    /// The id of the first record, if a path can hold it unencoded.
     pub(super) fn id(&self) -> Option<String> {
         let id = match &self.first.records()?.first()?["id"] {
             Value::String(text) => text.clone(),

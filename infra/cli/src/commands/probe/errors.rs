@@ -9,13 +9,13 @@ use super::questions::Finding;
 use super::records::one;
 use super::shape::shape;
 
-/// More than the documented limit of 4,096 characters for the whole.
+/// So many ids make the URL longer than the documented limit of 4,096 characters.
 const TOO_MANY_IDS: usize = 2_000;
 
-/// What no tenant has, most likely: the largest number, and the GUID of nothing.
+/// Ids that most likely no tenant has: the largest 32-bit number and the nil GUID.
 const UNKNOWN_IDS: [&str; 2] = ["2147483647", "00000000-0000-0000-0000-000000000000"];
 
-/// Requests that are refused for all that is documented.
+/// Requests that the documentation says are refused.
 pub(super) fn refusals(known: &Known) -> Vec<Ask> {
     let with_filter = known.fields().next();
     let Some((list, field)) = with_filter else {
@@ -82,7 +82,7 @@ fn unknown_ids(known: &Known) -> Vec<Ask> {
     asks.collect()
 }
 
-/// A list, with a token for another one only.
+/// Reads a list with a token whose scope is for another list.
 pub(super) fn missing_scope(known: &Known) -> Vec<Ask> {
     let Some(scope) = narrow_scope(&known.settings.scopes) else {
         return Vec::new();
@@ -108,14 +108,14 @@ pub(super) fn without_user_agent(known: &Known) -> Vec<Ask> {
     ask.into_iter().collect()
 }
 
-/// A small part of a list.
+/// Reads the smallest part of a list that its required filter allows.
 pub(super) fn least(what: &str, known: &Known, list: &List, manner: Manner) -> Ask {
     let filter = known.least(list.operation);
     let target = known.target(list.operation.path, filter.as_deref());
     Ask::new(what, list.entity.name, target).in_manner(manner)
 }
 
-/// Status and shape; of a success the status only, since its shape is documented.
+/// The status and the shape of each answer. A success shows the status only, since its shape is documented.
 pub(super) fn shapes(_: &mut Known, replies: &[Reply]) -> Vec<Finding> {
     let seen = |answer: &Answer| match &answer.content {
         _ if answer.status < 300 => answer.status.to_string(),

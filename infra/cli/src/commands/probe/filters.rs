@@ -8,12 +8,12 @@ use super::ask::{Ask, List, Reply};
 use super::known::{Known, SPACES, between, target};
 use super::questions::{Finding, statuses};
 
-/// So many lists are asked how spaces are written, since the tenant may lack the feature of one.
+/// How many lists are read to find out how spaces are written: the tenant may lack the feature of one.
 const LISTS_FOR_SPACES: usize = 3;
 
 const OPERATORS: [Operator; 4] = [Operator::Eq, Operator::Ge, Operator::Le, Operator::In];
 
-/// What lists may take whose filters no readable page shows: the names that other lists' filters have, and their
+/// Conditions for lists whose filters the documentation does not show. The names are those of other lists' filters, and
 /// properties in the same style.
 const NOT_DOCUMENTED: [&str; 6] = [
     "person in (1)",
@@ -26,7 +26,7 @@ const NOT_DOCUMENTED: [&str; 6] = [
 
 const NAMED_LISTS: [&str; 3] = ["org-group", "org-tree", "circle"];
 
-/// How a string may be written that has a quote; the first has none, for comparison.
+/// Ways to write a string that contains a quote. The first has none, for comparison.
 const QUOTES: [(&str, &str); 4] = [
     ("no quote", "'ab'"),
     ("quote doubled", "'a''b'"),
@@ -34,7 +34,7 @@ const QUOTES: [(&str, &str); 4] = [
     ("quote as it is", "'a'b'"),
 ];
 
-/// Values of a type, written in other ways than a page shows; `DATE` stands for today.
+/// Values in spellings that the documentation does not show, by type. `DATE` stands for today.
 const CONSTANTS: [(FieldType, &str); 10] = [
     (FieldType::Boolean, "true"),
     (FieldType::Boolean, "True"),
@@ -48,7 +48,7 @@ const CONSTANTS: [(FieldType, &str); 10] = [
     (FieldType::IdList, "(1,1)"),
 ];
 
-/// Ranges, by how many days less than a year lie between their ends; none has no end.
+/// Ranges of dates, by the days that they lack to a year. `None` means no end.
 const SPANS: [(&str, Option<i64>); 4] = [
     ("to the day before that of the next year", Some(1)),
     ("to the same day of the next year", Some(0)),
@@ -187,20 +187,20 @@ pub(super) fn ranges(known: &Known) -> Vec<Ask> {
     asks.into()
 }
 
-/// The list, with this condition besides what it requires.
+/// Reads the list with its required filter and this condition.
 fn filtered(known: &Known, list: &List, what: impl Into<String>, condition: &str) -> Ask {
     let filter = known.also(list.operation, condition);
     let target = known.target(list.operation.path, Some(&filter));
     Ask::new(what, list.entity.name, target)
 }
 
-/// A condition with an operator that pages show with the field.
+/// A condition with an operator that the documentation shows with the field.
 pub(super) fn documented(known: &Known, field: &FilterField) -> String {
     let operator = field.operators.first().copied();
     comparison(known, field, operator.unwrap_or(Operator::Eq))
 }
 
-/// A condition with a value that is nobody's.
+/// A condition with a value that probably matches no record.
 fn comparison(known: &Known, field: &FilterField, operator: Operator) -> String {
     let value = match field.kind {
         FieldType::IdList => "1".to_owned(),

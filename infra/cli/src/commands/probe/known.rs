@@ -1,4 +1,4 @@
-//! What later questions need of earlier answers.
+//! The results of earlier answers that later questions need.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,23 +11,23 @@ use serde_json::json;
 
 use super::ask::{Answer, Content, List};
 
-/// The ways to write a space in a query; pages of the documentation have the first.
+/// The ways to write a space in a query. The documentation shows the first.
 pub(super) const SPACES: [&str; 2] = ["%20", "+"];
 
-/// So far back the first read of each list goes.
+/// How far back the first read of each list goes, in days.
 const DAYS_BACK: i64 = 90;
 
-/// What there was on the way.
+/// Counts and headers of all requests so far.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Traffic {
-    /// Requests, those that were not answered included.
+    /// The number of requests, including those without an answer.
     pub(super) sent: u64,
     pub(super) refused_for_rate: u32,
-    /// Of all answers; names only.
+    /// The names of the headers of all answers.
     pub(super) headers: BTreeSet<String>,
 }
 
-/// What the token endpoint said.
+/// Facts about tokens, as the token endpoint states them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TokenFacts {
     pub(super) life: String,
@@ -41,9 +41,9 @@ pub(super) struct Known {
     pub(super) token: TokenFacts,
     pub(super) traffic: Traffic,
     pub(super) space: &'static str,
-    /// Those that could be read.
+    /// The lists that could be read.
     pub(super) lists: Vec<List>,
-    /// Whose entity, of which target.
+    /// The entity, the target and the `ETag` of answers that had one.
     pub(super) etags: Vec<(&'static str, String, HeaderValue)>,
 }
 
@@ -60,7 +60,7 @@ impl Known {
         }
     }
 
-    /// What would be known if every answer allowed all further questions: nothing is asked more than then.
+    /// The state after the best possible answers. It gives the upper limit of the requests.
     pub(super) fn hoped(settings: &Arc<Settings>, today: Date) -> Self {
         let first = Answer {
             status: 200,
@@ -86,12 +86,12 @@ impl Known {
         known
     }
 
-    /// The lists that the secret's scopes allow, as far as the catalogue knows.
+    /// The lists that the secret's scopes allow, according to the catalogue.
     pub(super) fn readable(&self) -> impl Iterator<Item = (&'static Entity, &'static Operation)> {
         lists().filter(|(_, operation)| self.has_scope_of(operation))
     }
 
-    /// The others.
+    /// The lists that the secret's scopes do not allow.
     pub(super) fn out_of_scope(&self) -> impl Iterator<Item = &'static Entity> {
         let others = lists().filter(|(_, operation)| !self.has_scope_of(operation));
         others.map(|(entity, _)| entity)
@@ -103,12 +103,12 @@ impl Known {
         needed.iter().any(|scope| scopes.contains(scope))
     }
 
-    /// The lists that were read whose filter may name a field of that kind.
+    /// The first list that was read whose filter may name a field of that kind.
     pub(super) fn with_field(&self, kind: FieldType) -> Option<(&List, &'static FilterField)> {
         self.fields().find(|(_, field)| field.kind == kind)
     }
 
-    /// Every field of every list that was read.
+    /// Every filter field of every list that was read.
     pub(super) fn fields(&self) -> impl Iterator<Item = (&List, &'static FilterField)> {
         self.lists.iter().flat_map(|list| {
             let fields = list.operation.filters.iter().flatten();
@@ -116,23 +116,24 @@ impl Known {
         })
     }
 
-    /// Path and query below the API's version, with the spaces that Protime takes.
+    /// The target of a request, with spaces written in the way that Protime accepts.
     pub(super) fn target(&self, path: &str, filter: Option<&str>) -> String {
         target(path, filter, self.space)
     }
 
-    /// A filter that the operation takes by its documentation, and that asks for little.
+    /// A filter that the documentation allows and that selects few records: those of today. `None` if no filter is
+    /// required.
     pub(super) fn least(&self, operation: &Operation) -> Option<String> {
         between(operation, self.today, Some(self.today))
     }
 
-    /// The same, of the last months, so that there may be more than a page.
+    /// Like [`Self::least`], but over the last months, so that there may be more than a page.
     pub(super) fn recent(&self, operation: &Operation) -> Option<String> {
         let from = self.today.saturating_sub(DAYS_BACK.days());
         between(operation, from, Some(self.today))
     }
 
-    /// A filter with one condition more than are required.
+    /// The required filter with one condition more.
     pub(super) fn also(&self, operation: &Operation, condition: &str) -> String {
         match self.least(operation) {
             Some(least) => format!("{least} and {condition}"),
@@ -149,7 +150,7 @@ fn lists() -> impl Iterator<Item = (&'static Entity, &'static Operation)> {
     lists.filter(|(_, operation)| !operation.path.contains('{'))
 }
 
-/// What the operation requires, which is dates.
+/// The required conditions on dates. `None` if the operation requires none.
 pub(super) fn between(operation: &Operation, from: Date, until: Option<Date>) -> Option<String> {
     let fields = operation.filters.iter().flatten();
     let required: Vec<String> = fields
@@ -163,12 +164,12 @@ pub(super) fn between(operation: &Operation, from: Date, until: Option<Date>) ->
     (!required.is_empty()).then(|| required.join(" and "))
 }
 
-/// Path and query below the API's version.
+/// A target from a path and a filter, with `space` for each space.
 pub(super) fn target(path: &str, filter: Option<&str>, space: &str) -> String {
     let Some(filter) = filter else {
         return format!("{API_PATH}{path}");
     };
-    // As HTML forms are encoded: there, a plus sign is always a space.
+    // In form encoding, a plus sign is always a space.
     let query = Query::default().with("filter", filter).encoded();
     format!("{API_PATH}{path}?{}", query.replace('+', space))
 }

@@ -1,4 +1,4 @@
-//! Sends one request at a time, at a gentle pace, and stops where Protime has had enough.
+//! Sends one request at a time, at a gentle pace, and stops when Protime refuses too often.
 
 use std::time::Duration;
 
@@ -10,30 +10,30 @@ use super::ask::{Answer, Ask, Manner, Reply};
 use super::known::{TokenFacts, Traffic};
 use crate::error::Error;
 
-/// What an answer may take.
+/// The time that Protime has for an answer.
 const ANSWER: Duration = Duration::from_mins(1);
-/// In bytes.
+/// The limit of an answer, in bytes.
 const LARGEST_ANSWER: usize = 32 << 20;
-/// After so many refusals for the rate, or answers that did not come, nothing more is asked.
+/// The probe stops after this many 429 answers or missing answers.
 const MOST_FAILURES: u32 = 3;
-/// A request that was refused for the rate is sent again.
+/// How often requests may be repeated after a 429, all together.
 pub(super) const MOST_REPEATS: usize = MOST_FAILURES as usize - 1;
 const NO_SUCH_SCOPE: &str = "no-such-collection.read";
-/// What waits longer is not waited for.
+/// The probe waits no longer than this; a longer `Retry-After` stops it.
 const LONGEST_WAIT: Duration = Duration::from_mins(2);
-/// Where a refusal does not say how long.
+/// The wait after a 429 without `Retry-After`.
 const USUAL_WAIT: Duration = Duration::from_secs(10);
 
 pub(super) struct Prober {
     client: Client,
-    /// With one scope only.
+    /// A client with one scope only. `None` if the secret has no read scope.
     narrow: Option<Client>,
-    /// With one scope, which does not exist.
+    /// A client with one scope, which does not exist.
     unknown: Client,
     user_agent: HeaderValue,
     pause: Duration,
     next: Instant,
-    /// In sequence.
+    /// Consecutive requests without an answer.
     unanswered: u32,
     stopped: Option<String>,
     pub(super) traffic: Traffic,
@@ -68,7 +68,7 @@ impl Prober {
         })
     }
 
-    /// What the token endpoint says; without a token there is nothing to ask.
+    /// Asks for a token. Without one, the probe cannot ask anything.
     pub(super) async fn token_facts(&mut self) -> Result<TokenFacts, Error> {
         let asked = self.client.settings();
         let failed = |error: Failure| Error::Run(subscriber::Error::from(error));
@@ -95,13 +95,13 @@ impl Prober {
         })
     }
 
-    /// Sends it, unless there is a reason not to.
+    /// Sends a request, unless it leads to a delta or the probe has stopped.
     pub(super) async fn ask(&mut self, ask: &Ask) -> Reply {
         let outcome = loop {
             if let Some(reason) = &self.stopped {
                 break Err(format!("not asked: {reason}"));
             }
-            // Nobody asks for a delta here, so that no link to one comes; one that came would not be followed.
+            // The probe asks for no delta, so no answer should link to one. If one does, the link is not followed.
             if ask.target.contains("delta") {
                 break Err("not asked: it leads to a delta".to_owned());
             }
@@ -162,7 +162,7 @@ impl Prober {
         Ok(raw)
     }
 
-    /// After a refusal for the rate: half as fast, and not before Protime says.
+    /// After a 429: halves the pace, waits at least as long as Protime asks, and stops after too many.
     fn slow_down(&mut self, raw: &RawAnswer) {
         self.traffic.refused_for_rate += 1;
         let wait = raw.retry_after.unwrap_or(USUAL_WAIT);
@@ -177,7 +177,7 @@ impl Prober {
         self.next = Instant::now() + wait.max(self.pause);
     }
 
-    /// How the token endpoint takes a scope that does not exist.
+    /// How the token endpoint answers to a scope that does not exist.
     async fn unknown_scope(&self) -> String {
         match self.unknown.granted(deadline()).await {
             Ok(_) => "a token all the same".to_owned(),
@@ -188,7 +188,7 @@ impl Prober {
     }
 }
 
-/// A scope with which most lists are not to be read.
+/// The first read scope. With it alone, most lists cannot be read.
 pub(super) fn narrow_scope(scopes: &[String]) -> Option<&String> {
     let reads = |scope: &&String| matches!(scope.rsplit_once('.'), Some((_, "read")));
     scopes.iter().find(reads)
@@ -198,7 +198,7 @@ fn deadline() -> Instant {
     Instant::now() + ANSWER
 }
 
-/// An error's own text has the path, in which ids of records can stand.
+/// An error's own text contains the path, which can hold ids of records.
 fn without_path(error: &Failure) -> String {
     match error {
         Failure::Transport { reason, .. } => format!("no answer: {reason}"),

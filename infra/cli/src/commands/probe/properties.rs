@@ -1,4 +1,4 @@
-//! Whether records have the properties that are documented.
+//! Questions whether records have the documented properties.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use super::known::Known;
 use super::questions::Finding;
 use super::shape::{is_word, kind};
 
-/// A property and what is to be said of it.
+/// A property and how it differs from the documentation.
 type Differences = BTreeSet<(String, String)>;
 
 pub(super) fn differences(known: &mut Known, _: &[Reply]) -> Vec<Finding> {
@@ -38,7 +38,7 @@ fn of_list(list: &List) -> Vec<Finding> {
     }
 }
 
-/// Goes as deep as the documentation does.
+/// Compares as deep as the documentation describes the record.
 fn compare(entity: &Entity, value: &Value, prefix: &str, differences: &mut Differences) {
     for (name, value) in value.as_object().into_iter().flatten() {
         let shown = if is_word(name) { name } else { "?" };
@@ -78,7 +78,7 @@ fn documented<'e>(entity: &'e Entity, path: &str) -> Option<&'e Property> {
 fn fits(property: &Property, value: &Value) -> bool {
     match property.kind {
         "integer" => value.is_i64(),
-        // Dates and GUIDs are strings as well.
+        // Dates and GUIDs are JSON strings too.
         documented if documented.starts_with("string") || documented == "date" => value.is_string(),
         documented => documented == kind(value),
     }

@@ -4,23 +4,24 @@ use super::ask::{Ask, Reply};
 use super::known::Known;
 use super::{errors, filters, properties, records, service};
 
-/// Something that the documentation leaves open.
+/// A question that the documentation leaves open.
 pub(super) struct Question {
-    /// In the list of open questions of the project's notes on the API, section 12.
+    /// Its number in the list of open questions in the project's notes on the API, section 12. `None` if the list lacks
+    /// it.
     pub(super) number: Option<u8>,
     pub(super) text: &'static str,
-    /// The requests that answer it, by what is known by then.
+    /// The requests that answer the question, given the earlier answers.
     pub(super) asks: fn(&Known) -> Vec<Ask>,
-    /// What the answers say; what later questions need of them is noted.
+    /// Reads findings from the answers, and stores what later questions need.
     pub(super) read: fn(&mut Known, &[Reply]) -> Vec<Finding>,
-    /// Why there may be nothing to say.
+    /// The reason that the report gives if there is no finding.
     pub(super) unless: &'static str,
 }
 
-/// One thing that was found out.
+/// One fact that was found out.
 pub(super) struct Finding {
     pub(super) what: String,
-    /// Of which entity, or of none.
+    /// The entity that it is about; empty if it is general.
     pub(super) entity: &'static str,
     pub(super) seen: String,
 }
@@ -43,19 +44,19 @@ impl Finding {
     }
 }
 
-/// A question with what was found out.
+/// A question with its findings.
 pub(super) struct Answered {
     pub(super) question: &'static Question,
     pub(super) requests: u64,
     pub(super) findings: Vec<Finding>,
 }
 
-/// No requests: earlier answers say it.
+/// No requests: earlier answers are enough.
 fn nothing(_: &Known) -> Vec<Ask> {
     Vec::new()
 }
 
-/// The status of each answer.
+/// A finding with the status of each answer.
 pub(super) fn statuses(_: &mut Known, replies: &[Reply]) -> Vec<Finding> {
     let seen = |reply: &Reply| match &reply.outcome {
         Ok(answer) => answer.status.to_string(),
@@ -210,7 +211,7 @@ pub(super) const QUESTIONS: &[Question] = &[
         read: service::encodings,
         unless: NO_LIST,
     },
-    // Last, since it is about all answers.
+    // This question is last, since it is about all answers.
     Question {
         number: Some(6),
         text: "Which headers do answers have, and are there limits to the rate?",

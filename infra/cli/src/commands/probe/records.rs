@@ -8,10 +8,10 @@ use super::known::Known;
 use super::questions::{Finding, statuses};
 use crate::wording::counted;
 
-/// So many answers are asked for again by their `ETag`.
+/// How many answers are requested again with their `ETag`.
 const MOST_ETAGS: usize = 3;
 
-/// Characters as they are, and encoded for a path.
+/// Characters, and their encoding for a path.
 const CHARACTERS: [(&str, &str); 14] = [
     ("a letter", "a"),
     ("/", "%2F"),
@@ -121,7 +121,7 @@ pub(super) fn single(known: &Known) -> Vec<Ask> {
     asks.collect()
 }
 
-/// The target of one record, where its id is all that it takes.
+/// The target of one record. `None` if its path takes more than an id.
 pub(super) fn one(list: &List, id: &str) -> Option<String> {
     let operation = list.entity.operation(OperationKind::GetById)?;
     let (before, after) = operation.path.split_once('{')?;
@@ -166,7 +166,7 @@ pub(super) fn again_with_etags(known: &Known) -> Vec<Ask> {
         .collect()
 }
 
-/// References that nothing has, of something that is no person.
+/// External references that nothing has, for an entity other than people.
 pub(super) fn path_characters(known: &Known) -> Vec<Ask> {
     let predefined = |list: &List| {
         let references = catalogue().predefined_external_references(list.entity.name);

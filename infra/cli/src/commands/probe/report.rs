@@ -1,4 +1,4 @@
-//! The report, which can be sent to the project.
+//! The report, which users may send to the project.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use super::questions::{Answered, Finding, QUESTIONS, Question};
 use crate::output::{FAINT, HEADING, Report, styled};
 use crate::wording::counted;
 
-/// Of the open questions, those that reads cannot settle.
+/// The open questions that reads cannot settle.
 const NOT_ASKED: [(u8, &str); 8] = [
     (1, "signature of webhooks: needs a webhook"),
     (2, "events of webhooks: need a webhook"),
@@ -28,7 +28,7 @@ const NOT_ASKED: [(u8, &str); 8] = [
     (14, "provisioning of sandboxes: Protime says"),
 ];
 
-/// What would be asked.
+/// The report of a dry run: the questions and their requests.
 pub(super) fn planned(hoped: &Known) -> Report {
     let (mut text, mut questions) = (String::new(), Vec::new());
     for question in QUESTIONS {
@@ -74,7 +74,7 @@ pub(super) fn answered(answers: &[Answered], known: &Known, today: Date) -> Repo
     Report::new(json, text)
 }
 
-/// `8 Which operators ...? (12 requests)`; the number is that of the open question, where it has one.
+/// Such as `8 Which operators ...? (12 requests)`. The number is that of the open question, if it has one.
 fn heading(question: &Question, requests: &str) -> String {
     let number = question
         .number
@@ -83,7 +83,7 @@ fn heading(question: &Question, requests: &str) -> String {
     format!("{text} {}\n", styled(FAINT, format!("({requests})")))
 }
 
-/// One line for each thing that was seen, with all that it was seen of.
+/// One line for each distinct finding, with everything on which it was seen.
 fn lines(answered: &Answered) -> String {
     let mut text = String::new();
     let by_what = grouped(answered.findings.iter().map(|finding| {
@@ -107,7 +107,7 @@ fn lines(answered: &Answered) -> String {
     text
 }
 
-/// The values of each key, in the order in which the keys first came.
+/// The values of each key. The keys keep the order in which they first occur.
 fn grouped<K: PartialEq, V>(pairs: impl Iterator<Item = (K, V)>) -> Vec<(K, Vec<V>)> {
     let mut groups: Vec<(K, Vec<V>)> = Vec::new();
     for (key, value) in pairs {

@@ -5,7 +5,7 @@ use super::errors::least;
 use super::known::Known;
 use super::questions::Finding;
 
-/// What names of headers have that say how much may be asked.
+/// Parts of header names that may tell the rate limit.
 const ABOUT_RATES: [&str; 5] = ["rate", "limit", "retry", "quota", "throttl"];
 
 pub(super) fn token(known: &mut Known, _: &[Reply]) -> Vec<Finding> {

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-/// Longer names and codes are not shown: they may be texts.
+/// In bytes. Longer names and codes are hidden: they may be texts.
 const LONGEST_WORD: usize = 40;
 
-/// `{"error": {"code": "BadRequest", "reasons": ["x"]}}` is `{error: {code: BadRequest, reasons: [string]}}`: of all values,
-/// codes alone are shown.
+/// The names and types in JSON: `{"error": {"code": "BadRequest", "reasons": ["x"]}}` becomes `{error: {code:
+/// BadRequest, reasons: [string]}}`. Only codes keep their value.
 pub(super) fn shape(value: &Value) -> String {
     match value {
         Value::Array(items) => {
@@ -42,7 +42,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
     }
 }
 
-/// Whether it is a name that a program gives.
+/// Whether the text looks like a name in a program.
 pub(super) fn is_word(text: &str) -> bool {
     let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.@".contains(letter);
     text.len() <= LONGEST_WORD

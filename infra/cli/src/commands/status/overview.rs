@@ -1,4 +1,4 @@
-//! How everything stands, before it is shown.
+//! The state of all connections and queues.
 
 use aws_sdk_sqs::types::QueueAttributeName;
 use connector::store::{Pause, RunStatus, Watched};
@@ -10,10 +10,10 @@ use crate::source::Source;
 use crate::stack::Stack;
 use crate::wording::{duration, relative};
 
-/// A delta that nobody polls for 72 hours is lost.
+/// A delta that is not polled for 72 hours is lost. The overview warns from this age on.
 const OLD_DELTA_HOURS: i64 = 48;
 
-/// How a connection stands.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
     Fresh,
@@ -77,7 +77,7 @@ impl Standing {
     }
 }
 
-/// Looks at everything once.
+/// Reads the state of everything once.
 pub(crate) async fn look(stack: &Stack) -> Result<Overview, Error> {
     let now = Timestamp::now();
     let state = stack.state()?;
@@ -105,17 +105,17 @@ pub(crate) async fn look(stack: &Stack) -> Result<Overview, Error> {
     })
 }
 
-/// All that is told.
+/// The state of the whole stack.
 pub(crate) struct Overview {
     pub(crate) stack: String,
     pub(crate) connections: Vec<Told>,
-    /// What is stored of those that have run.
+    /// The stored states of the connections that have run.
     pub(crate) watched: Vec<Watched>,
-    /// What is wrong with items of connections that this release cannot read.
+    /// Problems with stored connections that this release cannot read.
     pub(crate) unreadable: Vec<String>,
-    /// Of all publishing.
+    /// The pause of all publishing, if there is one.
     pub(crate) pause: Option<Pause>,
-    /// How many messages lie in each queue, by logical id.
+    /// The number of messages in each queue, by logical id.
     pub(crate) queues: Vec<(String, u64)>,
     pub(crate) now: Timestamp,
 }
@@ -132,7 +132,7 @@ impl Overview {
     }
 }
 
-/// What is told of a connection.
+/// The state of one connection, as the table shows it.
 pub(crate) struct Told {
     pub(crate) name: String,
     pub(crate) standing: Standing,
@@ -142,7 +142,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Of a connection that has a schedule, or has run, or both.
+    /// The state of a connection that has a schedule, has run, or both.
     pub(crate) fn of(
         name: &str,
         source: Option<&Source>,
@@ -210,7 +210,7 @@ fn note(watched: &Watched, now: Timestamp) -> String {
     notes.join("; ")
 }
 
-/// How many messages lie in each queue, by logical id.
+/// The number of messages in each queue, by logical id.
 async fn queues(stack: &Stack) -> Result<Vec<(String, u64)>, Error> {
     let sqs = stack.account.sqs();
     let mut counts = Vec::new();

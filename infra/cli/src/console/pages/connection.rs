@@ -1,4 +1,4 @@
-//! A connection: how it stands, what it asks for, its runs; its check and its preview.
+//! The page of a connection: its state, its requests and its runs, with check and preview.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::source::Source;
 use crate::wording::{counted, duration};
 
-/// So many records are shown if they are asked for.
+/// How many records a preview shows, if they are asked for.
 const RECORDS: usize = 3;
 
 #[derive(Template)]
@@ -38,7 +38,7 @@ struct Page {
     schedule: Option<String>,
     delta: Option<String>,
     unfinished: Option<String>,
-    /// As it is deployed; none if no schedule runs it.
+    /// The deployed event. `None` if no schedule runs the connection.
     event: Option<String>,
     runs: Vec<RunRow>,
     charts: Vec<Chart>,
@@ -106,7 +106,7 @@ fn delta(known: &Watched, now: Timestamp) -> Option<String> {
     ))
 }
 
-/// Over several lines, if it is JSON.
+/// The event, indented if it is JSON.
 fn event(source: &Source) -> String {
     match serde_json::from_str::<Value>(&source.event) {
         Ok(event) => format!("{event:#}"),
@@ -129,7 +129,7 @@ struct VerdictRow {
     message: String,
 }
 
-/// Tries it inside of the function.
+/// Checks the connection inside the function.
 pub(in crate::console) async fn check(
     State(console): State<Arc<Console>>,
     Extension(fields): Extension<Fields>,
@@ -161,19 +161,19 @@ struct PreviewPage {
     name: String,
     warnings: Vec<String>,
     page: Option<FirstPage>,
-    /// Of the records, if they were asked for.
+    /// Whether the records were asked for.
     shows_records: bool,
     summary: String,
 }
 
-/// Reads the first page, and shows its records only if that is asked for.
+/// Reads the first page. Its records are shown only on request.
 pub(in crate::console) async fn preview(
     State(console): State<Arc<Console>>,
     Extension(fields): Extension<Fields>,
 ) -> Response {
     let name = fields.get("name").unwrap_or_default().to_owned();
     let shows_records = fields.get("records") == Some("shown");
-    // A read of Protime is a future that stays on its thread, which pages are not.
+    // A read of Protime stays on its thread, but pages may move between threads.
     let (runtime, of_page) = (Handle::current(), console.clone());
     let read = tokio::task::spawn_blocking(move || {
         runtime.block_on(previewed(&of_page, &name, shows_records))

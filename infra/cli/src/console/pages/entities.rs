@@ -1,4 +1,4 @@
-//! What can be read and written.
+//! The page of entities and their operations.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::error::Error;
 #[template(path = "entities.html")]
 struct Page {
     site: Site,
-    /// Their names, and the kinds of their operations.
+    /// Each entity's name with the kinds of its operations.
     entities: Vec<(&'static str, String)>,
 }
 
@@ -34,7 +34,7 @@ struct EntityPage {
 struct OperationView {
     operation: &'static Operation,
     scopes: String,
-    /// Each with its operators.
+    /// Each filter field with its operators.
     filters: Vec<(&'static FilterField, String)>,
     documentation: String,
 }

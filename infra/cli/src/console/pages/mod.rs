@@ -46,7 +46,7 @@ impl Console {
         }
     }
 
-    /// The same, with what is to be said of the last change.
+    /// The frame, with the result of the last change.
     fn site_after_change(&self, place: Place) -> Site {
         Site {
             notice: held(&self.notice).take(),
@@ -92,12 +92,12 @@ fn rendered(page: &impl Template, status: StatusCode) -> Response {
     }
 }
 
-/// For a value in a URL's query.
+/// Encodes a value for a URL's query.
 pub(super) fn percent_encoded(value: &str) -> String {
     form_urlencoded::byte_serialize(value.as_bytes()).collect()
 }
 
-/// A time as people read it; the exact one is behind it.
+/// A relative time for people, with the exact one behind it.
 pub(super) struct When {
     time: Timestamp,
     words: String,
@@ -120,10 +120,10 @@ impl fmt::Display for When {
     }
 }
 
-/// Neither a time nor its words have anything that HTML reads.
+/// The time and its words contain no HTML characters.
 impl HtmlSafe for When {}
 
-/// A word, coloured.
+/// A word in a colour.
 pub(super) struct Word {
     word: &'static str,
     class: &'static str,

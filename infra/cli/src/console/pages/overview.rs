@@ -1,4 +1,4 @@
-//! How everything stands.
+//! The page of all connections and queues.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::excerpt::excerpt;
 use crate::output::Tone;
 use crate::wording::counted;
 
-/// So much is shown of what is to be noted of a connection; its own page has it all.
+/// The longest note that this page shows, in characters. The page of the connection shows it whole.
 const LONGEST_NOTE: usize = 300;
 
 #[derive(Template)]

@@ -1,4 +1,4 @@
-//! Publish requests that were parked.
+//! The page of parked publish requests.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::excerpt::excerpt;
 use crate::wording::counted;
 
-/// So many are shown of each queue; a filter finds the others.
+/// How many parked messages are shown for each queue. A filter finds the others.
 const MOST_SHOWN: usize = 50;
 const LONGEST_TEXT: usize = 120;
 
@@ -29,17 +29,17 @@ struct Page {
     site: Site,
     filter: Filter,
     shelves: Vec<ShelfView>,
-    /// Whether there is anything to send back or skip.
+    /// Whether any message can be sent back or skipped.
     has_fitting: bool,
 }
 
-/// What was asked for, as its form shows it.
+/// The filter, as its form shows it.
 struct Filter {
     reason: String,
     code: String,
     entity: String,
     since: String,
-    /// The same as a query.
+    /// The same filter as a URL's query.
     query: String,
 }
 
@@ -47,7 +47,7 @@ struct ShelfView {
     name: String,
     groups: Vec<GroupRow>,
     letters: Vec<LetterRow>,
-    /// What is not shown, in words.
+    /// Notes about messages that are not shown.
     rest: Vec<String>,
 }
 
@@ -174,7 +174,7 @@ struct MessagePage {
     parked: When,
     why: String,
     attributes: Vec<(String, String)>,
-    /// If it was asked for.
+    /// The body, if it was asked for.
     body: Option<String>,
     bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! A run: how far it is, what it did, why it failed, and what to do.
+//! The page of a run: its progress, its result, the reason of a failure and the advice.
 
 use std::sync::Arc;
 
@@ -35,7 +35,7 @@ struct Page {
     error: Option<Failed>,
 }
 
-/// Of a run that is not finished.
+/// The progress of a run that has not finished.
 struct Progress {
     windows: u32,
     finished: u32,
@@ -66,7 +66,7 @@ async fn page(console: &Console, incoming: &str, run: &str) -> Result<Page, Erro
     let checkpoint = known.state.checkpoint.as_ref();
     let chains = checkpoint.filter(|checkpoint| checkpoint.run == run);
     let chains = chains.map(|checkpoint| &checkpoint.chains);
-    // What has been stored of a run that is under way is newer than its record.
+    // While a run is under way, the stored chains are newer than its record.
     let counts = chains.map_or(record.counts, Chains::counts);
     let failed = record.error.as_ref().map(|error| Failed {
         kind: error.kind.clone(),

@@ -1,4 +1,4 @@
-//! A transformer, its input and its output beside each other.
+//! The page that runs a transformer and shows input and output side by side.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::commands::r#try::{self as trial, NO_PARAMETERS, Side, Trial, TrialErr
 use crate::error::Error;
 
 const TIME_ZONE: &str = "Europe/Brussels";
-/// What the page begins with.
+/// The program that the page shows at first.
 const EXAMPLE: &str = ".query.filter = \"date ge '\\(days(-7))' and date le '\\(today)'\"";
 
 #[derive(Template)]
@@ -37,10 +37,10 @@ enum Outcome {
     Wrong { message: String, at: Option<Line> },
 }
 
-/// The line of the program that an error comes from.
+/// The line of the program that caused the error.
 struct Line {
     number: usize,
-    /// Before the place, and from it on.
+    /// The text before the error's column, then the text from there on.
     before: String,
     rest: String,
 }
@@ -62,7 +62,7 @@ pub(in crate::console) async fn outcome(
     State(console): State<Arc<Console>>,
     Extension(fields): Extension<Fields>,
 ) -> Response {
-    // Browsers end the lines of a form so.
+    // Browsers end lines in forms with CR LF.
     let text = |name| fields.get(name).unwrap_or_default().replace("\r\n", "\n");
     let mut page = Page {
         site: console.site(Place::Try),
@@ -74,7 +74,7 @@ pub(in crate::console) async fn outcome(
         time_zone: text("time_zone"),
         outcome: Outcome::None,
     };
-    // A program may run until it is stopped, and the pages are served meanwhile.
+    // A program may run until it is stopped. A thread of its own keeps the pages served meanwhile.
     let run = tokio::task::spawn_blocking(move || {
         page.outcome = page.run();
         page

@@ -1,9 +1,9 @@
-//! What is answered to what is not let in: nothing about the stack, or about what would have been right.
+//! The answer to a refused request. It tells nothing about the stack or about what would have been right.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 
-/// Why a request is not let in.
+/// The reason why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     Host,

@@ -1,4 +1,4 @@
-//! What a request says.
+//! The parts of a request: fields, headers and cookies.
 
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
@@ -13,24 +13,24 @@ impl Fields {
         Self(form_urlencoded::parse(encoded).into_owned().collect())
     }
 
-    /// The first of that name.
+    /// The first value of that name.
     pub(in crate::console) fn get(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(field, _)| field == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The same, if it is not empty.
+    /// The first value of that name, unless it is empty.
     pub(in crate::console) fn filled(&self, name: &str) -> Option<&str> {
         let value = self.get(name).map(str::trim);
         value.filter(|value| !value.is_empty())
     }
 }
 
-/// More than one header of a name, or one that is not text.
+/// A header that occurs more than once, or is not text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Ambiguous;
 
-/// The only header of that name.
+/// The only header of that name, or `None` if it is absent.
 pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Ambiguous> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
@@ -42,7 +42,7 @@ pub(super) fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a 
         .transpose()
 }
 
-/// All cookies of that name.
+/// The values of all cookies of that name.
 pub(super) fn cookies<'a>(
     headers: &'a HeaderMap,
     name: &'a str,

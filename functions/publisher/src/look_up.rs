@@ -5,8 +5,8 @@ use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use protime::catalogue::{OperationKind, catalogue};
 use protime::{
-    Client, Context, Error, PathParameters, Query, Request, RequestError, Settings, Shape, Target,
-    Trail,
+    Client, Context, CycleDetector, Error, PathParameters, Query, Request, RequestError, Settings,
+    Shape, Target,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ pub(crate) struct Progress {
     /// The URL of the next page.
     next: String,
     /// Detects page links that repeat.
-    trail: Trail,
+    trail: CycleDetector,
     found: Found,
 }
 

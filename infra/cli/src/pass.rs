@@ -34,7 +34,7 @@ use crate::queue::{BATCH, Message, Queue};
 const HIDDEN_SECONDS: i32 = 120;
 
 /// Decides which messages are taken, and takes them.
-pub(crate) trait Taker {
+pub(crate) trait MessageHandler {
     /// Called once for each message, in order.
     fn wants(&mut self, message: &Message) -> bool;
 
@@ -80,14 +80,14 @@ pub(crate) async fn look(queue: &Queue, see: impl FnMut(&Message)) -> Result<usi
 pub(crate) async fn take(
     queue: &Queue,
     start: Timestamp,
-    taker: impl Taker,
+    taker: impl MessageHandler,
 ) -> (Tally, Result<(), Error>) {
     Pass::new(queue, Some(start), taker).go().await
 }
 
 struct Looker<F>(F);
 
-impl<F: FnMut(&Message)> Taker for Looker<F> {
+impl<F: FnMut(&Message)> MessageHandler for Looker<F> {
     fn wants(&mut self, message: &Message) -> bool {
         (self.0)(message);
         false
@@ -130,7 +130,7 @@ struct Pass<'a, T> {
     tally: Tally,
 }
 
-impl<'a, T: Taker> Pass<'a, T> {
+impl<'a, T: MessageHandler> Pass<'a, T> {
     fn new(queue: &'a Queue, start: Option<Timestamp>, taker: T) -> Self {
         Self {
             queue,

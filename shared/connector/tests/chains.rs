@@ -10,7 +10,7 @@ fn page(next: Option<&str>) -> PageSent {
         counts: Counts::default(),
         bytes: 0,
         delta_link: None,
-        trail: protime::Trail::default(),
+        trail: protime::CycleDetector::default(),
     }
 }
 

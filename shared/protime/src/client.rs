@@ -18,8 +18,8 @@ use crate::API_PATH;
 use crate::catalogue::{Method, catalogue};
 use crate::error::{Error, Refusal, RefusalKind};
 use crate::link;
-use crate::page::{self, NoPage, Page, Shape};
-use crate::pages::{Effort, Pages, Trail};
+use crate::page::{self, Page, PageError, Shape};
+use crate::pages::{CycleDetector, Effort, Pages};
 use crate::request::Request;
 use crate::retry;
 use crate::settings::Settings;
@@ -83,7 +83,7 @@ pub struct Client {
 struct AuthState {
     token: Option<Arc<Token>>,
     /// When Protime last refused a token that replaced a refused one.
-    refused_anew: Option<Instant>,
+    renewed_token_refused_at: Option<Instant>,
 }
 
 /// Protime asked one request to wait; all reads of the client wait with it.
@@ -173,7 +173,13 @@ impl Client {
     /// Failed requests are repeated until `deadline`.
     pub fn pages(&self, request: &Request, deadline: Instant) -> Pages<'_> {
         let url = request.url(&self.base_uri);
-        Pages::new(self, url, request.shape(), Trail::default(), deadline)
+        Pages::new(
+            self,
+            url,
+            request.shape(),
+            CycleDetector::default(),
+            deadline,
+        )
     }
 
     /// Continues from a link that Protime sent, or from a [`Pages::position`]. `shape` is the shape that the first page
@@ -182,7 +188,7 @@ impl Client {
         &self,
         link: &str,
         shape: Shape,
-        trail: Trail,
+        trail: CycleDetector,
         deadline: Instant,
     ) -> Result<Pages<'_>, Error> {
         let url = link::resolve(&self.base_uri, link, None)?;
@@ -350,7 +356,7 @@ impl Client {
             _ => return Err(session.refusal(Method::Get, url, &answer)),
         }
         Page::parse(answer.body.clone(), shape).map_err(
-            |NoPage {
+            |PageError {
                  problem,
                  is_cut_off,
              }| {
@@ -382,8 +388,8 @@ impl Client {
         }
         let newer = self.authorize(Some(&session.token), deadline).await?;
         let answer = self.send(&newer, method, url, payload, deadline).await?;
-        let refused_anew = (answer.status == 401).then(Instant::now);
-        self.auth.lock().await.refused_anew = refused_anew;
+        let renewed_token_refused_at = (answer.status == 401).then(Instant::now);
+        self.auth.lock().await.renewed_token_refused_at = renewed_token_refused_at;
         Ok((answer, newer))
     }
 
@@ -396,7 +402,7 @@ impl Client {
             .as_ref()
             .is_some_and(|token| Arc::ptr_eq(token, refused));
         let is_remembered = auth
-            .refused_anew
+            .renewed_token_refused_at
             .is_some_and(|refused| refused.elapsed() < REFUSAL_REMEMBERED);
         is_newest && is_remembered
     }
@@ -459,7 +465,7 @@ impl Client {
                 field: "base_uri",
                 problem,
             }),
-            Ok(Err(ExchangeError::Off { reason, sent })) => Err(transport(reason, sent)),
+            Ok(Err(ExchangeError::Disconnected { reason, sent })) => Err(transport(reason, sent)),
             Err(_) => Err(transport("no answer before the deadline".to_owned(), true)),
         }
     }

@@ -55,7 +55,7 @@ pub use fields::{ALWAYS_KEPT, Fields, FieldsError, Selector};
 pub use link::LinkError;
 pub use nearest::nearest;
 pub use page::{Page, Shape};
-pub use pages::{Effort, Pages, Trail};
+pub use pages::{CycleDetector, Effort, Pages};
 pub use query::{PathParameters, Query};
 pub use request::{Context, Request, RequestError, Target};
 pub use reqwest::header::{HeaderMap, HeaderValue};

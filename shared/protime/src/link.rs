@@ -54,7 +54,7 @@ pub(crate) fn resolve(base: &Url, link: &str, asked: Option<&Url>) -> Result<Url
 }
 
 /// A parameter of our own request: as we encoded it, and decoded.
-struct Ours<'a> {
+struct SentParameter<'a> {
     written: &'a str,
     name: Cow<'a, str>,
     value: Cow<'a, str>,
@@ -81,10 +81,12 @@ fn encode(link: &str, asked: Option<&Url>) -> String {
             })
             .unwrap_or((query, None));
         rest = after;
-        written.push(match ours.iter().find(|ours| ours.is_said_by(parameter)) {
-            Some(ours) => ours.written.to_owned(),
-            None => encode_parameter(parameter, raw),
-        });
+        written.push(
+            match ours.iter().find(|ours| ours.is_repeated_by(parameter)) {
+                Some(ours) => ours.written.to_owned(),
+                None => encode_parameter(parameter, raw),
+            },
+        );
     }
     format!("{path}?{}", written.join("&"))
 }
@@ -100,11 +102,11 @@ fn encode_parameter(parameter: &str, raw: bool) -> String {
     }
 }
 
-fn parameters(query: &str) -> Vec<Ours<'_>> {
+fn parameters(query: &str) -> Vec<SentParameter<'_>> {
     let written = query.split('&').filter(|parameter| !parameter.is_empty());
     written
         .zip(url::form_urlencoded::parse(query.as_bytes()))
-        .map(|(written, (name, value))| Ours {
+        .map(|(written, (name, value))| SentParameter {
             written,
             name,
             value,
@@ -113,7 +115,7 @@ fn parameters(query: &str) -> Vec<Ours<'_>> {
 }
 
 /// Finds our parameter at the start of the unencoded `query`; returns it and the rest.
-fn literal<'a>(query: &'a str, ours: &Ours<'_>) -> Option<(&'a str, Option<&'a str>)> {
+fn literal<'a>(query: &'a str, ours: &SentParameter<'_>) -> Option<(&'a str, Option<&'a str>)> {
     let after = query
         .strip_prefix(&*ours.name)?
         .strip_prefix('=')?
@@ -126,9 +128,9 @@ fn literal<'a>(query: &'a str, ours: &Ours<'_>) -> Option<(&'a str, Option<&'a s
     }
 }
 
-impl Ours<'_> {
+impl SentParameter<'_> {
     /// Whether a parameter decodes to this one. A `+` may mean a space or itself.
-    fn is_said_by(&self, parameter: &str) -> bool {
+    fn is_repeated_by(&self, parameter: &str) -> bool {
         let says = |text: &str| {
             url::form_urlencoded::parse(text.as_bytes())
                 .next()

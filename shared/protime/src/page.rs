@@ -38,7 +38,7 @@ pub struct Page {
 
 /// The reason why a body is no page.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct NoPage {
+pub(crate) struct PageError {
     /// What the body holds instead, without showing it.
     pub(crate) problem: String,
     /// Whether it looks cut off rather than wrong.
@@ -47,10 +47,10 @@ pub(crate) struct NoPage {
 
 impl Page {
     /// Finds the records in a response body.
-    pub(crate) fn parse(body: Bytes, shape: Shape) -> Result<Self, NoPage> {
+    pub(crate) fn parse(body: Bytes, shape: Shape) -> Result<Self, PageError> {
         let content = json(&body);
         let parsed = match content.first() {
-            None => return Err(NoPage::cut_off("an empty body")),
+            None => return Err(PageError::cut_off("an empty body")),
             Some(b'[') => Parsed {
                 records: serde_json::from_slice(content)?,
                 ..Parsed::default()
@@ -59,7 +59,9 @@ impl Page {
             Some(_) => {
                 // If the text is no JSON at all, the error names the place.
                 serde_json::from_slice::<IgnoredAny>(content)?;
-                return Err(NoPage::wrong("JSON that is neither an object nor an array"));
+                return Err(PageError::wrong(
+                    "JSON that is neither an object nor an array",
+                ));
             }
         };
         let records = match parsed.records {
@@ -71,9 +73,9 @@ impl Page {
                 let whole: &RawValue = serde_json::from_slice(content)?;
                 vec![position(&body, whole.get())]
             }
-            Records::Other if parsed.is_error => return Err(NoPage::wrong("an error object")),
+            Records::Other if parsed.is_error => return Err(PageError::wrong("an error object")),
             Records::Other => {
-                return Err(NoPage::wrong("an object whose `value` is not a list"));
+                return Err(PageError::wrong("an object whose `value` is not a list"));
             }
         };
         Ok(Self {
@@ -172,7 +174,7 @@ impl Page {
     }
 }
 
-impl NoPage {
+impl PageError {
     fn cut_off(problem: &str) -> Self {
         Self {
             problem: problem.to_owned(),
@@ -188,7 +190,7 @@ impl NoPage {
     }
 }
 
-impl From<serde_json::Error> for NoPage {
+impl From<serde_json::Error> for PageError {
     fn from(error: serde_json::Error) -> Self {
         let (line, column) = (error.line(), error.column());
         Self {

@@ -22,7 +22,7 @@ pub struct Pages<'a> {
     shape: Shape,
     /// Hashes of the links that were followed: the links can be long, and so can the run.
     seen: HashSet<u64>,
-    trail: Trail,
+    trail: CycleDetector,
     effort: Effort,
     deadline: Instant,
 }
@@ -51,7 +51,7 @@ impl std::iter::Sum for Effort {
 /// The state that finds a repeated link even when each process reads few pages of a run. It holds the hash of one link,
 /// which is replaced at each power of two of pages (Brent's cycle detection).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trail {
+pub struct CycleDetector {
     /// Pages read so far, by all processes.
     page: u64,
     mark: u64,
@@ -62,7 +62,7 @@ impl<'a> Pages<'a> {
         client: &'a Client,
         first: Url,
         shape: Shape,
-        trail: Trail,
+        trail: CycleDetector,
         deadline: Instant,
     ) -> Self {
         let seen = HashSet::from([hash(&first)]);
@@ -83,7 +83,7 @@ impl<'a> Pages<'a> {
     }
 
     /// The state that another process needs to continue the read.
-    pub fn trail(&self) -> Trail {
+    pub fn trail(&self) -> CycleDetector {
         self.trail
     }
 
@@ -115,7 +115,7 @@ impl<'a> Pages<'a> {
     }
 }
 
-impl Trail {
+impl CycleDetector {
     fn follow(&mut self, next: &Url, is_seen: bool) -> Result<(), LinkError> {
         let hash = hash(next);
         if is_seen || (self.page > 0 && self.mark == hash) {

@@ -156,7 +156,7 @@ fn read(answer: &HttpResponse) -> Result<(u16, Map<String, Value>), Problem> {
         (400 | 401 | 403, _) => Err(Problem::Rejected(format!(
             "status {status} and no OAuth 2.0 error code"
         ))),
-        (200, Some(body)) => Ok((200, as_the_standard_has_it(body)?)),
+        (200, Some(body)) => Ok((200, normalised(body)?)),
         _ => Err(unusual(&format!(
             "it answered {status} without a JSON object; check the field `access_token_url`"
         ))),
@@ -164,7 +164,7 @@ fn read(answer: &HttpResponse) -> Result<(u16, Map<String, Value>), Problem> {
 }
 
 /// Gives a token response the types of RFC 6749, from which servers deviate.
-fn as_the_standard_has_it(mut body: Map<String, Value>) -> Result<Map<String, Value>, Problem> {
+fn normalised(mut body: Map<String, Value>) -> Result<Map<String, Value>, Problem> {
     let token = body.get("access_token").and_then(Value::as_str);
     if token.is_none_or(str::is_empty) {
         return Err(unusual(

@@ -182,7 +182,7 @@ impl Body {
         self.bytes.extend_from_slice(chunk);
         let taken = self.taken.fetch_add(chunk.len(), Ordering::Relaxed) + chunk.len();
         if taken > limit {
-            return Err(ExchangeError::Off {
+            return Err(ExchangeError::Disconnected {
                 reason: "the answers that are read at the same time take too much memory"
                     .to_owned(),
                 sent: true,
@@ -217,7 +217,7 @@ pub(crate) struct HttpResponse {
 /// The reason why there is no answer.
 pub(crate) enum ExchangeError {
     /// The connection broke or could not be made.
-    Off {
+    Disconnected {
         reason: String,
         /// Whether the server may have acted on the request.
         sent: bool,
@@ -231,7 +231,7 @@ pub(crate) enum ExchangeError {
 impl fmt::Display for ExchangeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Off { reason, .. } | Self::Host(reason) => f.write_str(reason),
+            Self::Disconnected { reason, .. } | Self::Host(reason) => f.write_str(reason),
             Self::TooLarge => f.write_str("the answer is too large"),
         }
     }
@@ -352,7 +352,7 @@ fn exchange_error(error: &reqwest::Error) -> ExchangeError {
             "the certificate of `{host}` is not accepted ({reason}); correct the name, or let SSL_CERT_FILE name the authorities of a proxy"
         ));
     }
-    ExchangeError::Off {
+    ExchangeError::Disconnected {
         reason,
         sent: !(error.is_connect() || error.is_builder()),
     }

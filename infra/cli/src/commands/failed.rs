@@ -13,7 +13,7 @@ use crate::confirm::confirm;
 use crate::error::Error;
 use crate::excerpt::excerpt;
 use crate::output::{Report, hint, table};
-use crate::pass::{self, Taker, Tally};
+use crate::pass::{self, MessageHandler, Tally};
 use crate::queue::{Message, Queue};
 use crate::stack::Stack;
 use crate::wording::{counted, relative};
@@ -212,7 +212,7 @@ struct Retry<'a> {
     bar: &'a ProgressBar,
 }
 
-impl Taker for Retry<'_> {
+impl MessageHandler for Retry<'_> {
     fn wants(&mut self, message: &Message) -> bool {
         FailedRun::of(self.place, message).can_be_started_again
     }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 pub(crate) use self::letter::Letter;
-pub(crate) use self::moving::{Moved, NewFile, Plan, send_back, set_aside};
+pub(crate) use self::moving::{Moved, NewFile, Plan, move_to_file, send_back};
 pub(crate) use self::outgoing::{Outgoing, find};
 pub(crate) use self::shelf::{Found, Group, Shelf, find as find_message, groups, look};
 use crate::arguments::{Chosen, Parked, ParkedAction, StackArguments};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub(crate) use self::overview::{Overview, Told, look, needs_attention};
+pub(crate) use self::overview::{Overview, StatusRow, look, needs_attention};
 use crate::arguments::{StackArguments, Status};
 use crate::error::{Code, Error};
 use crate::output::{BAD, FAINT, GOOD, HEADING, Report, WARNING, styled, table};

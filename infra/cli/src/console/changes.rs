@@ -133,7 +133,7 @@ async fn plan(console: &Console, fields: &Fields) -> Result<Planned, Error> {
         }
         "skip" => {
             let to = new_file(before)?;
-            let what = plan.to_set_aside(&to);
+            let what = plan.to_move_to_file(&to);
             let change = Change::SetAside { chosen, before, to };
             Ok(Planned { change, what })
         }
@@ -200,7 +200,7 @@ async fn made(console: &Console, change: Change) -> Result<String, Error> {
         Change::SetAside { chosen, before, to } => {
             let outgoing = parked::find(stack)?;
             let file = NewFile::new(&to)?;
-            let moved = parked::set_aside(&outgoing, &chosen, file, before, &bar).await;
+            let moved = parked::move_to_file(&outgoing, &chosen, file, before, &bar).await;
             told(moved, &format!("written to {} and deleted", to.display()))
         }
     }

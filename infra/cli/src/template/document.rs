@@ -28,7 +28,7 @@ impl<'t> Document<'t> {
             at = json.trim_end().len().saturating_sub(1);
         }
         // A made-up text may stand for another type, such as a number, which only a deployment knows.
-        if text.has_made_up(at.saturating_sub(2)..(at + 1).min(json.len())) {
+        if text.has_placeholder(at.saturating_sub(2)..(at + 1).min(json.len())) {
             return None;
         }
         let reason = error.to_string();
@@ -55,7 +55,7 @@ impl<'t> Document<'t> {
     pub(super) fn known_string(&self, name: &str) -> Option<(String, Span)> {
         let value = self.member(&[name])?.value;
         let said = json::string(self.text, value.clone())?;
-        let is_known = !self.text.has_made_up(value.clone());
+        let is_known = !self.text.has_placeholder(value.clone());
         let span = self.text.span(value)?;
         is_known.then(|| (said.as_str().to_owned(), span))
     }
@@ -103,7 +103,7 @@ impl<'t> Document<'t> {
 
     /// A mistake at a part, unless the text there was made up.
     pub(super) fn mistake(&self, part: Range<usize>, message: String) -> Option<Finding> {
-        if self.text.has_made_up(part.clone()) {
+        if self.text.has_placeholder(part.clone()) {
             return None;
         }
         Some(Finding::mistake(self.text.span(part)?, message))

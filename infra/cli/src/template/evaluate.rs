@@ -70,7 +70,7 @@ impl Scope<'_> {
                 }
                 "FindInMap" => self.text(self.found_in_map(argument, findings)?, findings),
                 // Values that other stacks export, and functions not listed here.
-                _ => Some(Text::standing_at("placeholder", node.span).made_up()),
+                _ => Some(Text::at_span("placeholder", node.span).into_placeholder()),
             },
         }
     }
@@ -129,7 +129,7 @@ impl Scope<'_> {
             return Some(text);
         }
         findings.push(self.unknown(name, span));
-        Some(Text::standing_at("placeholder", span).made_up())
+        Some(Text::at_span("placeholder", span).into_placeholder())
     }
 
     fn substituted(&self, argument: &Node, findings: &mut Vec<Finding>) -> Option<Text> {
@@ -175,7 +175,7 @@ impl Scope<'_> {
             Some((_, value)) => self.text(value, findings),
             None => self.whole(name, span, findings),
         };
-        let unknown = || Text::standing_at("placeholder", span).made_up();
+        let unknown = || Text::at_span("placeholder", span).into_placeholder();
         value.unwrap_or_else(unknown).moved_to(span)
     }
 
@@ -186,7 +186,7 @@ impl Scope<'_> {
             return Some(given.unwrap_or_else(|| default(name, declared, span)));
         }
         if let Some(text) = plausible::pseudo_parameter(name, &self.stack) {
-            return Some(Text::standing_at(text, span));
+            return Some(Text::at_span(text, span));
         }
         let (logical, attribute) = match name.split_once('.') {
             Some((logical, attribute)) => (logical, Some(attribute)),
@@ -197,11 +197,11 @@ impl Scope<'_> {
             Some(attribute) => plausible::attribute(logical, kind, attribute),
             None => plausible::resource(logical, kind),
         };
-        let text = Text::standing_at(value.text, span);
-        Some(if value.is_like_the_real_one {
+        let text = Text::at_span(value.text, span);
+        Some(if value.is_representative {
             text
         } else {
-            text.made_up()
+            text.into_placeholder()
         })
     }
 
@@ -274,8 +274,8 @@ impl Scope<'_> {
                 // Unknown names are reported where they make texts.
                 let one = self.text(one, &mut Vec::new())?;
                 let other = self.text(other, &mut Vec::new())?;
-                let is_made_up = one.is_all_made_up() || other.is_all_made_up();
-                (!is_made_up).then(|| one.as_str() == other.as_str())
+                let is_placeholder = one.is_all_placeholder() || other.is_all_placeholder();
+                (!is_placeholder).then(|| one.as_str() == other.as_str())
             }
             _ => None,
         }
@@ -297,6 +297,6 @@ fn default(name: &str, declared: &Node, span: Span) -> Text {
     let is_stored_elsewhere = kind.is_some_and(|kind| kind.starts_with("AWS::SSM::"));
     match declared.get("Default").and_then(Node::scalar) {
         Some(default) if !is_stored_elsewhere => default.clone(),
-        _ => Text::standing_at(plausible::parameter(name, declared), span).made_up(),
+        _ => Text::at_span(plausible::parameter(name, declared), span).into_placeholder(),
     }
 }

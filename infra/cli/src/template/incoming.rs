@@ -181,7 +181,7 @@ pub(super) fn check_client(
     prefix: Option<&Text>,
     findings: &mut Vec<Finding>,
 ) {
-    let known = prefix.filter(|prefix| !prefix.has_made_up(0..prefix.as_str().len()));
+    let known = prefix.filter(|prefix| !prefix.has_placeholder(0..prefix.as_str().len()));
     let (Some(prefix), Some((client, span))) = (known, document.known_string("client")) else {
         return;
     };

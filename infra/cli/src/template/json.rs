@@ -93,7 +93,7 @@ pub(super) fn string(json: &Text, range: Range<usize>) -> Option<Text> {
             Some((character, length))
         })?;
         let span = json.span(at..at + length)?;
-        said.push(&Text::standing_at(character, span));
+        said.push(&Text::at_span(character, span));
         at += length;
     }
     Some(said)

@@ -12,7 +12,7 @@ const NAME: &str = "environment variable OUTGOING";
 
 /// Checks the value of the variable. An empty value is correct.
 pub(super) fn check(text: &Text, prefix: Option<&Text>, findings: &mut Vec<Finding>) {
-    if text.as_str().trim().is_empty() || text.is_all_made_up() {
+    if text.as_str().trim().is_empty() || text.is_all_placeholder() {
         return;
     }
     let Some(document) = Document::new(NAME, text, findings) else {

@@ -60,21 +60,21 @@ pub(super) fn attribute(name: &str, kind: &str, attribute: &str) -> Value {
 pub(super) struct Value {
     pub(super) text: String,
     /// Whether a problem with this value is also a problem with the real one.
-    pub(super) is_like_the_real_one: bool,
+    pub(super) is_representative: bool,
 }
 
 impl Value {
     fn like_the_real_one(text: String) -> Self {
         Self {
             text,
-            is_like_the_real_one: true,
+            is_representative: true,
         }
     }
 
     fn any(text: String) -> Self {
         Self {
             text,
-            is_like_the_real_one: false,
+            is_representative: false,
         }
     }
 }

@@ -181,11 +181,11 @@ fn only_occurrence(text: &Text, word: &str) -> Option<Span> {
 
 /// The place of the program. `None` if the program or its input was made up.
 fn of_program(document: &Document<'_>) -> Place {
-    let is_made_up = [TRANSFORM, QUERY, &["path"]].iter().any(|path| {
+    let is_placeholder = [TRANSFORM, QUERY, &["path"]].iter().any(|path| {
         let member = document.member(path);
-        member.is_some_and(|member| document.text.has_made_up(member.value))
+        member.is_some_and(|member| document.text.has_placeholder(member.value))
     });
-    if is_made_up {
+    if is_placeholder {
         Place(None)
     } else {
         at(document, &[TRANSFORM])
@@ -195,6 +195,6 @@ fn of_program(document: &Document<'_>) -> Place {
 /// The place of the first of these members that exists, unless it was made up.
 fn at(document: &Document<'_>, paths: &[&[&str]]) -> Place {
     let range = document.first_of(paths);
-    let is_made_up = document.text.has_made_up(range.clone());
-    Place(document.text.span(range).filter(|_| !is_made_up))
+    let is_placeholder = document.text.has_placeholder(range.clone());
+    Place(document.text.span(range).filter(|_| !is_placeholder))
 }

@@ -117,7 +117,7 @@ fn is_target(scope: &Scope<'_>, arn: Option<&Node>) -> bool {
 pub(super) fn check_time(schedule: &Schedule<'_>, scope: &Scope<'_>, findings: &mut Vec<Finding>) {
     let expression = schedule.expression;
     if let Some(text) = expression.and_then(|node| scope.text(node, findings))
-        && !text.has_made_up(0..text.as_str().len())
+        && !text.has_placeholder(0..text.as_str().len())
         && let Err(wrong) = expression::check(text.as_str(), schedule.service)
         && let Some(span) = text.span(wrong.part).or(expression.map(|node| node.span))
     {
@@ -125,7 +125,7 @@ pub(super) fn check_time(schedule: &Schedule<'_>, scope: &Scope<'_>, findings: &
     }
     let zone = schedule.time_zone;
     if let Some(text) = zone.and_then(|node| scope.text(node, findings))
-        && !text.has_made_up(0..text.as_str().len())
+        && !text.has_placeholder(0..text.as_str().len())
         && TimeZone::get(text.as_str()).is_err()
         && let Some(span) = text
             .span(0..text.as_str().len())

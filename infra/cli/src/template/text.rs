@@ -24,7 +24,7 @@ pub(super) struct Span {
 struct Place {
     file: usize,
     offset: usize,
-    is_made_up: bool,
+    is_placeholder: bool,
 }
 
 /// Text that `CloudFormation` would make of parts of files.
@@ -41,19 +41,19 @@ impl Text {
         let place = |&offset| Place {
             file,
             offset,
-            is_made_up: false,
+            is_placeholder: false,
         };
         let places = offsets.iter().map(place).collect();
         Self { text, places }
     }
 
     /// Text for which the file has other words. All of it gets the place of these words.
-    pub(super) fn standing_at(text: impl Into<String>, span: Span) -> Self {
+    pub(super) fn at_span(text: impl Into<String>, span: Span) -> Self {
         let text = text.into();
         let place = Place {
             file: span.file,
             offset: span.start,
-            is_made_up: false,
+            is_placeholder: false,
         };
         Self {
             places: vec![place; text.len()],
@@ -62,9 +62,9 @@ impl Text {
     }
 
     /// Marks the text as unknown before a deployment.
-    pub(super) fn made_up(mut self) -> Self {
+    pub(super) fn into_placeholder(mut self) -> Self {
         for place in &mut self.places {
-            place.is_made_up = true;
+            place.is_placeholder = true;
         }
         self
     }
@@ -112,13 +112,13 @@ impl Text {
     }
 
     /// Whether any byte in the range was made up.
-    pub(super) fn has_made_up(&self, range: Range<usize>) -> bool {
+    pub(super) fn has_placeholder(&self, range: Range<usize>) -> bool {
         let places = self.places.get(range).unwrap_or_default();
-        places.iter().any(|place| place.is_made_up)
+        places.iter().any(|place| place.is_placeholder)
     }
 
-    pub(super) fn is_all_made_up(&self) -> bool {
-        !self.places.is_empty() && self.places.iter().all(|place| place.is_made_up)
+    pub(super) fn is_all_placeholder(&self) -> bool {
+        !self.places.is_empty() && self.places.iter().all(|place| place.is_placeholder)
     }
 
     /// The place of a part. `None` for an empty part.

@@ -94,7 +94,7 @@ impl Walk {
                     let offsets: Vec<usize> = (at..at + value.len()).collect();
                     Text::written(value, file, &offsets)
                 }
-                None => Text::standing_at(
+                None => Text::at_span(
                     value,
                     Span {
                         file,
@@ -201,7 +201,7 @@ impl Walk {
         }
         self.findings.append(&mut unknown);
         schedule::check_time(schedule, scope, &mut self.findings);
-        if text.is_all_made_up() || (!is_meant && incoming::is_other_event(text.as_str())) {
+        if text.is_all_placeholder() || (!is_meant && incoming::is_other_event(text.as_str())) {
             return;
         }
         self.incoming += 1;
@@ -237,7 +237,7 @@ impl Walk {
         };
         // Some locations are made by a deployment, or are URLs.
         let is_here = !written.as_str().contains("://");
-        if !is_here || written.has_made_up(0..written.as_str().len()) {
+        if !is_here || written.has_placeholder(0..written.as_str().len()) {
             return;
         }
         let directory = ancestors.last().and_then(|path| path.parent());
@@ -264,7 +264,7 @@ impl Walk {
         let mut given = Values::new();
         for (name, value) in parameters {
             let text = scope.text(value, &mut self.findings);
-            let unknown = || Text::standing_at("placeholder", value.span).made_up();
+            let unknown = || Text::at_span("placeholder", value.span).into_placeholder();
             let name = name.as_str().unwrap_or_default().to_owned();
             given.insert(name, text.unwrap_or_else(unknown));
         }

@@ -186,7 +186,7 @@ impl<'a> Reader<'a> {
     fn scalar(&self, value: &Scalar<'_>, span: Span) -> Content {
         let written = || self.source.get(span.start..span.end).unwrap_or_default();
         Content::Scalar(match value {
-            Scalar::Null => Text::standing_at("", span),
+            Scalar::Null => Text::at_span("", span),
             Scalar::String(text) => self.text(text, span),
             // Kept as it is written: 0755 is not 493.
             _ => self.text(written().trim_end(), span),
@@ -196,7 +196,7 @@ impl<'a> Reader<'a> {
     fn text(&self, value: &str, span: Span) -> Text {
         match scalar::offsets(self.source, span.start, value) {
             Some(offsets) => Text::written(value.to_owned(), self.file, &offsets),
-            None => Text::standing_at(value, span),
+            None => Text::at_span(value, span),
         }
     }
 }

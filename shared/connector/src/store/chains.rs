@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use protime::{Shape, Trail};
+use protime::{CycleDetector, Shape};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -76,7 +76,7 @@ pub struct Chain {
     pub shape: Shape,
     /// Detects page links that repeat.
     #[serde(default)]
-    pub trail: Trail,
+    pub trail: CycleDetector,
     /// The delta link of the last page. None before that, or without a delta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     delta_link: Option<String>,
@@ -94,7 +94,7 @@ pub struct PageSent {
     /// The delta link of the page. None if it has none.
     pub delta_link: Option<String>,
     /// Detects page links that repeat.
-    pub trail: Trail,
+    pub trail: CycleDetector,
 }
 
 /// A chain that still has pages to fetch.

@@ -17,7 +17,7 @@ use crate::arguments::{Change, Chosen};
 use crate::confirm::confirm;
 use crate::error::Error;
 use crate::output::Report;
-use crate::pass::{self, Taker, Tally};
+use crate::pass::{self, MessageHandler, Tally};
 use crate::queue::{Message, Queue};
 use crate::wording::counted;
 
@@ -55,7 +55,7 @@ impl Plan {
     }
 
     /// Such as `write 1 parked message to gone.jsonl and delete them from their queue`.
-    pub(crate) fn to_set_aside(&self, to: &Path) -> String {
+    pub(crate) fn to_move_to_file(&self, to: &Path) -> String {
         let rest = format!("to {} and delete them from their queue", to.display());
         self.phrase("write", &rest)
     }
@@ -107,7 +107,7 @@ struct Redrive<'a> {
     bar: &'a ProgressBar,
 }
 
-impl Taker for Redrive<'_> {
+impl MessageHandler for Redrive<'_> {
     fn wants(&mut self, message: &Message) -> bool {
         self.chosen.fits(&Letter::of(message)) && !self.keys.contains(letter::key(message))
     }
@@ -134,7 +134,7 @@ pub(super) async fn redrive(
     }
     let bar = plan.bar();
     let moved = send_back(outgoing, chosen, start, &bar).await;
-    let total = moved.or_tell("sent back")?;
+    let total = moved.or_report("sent back")?;
     bar.finish_and_clear();
     let text = format!(
         "{} sent back to the publish queue, {} left.\n",
@@ -151,7 +151,7 @@ pub(crate) struct Moved {
 }
 
 impl Moved {
-    fn or_tell(self, what: &str) -> Result<Tally, Error> {
+    fn or_report(self, what: &str) -> Result<Tally, Error> {
         self.result
             .inspect_err(|_| before_failure(self.total, what))?;
         Ok(self.total)
@@ -199,7 +199,7 @@ pub(crate) struct NewFile {
     file: Option<File>,
 }
 
-impl Taker for Skip<'_> {
+impl MessageHandler for Skip<'_> {
     fn wants(&mut self, message: &Message) -> bool {
         self.chosen.fits(&Letter::of(message))
     }
@@ -262,12 +262,12 @@ pub(super) async fn skip(
     let file = NewFile::new(to)?;
     let start = Timestamp::now();
     let plan = Plan::of(outgoing, chosen).await?;
-    if plan.is_nothing() || !confirm(change, &plan.to_set_aside(to))? {
+    if plan.is_nothing() || !confirm(change, &plan.to_move_to_file(to))? {
         return Ok(plan.undone());
     }
     let bar = plan.bar();
-    let moved = set_aside(outgoing, chosen, file, start, &bar).await;
-    let total = moved.or_tell("written and deleted")?;
+    let moved = move_to_file(outgoing, chosen, file, start, &bar).await;
+    let total = moved.or_report("written and deleted")?;
     bar.finish_and_clear();
     let to = to.display().to_string();
     let text = format!("{} written to {to}, {} left.\n", total.taken, total.left);
@@ -276,7 +276,7 @@ pub(super) async fn skip(
 }
 
 /// Writes the fitting messages that were parked before `start` to the file, and deletes them.
-pub(crate) async fn set_aside(
+pub(crate) async fn move_to_file(
     outgoing: &[Outgoing],
     chosen: &Chosen,
     mut file: NewFile,

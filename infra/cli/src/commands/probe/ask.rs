@@ -11,11 +11,11 @@ pub(super) struct Ask {
     pub(super) entity: &'static str,
     /// The path from `/connector/protimeapi/api/v1` on, or a `nextLink`.
     pub(super) target: String,
-    pub(super) manner: Manner,
+    pub(super) manner: Variation,
 }
 
 /// How the request differs from a usual read.
-pub(super) enum Manner {
+pub(super) enum Variation {
     Usual,
     Gzip,
     WithoutUserAgent,
@@ -32,11 +32,11 @@ impl Ask {
             what: what.into(),
             entity,
             target,
-            manner: Manner::Usual,
+            manner: Variation::Usual,
         }
     }
 
-    pub(super) fn in_manner(self, manner: Manner) -> Self {
+    pub(super) fn in_manner(self, manner: Variation) -> Self {
         Self { manner, ..self }
     }
 }

@@ -2,7 +2,7 @@
 
 use protime::API_PATH;
 
-use super::ask::{Answer, Ask, Content, List, Manner, Reply};
+use super::ask::{Answer, Ask, Content, List, Reply, Variation};
 use super::known::Known;
 use super::prober::narrow_scope;
 use super::questions::Finding;
@@ -96,7 +96,7 @@ pub(super) fn missing_scope(known: &Known) -> Vec<Ask> {
             "list, with a token of another scope",
             known,
             list,
-            Manner::NarrowToken,
+            Variation::NarrowToken,
         )
     });
     ask.into_iter().collect()
@@ -104,12 +104,12 @@ pub(super) fn missing_scope(known: &Known) -> Vec<Ask> {
 
 pub(super) fn without_user_agent(known: &Known) -> Vec<Ask> {
     let list = known.lists.first();
-    let ask = list.map(|list| least("list", known, list, Manner::WithoutUserAgent));
+    let ask = list.map(|list| least("list", known, list, Variation::WithoutUserAgent));
     ask.into_iter().collect()
 }
 
 /// Reads the smallest part of a list that its required filter allows.
-pub(super) fn least(what: &str, known: &Known, list: &List, manner: Manner) -> Ask {
+pub(super) fn least(what: &str, known: &Known, list: &List, manner: Variation) -> Ask {
     let filter = known.least(list.operation);
     let target = known.target(list.operation.path, filter.as_deref());
     Ask::new(what, list.entity.name, target).in_manner(manner)

@@ -6,7 +6,7 @@ use protime::catalogue::catalogue;
 use protime::{Client, Error as Failure, HeaderMap, HeaderValue, RawAnswer, RawRead, Settings};
 use tokio::time::{Instant, sleep_until};
 
-use super::ask::{Answer, Ask, Manner, Reply};
+use super::ask::{Answer, Ask, Reply, Variation};
 use super::known::{TokenFacts, Traffic};
 use crate::error::Error;
 
@@ -137,18 +137,18 @@ impl Prober {
         headers.insert("user-agent", self.user_agent.clone());
         let (mut client, mut asked) = (&self.client, None);
         match &ask.manner {
-            Manner::Usual => {}
-            Manner::Gzip => {
+            Variation::Usual => {}
+            Variation::Gzip => {
                 headers.insert("accept-encoding", HeaderValue::from_static("gzip"));
             }
-            Manner::WithoutUserAgent => {
+            Variation::WithoutUserAgent => {
                 headers.remove("user-agent");
             }
-            Manner::IfNoneMatch(etag) => {
+            Variation::IfNoneMatch(etag) => {
                 headers.insert("if-none-match", etag.clone());
             }
-            Manner::NarrowToken => client = self.narrow.as_ref().unwrap_or(client),
-            Manner::LinkIn(target) => asked = Some(target.as_str()),
+            Variation::NarrowToken => client = self.narrow.as_ref().unwrap_or(client),
+            Variation::LinkIn(target) => asked = Some(target.as_str()),
         }
         let read = RawRead {
             target: &ask.target,

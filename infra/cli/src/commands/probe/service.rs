@@ -1,6 +1,6 @@
 //! Questions about tokens, headers and the transport.
 
-use super::ask::{Ask, Manner, Reply};
+use super::ask::{Ask, Reply, Variation};
 use super::errors::least;
 use super::known::Known;
 use super::questions::Finding;
@@ -19,7 +19,7 @@ pub(super) fn token(known: &mut Known, _: &[Reply]) -> Vec<Finding> {
 
 pub(super) fn compressed(known: &Known) -> Vec<Ask> {
     let list = known.lists.first();
-    let ask = list.map(|list| least("list", known, list, Manner::Gzip));
+    let ask = list.map(|list| least("list", known, list, Variation::Gzip));
     ask.into_iter().collect()
 }
 

@@ -15,7 +15,7 @@ const OLD_DELTA_HOURS: i64 = 48;
 
 /// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum ConnectionStatus {
     Fresh,
     Running,
     Waiting,
@@ -26,7 +26,7 @@ pub(crate) enum Standing {
     NeverRun,
 }
 
-impl Standing {
+impl ConnectionStatus {
     pub(crate) fn of(watched: Option<&Watched>, now: Timestamp) -> Self {
         let Some(watched) = watched else {
             return Self::NeverRun;
@@ -108,7 +108,7 @@ pub(crate) async fn look(stack: &Stack) -> Result<Overview, Error> {
 /// The state of the whole stack.
 pub(crate) struct Overview {
     pub(crate) stack: String,
-    pub(crate) connections: Vec<Told>,
+    pub(crate) connections: Vec<StatusRow>,
     /// The stored states of the connections that have run.
     pub(crate) watched: Vec<Watched>,
     /// Problems with stored connections that this release cannot read.
@@ -133,15 +133,15 @@ impl Overview {
 }
 
 /// The state of one connection, as the table shows it.
-pub(crate) struct Told {
+pub(crate) struct StatusRow {
     pub(crate) name: String,
-    pub(crate) standing: Standing,
+    pub(crate) standing: ConnectionStatus,
     pub(crate) last: Option<Timestamp>,
     pub(crate) next: Option<Timestamp>,
     pub(crate) note: String,
 }
 
-impl Told {
+impl StatusRow {
     /// The state of a connection that has a schedule, has run, or both.
     pub(crate) fn of(
         name: &str,
@@ -152,7 +152,7 @@ impl Told {
         let schedule = source.and_then(|source| source.schedule.as_ref());
         Self {
             name: name.to_owned(),
-            standing: Standing::of(known, now),
+            standing: ConnectionStatus::of(known, now),
             last: known.and_then(|known| known.history.last_completed()),
             next: schedule.and_then(|schedule| schedule.next(now)),
             note: known.map(|known| note(known, now)).unwrap_or_default(),
@@ -160,7 +160,7 @@ impl Told {
     }
 }
 
-fn connections(sources: &[Source], watched: &[Watched], now: Timestamp) -> Vec<Told> {
+fn connections(sources: &[Source], watched: &[Watched], now: Timestamp) -> Vec<StatusRow> {
     let mut names: Vec<&str> = sources
         .iter()
         .map(|source| source.incoming.as_str())
@@ -171,7 +171,7 @@ fn connections(sources: &[Source], watched: &[Watched], now: Timestamp) -> Vec<T
     let told = names.into_iter().map(|name| {
         let known = watched.iter().find(|watched| watched.incoming == name);
         let source = sources.iter().find(|source| source.incoming == name);
-        Told::of(name, source, known, now)
+        StatusRow::of(name, source, known, now)
     });
     told.collect()
 }

@@ -18,7 +18,7 @@ use super::super::site::{Place, Site};
 use super::{RunRow, When, Word};
 use crate::commands::check;
 use crate::commands::preview::{FirstPage, Reading};
-use crate::commands::status::Told;
+use crate::commands::status::StatusRow;
 use crate::error::Error;
 use crate::source::Source;
 use crate::wording::{counted, duration};
@@ -58,7 +58,7 @@ async fn page(console: &Console, name: &str) -> Result<Page, Error> {
     let known = stack.known(name).await?;
     let sources = stack.connections().await?;
     let source = sources.iter().find(|source| source.incoming == name);
-    let told = Told::of(name, source, known.as_ref(), now);
+    let told = StatusRow::of(name, source, known.as_ref(), now);
     let runs = || {
         known
             .iter()

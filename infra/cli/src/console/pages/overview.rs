@@ -10,7 +10,7 @@ use super::super::Console;
 use super::super::charts::{Chart, charts};
 use super::super::site::{Place, Site};
 use super::{When, Word};
-use crate::commands::status::{self, Told, needs_attention};
+use crate::commands::status::{self, StatusRow, needs_attention};
 use crate::error::Error;
 use crate::excerpt::excerpt;
 use crate::output::Tone;
@@ -54,7 +54,7 @@ async fn page(console: &Console) -> Result<Page, Error> {
     let parked = console.parked_times().await?;
     let now = seen.now;
     let runs = seen.watched.iter().flat_map(|known| &known.history.runs);
-    let row = |told: &Told| Row {
+    let row = |told: &StatusRow| Row {
         name: told.name.clone(),
         status: (told.standing.word(), told.standing.tone()).into(),
         last: told.last.map(|time| When::new(time, now)),

@@ -130,21 +130,22 @@ fn range(filter: Option<&Filter>, wanted: &str) -> Range {
                     range.from = range.from.max(date);
                 }
                 if matches!(operator, Operator::Le | Operator::Eq) {
-                    range.until = match range.until {
-                        Some(known) => date.map(|date| date.min(known)),
-                        None => date,
-                    };
+                    range.until = earlier(range.until, date);
                 }
             }
             Condition::Group(filter) => {
                 let inner = self::range(Some(filter), wanted);
                 range.from = range.from.max(inner.from);
-                range.until = range.until.or(inner.until);
+                range.until = earlier(range.until, inner.until);
             }
             Condition::Simple { .. } => {}
         }
     }
     range
+}
+
+fn earlier(one: Option<Date>, other: Option<Date>) -> Option<Date> {
+    one.into_iter().chain(other).min()
 }
 
 /// The problem with a range that is too long. The documentation does not say whether its ends may be 365 or 366 days

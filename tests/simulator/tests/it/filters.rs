@@ -179,6 +179,9 @@ async fn ranges_of_dates_have_limits() {
     let longer = "date ge '2025-01-01' and date le '2026-01-02'";
     assert_eq!(status("clockings", longer).await, 400);
     assert_eq!(status("counters", longer).await, 400);
+    // Both ends hold: the earlier one counts.
+    let inside = format!("{longer} and (date le '2025-12-31')");
+    assert_eq!(status("clockings", &inside).await, 200);
     // §3.2: a maximum is not stated
     assert_eq!(status("assignments", longer).await, 200);
     // An open end is today's: 31 March 2026.

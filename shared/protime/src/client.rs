@@ -1,6 +1,7 @@
 //! The client: it authorises and sends requests. It retries reads, but never repeats a write by itself.
 
 mod raw;
+mod session;
 
 use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
@@ -23,16 +24,13 @@ use crate::pages::{CycleDetector, Effort, Pages};
 use crate::request::Request;
 use crate::retry;
 use crate::settings::Settings;
-use crate::token::{self, Token};
 use crate::transport::{ExchangeError, HttpPool, HttpResponse, Memory, send_request};
 
 pub use raw::{RawAnswer, RawRead};
+use session::{AuthState, AuthorizedSession};
 
 /// How many attempts a read gets when it conflicts or its answer breaks off.
 const FEW_ATTEMPTS: u32 = 5;
-/// If a new token is refused as well, scopes are missing. The client then asks for no other token during this time:
-/// Protime limits clients that ask for a token at every call.
-const REFUSAL_REMEMBERED: Duration = Duration::from_mins(5);
 /// The default limit of an answer's decoded body, in bytes.
 const LARGEST_ANSWER: usize = 64 << 20;
 
@@ -79,26 +77,12 @@ pub struct Client {
     hold: std::sync::Mutex<Option<Hold>>,
 }
 
-#[derive(Default)]
-struct AuthState {
-    token: Option<Arc<Token>>,
-    /// When Protime last refused a token that replaced a refused one.
-    renewed_token_refused_at: Option<Instant>,
-}
-
 /// Protime asked one request to wait; all reads of the client wait with it.
 #[derive(Clone)]
 struct Hold {
     /// By the wall clock: a frozen Lambda environment stops the monotonic one.
     until: Timestamp,
     refusal: Refusal,
-}
-
-/// The settings and the token that a request is sent with.
-#[derive(Clone)]
-struct AuthorizedSession {
-    settings: Arc<Settings>,
-    token: Arc<Token>,
 }
 
 /// Protime's answer to a write.
@@ -370,43 +354,6 @@ impl Client {
         )
     }
 
-    /// Sends with a fresh token, and once more with a newer one if Protime answers 401.
-    async fn authorised(
-        &self,
-        method: Method,
-        url: &Url,
-        payload: Option<&Bytes>,
-        deadline: Instant,
-    ) -> Result<(HttpResponse, AuthorizedSession), Error> {
-        let session = self.authorize(None, deadline).await?;
-        let answer = self.send(&session, method, url, payload, deadline).await?;
-        if answer.status != 401 {
-            return Ok((answer, session));
-        }
-        if self.is_refused_anew(&session.token).await {
-            return Ok((answer, session));
-        }
-        let newer = self.authorize(Some(&session.token), deadline).await?;
-        let answer = self.send(&newer, method, url, payload, deadline).await?;
-        let renewed_token_refused_at = (answer.status == 401).then(Instant::now);
-        self.auth.lock().await.renewed_token_refused_at = renewed_token_refused_at;
-        Ok((answer, newer))
-    }
-
-    /// Whether this token is the newest, and a replaced token was refused a short time ago. Another new one would be
-    /// refused too.
-    async fn is_refused_anew(&self, refused: &Arc<Token>) -> bool {
-        let auth = self.auth.lock().await;
-        let is_newest = auth
-            .token
-            .as_ref()
-            .is_some_and(|token| Arc::ptr_eq(token, refused));
-        let is_remembered = auth
-            .renewed_token_refused_at
-            .is_some_and(|refused| refused.elapsed() < REFUSAL_REMEMBERED);
-        is_newest && is_remembered
-    }
-
     async fn send(
         &self,
         session: &AuthorizedSession,
@@ -470,84 +417,6 @@ impl Client {
         }
     }
 
-    /// Returns a fresh token other than `refused`. The lock is held while a token is fetched, so that concurrent
-    /// requests share one renewal.
-    async fn authorize(
-        &self,
-        refused: Option<&Arc<Token>>,
-        deadline: Instant,
-    ) -> Result<AuthorizedSession, Error> {
-        let mut auth = self.auth.lock().await;
-        if let Some(token) = &auth.token
-            && token.is_fresh()
-            && !refused.is_some_and(|refused| Arc::ptr_eq(refused, token))
-        {
-            return Ok(AuthorizedSession {
-                settings: self.settings(),
-                token: token.clone(),
-            });
-        }
-        auth.token = None;
-        let present = self.settings();
-        let token = match self.token(&present, deadline).await {
-            // Whatever is wrong with the settings, somebody may have corrected it by now.
-            Err(
-                rejected @ (Error::ClientRejected { .. }
-                | Error::WrongHost { .. }
-                | Error::TokenEndpoint {
-                    retryable: false, ..
-                }),
-            ) => {
-                let settings = self
-                    .source
-                    .reload()
-                    .await
-                    .map_err(Error::SettingsUnavailable)?;
-                if settings.base_uri != self.base_uri {
-                    return Err(Error::BaseUriChanged);
-                }
-                if settings == *present {
-                    return Err(rejected);
-                }
-                tracing::info!("there is no token; trying the settings as they are now");
-                let settings = Arc::new(settings);
-                self.in_use().clone_from(&settings);
-                self.token(&settings, deadline).await?
-            }
-            other => other?,
-        };
-        let token = Arc::new(token);
-        auth.token = Some(token.clone());
-        Ok(AuthorizedSession {
-            settings: self.settings(),
-            token,
-        })
-    }
-
-    async fn token(&self, settings: &Settings, deadline: Instant) -> Result<Token, Error> {
-        let started = Instant::now();
-        let http = self.http.at((self.clock)());
-        let asked = token::request(&http, settings, &self.name);
-        let result = match timeout_at(deadline, asked).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::TokenEndpoint {
-                settings: self.name.clone(),
-                reason: "no answer before the deadline".to_owned(),
-                status: None,
-                retryable: true,
-                retry_after: None,
-            }),
-        };
-        let status = match &result {
-            Ok(_) => Some(200),
-            Err(Error::ClientRejected { .. }) => Some(401),
-            Err(Error::TokenEndpoint { status, .. }) => *status,
-            Err(_) => None,
-        };
-        self.observe(started, status);
-        result
-    }
-
     fn observe(&self, started: Instant, status: Option<u16>) {
         if let Some(observer) = &self.observer {
             observer(Exchange {
@@ -561,26 +430,6 @@ impl Client {
 fn is_empty_or_json(body: &[u8]) -> bool {
     let content = page::json(body);
     content.is_empty() || serde_json::from_slice::<IgnoredAny>(content).is_ok()
-}
-
-impl AuthorizedSession {
-    /// The error for an answer of Protime that is not a success.
-    fn refusal(&self, method: Method, url: &Url, answer: &HttpResponse) -> Error {
-        let refusal = Refusal::new(
-            method,
-            url,
-            answer.status,
-            answer.content_type.as_deref(),
-            answer.location.as_deref(),
-            answer.retry_after,
-            &answer.body,
-        );
-        Error::Refused(Box::new(Refusal {
-            granted: self.token.granted.clone(),
-            tenants: self.settings.tenants(),
-            ..refusal
-        }))
-    }
 }
 
 /// Method and path. The query is left out: it can be long and name people.

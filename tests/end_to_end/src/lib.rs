@@ -430,3 +430,10 @@ pub async fn eventually_within(patience: Duration, what: &str, happened: impl Fn
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    #[ignore = "they need local AWS: run `make test`"]
+    fn tests_of_the_deployed_stack() {}
+}

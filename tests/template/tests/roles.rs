@@ -56,6 +56,7 @@ fn arn(name: &str) -> Value {
 }
 
 #[test]
+#[ignore = "reads the translated templates: run `make test`"]
 fn lambda_may_read_the_queues_of_the_mappings() {
     let mut mappings = 0;
     for template in Translated::all() {
@@ -78,6 +79,7 @@ fn lambda_may_read_the_queues_of_the_mappings() {
 }
 
 #[test]
+#[ignore = "reads the translated templates: run `make test`"]
 fn what_fails_can_be_put_where_it_belongs() {
     let [template, _] = Translated::all();
     let destinations = template.resources("AWS::Lambda::EventInvokeConfig");
@@ -110,6 +112,7 @@ fn what_fails_can_be_put_where_it_belongs() {
 }
 
 #[test]
+#[ignore = "reads the translated templates: run `make test`"]
 fn lambda_may_write_the_logs() {
     for template in Translated::all() {
         for (name, function) in template.resources("AWS::Lambda::Function") {
@@ -134,6 +137,7 @@ fn lambda_may_write_the_logs() {
 }
 
 #[test]
+#[ignore = "reads the translated templates: run `make test`"]
 fn no_role_names_more_than_one_thing_at_a_time() {
     // These parts are unknown before a deployment: the random end of a secret's name, and the streams of a log group.
     let open_ended = ["secret:${ClientSecretPrefix}*", ":*"];
@@ -160,6 +164,7 @@ fn no_role_names_more_than_one_thing_at_a_time() {
 }
 
 #[test]
+#[ignore = "reads the translated templates: run `make test`"]
 fn queues_are_encrypted_kept_and_as_large_as_they_can_be() {
     let mut queues = 0;
     for template in Translated::all() {

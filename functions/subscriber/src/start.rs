@@ -183,6 +183,7 @@ impl Subscriber {
             run: connection.run.clone(),
             scheduled: connection.scheduled,
             event,
+            is_ring: false,
         };
         let only_newest = connection.sync == Sync::Delta;
         let now = invocation.clock.now();

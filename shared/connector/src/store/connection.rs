@@ -120,6 +120,9 @@ pub struct Due {
     pub scheduled: Timestamp,
     /// Its event.
     pub event: KeptText,
+    /// Whether a ring asked for it, and so for nothing but what is new.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_ring: bool,
 }
 
 impl ConnectionState {

@@ -5,10 +5,10 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::item::{Item, number, number_of, refused_item, string_of, text};
-use super::{Lease, StateError, StateTable, VERSION, history_id};
+use super::{KeptText, Lease, StateError, StateTable, VERSION, history_id};
 use crate::contract::page_message::Counts;
 
-/// How many runs of each sort are remembered: completed ones, and others.
+/// How many runs of each sort are remembered: completed ones that a schedule started, other completed ones, and the rest.
 const KEPT: usize = 20;
 /// A connection is overdue after the longest gap between its schedule's times, and a quarter, and an hour.
 const GAP_PERCENT: i32 = 125;
@@ -23,6 +23,9 @@ pub struct History {
     /// After how long without a completed run the connection is overdue, if its event says so.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh: Option<SignedDuration>,
+    /// The event of the last run that a schedule started, without what belonged to that run alone: what a ring runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<KeptText>,
     /// In the order in which they began.
     pub runs: Vec<RunRecord>,
     /// How often the item was written when this was read.
@@ -75,6 +78,25 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Runs push out others of their own sort only. So the times of a schedule, which tell whether a connection is overdue,
+/// outlive any number of rings, and completed runs any number of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Scheduled,
+    Completed,
+    Other,
+}
+
+impl Sort {
+    fn of(run: &RunRecord) -> Self {
+        match (run.status, run.scheduled) {
+            (RunStatus::Completed, Some(_)) => Self::Scheduled,
+            (RunStatus::Completed, None) => Self::Completed,
+            (RunStatus::Started | RunStatus::Failed, _) => Self::Other,
+        }
+    }
+}
+
 impl History {
     /// Remembers a run, in the place of what was known of it.
     pub fn record(&mut self, record: RunRecord) {
@@ -86,8 +108,8 @@ impl History {
             Some(run) => *run = record,
             None => self.runs.push(record),
         }
-        for completed in [true, false] {
-            let is_kind = |run: &RunRecord| (run.status == RunStatus::Completed) == completed;
+        for sort in [Sort::Scheduled, Sort::Completed, Sort::Other] {
+            let is_kind = |run: &RunRecord| Sort::of(run) == sort;
             let mut surplus = self
                 .runs
                 .iter()
@@ -250,6 +272,18 @@ mod tests {
         let history = nightly(1..=2, RunStatus::Failed);
         assert_eq!(history.overdue(time("2026-11-02T10:00:00Z")), None);
         assert!(history.overdue(time("2026-11-02T10:00:01Z")).is_some());
+    }
+
+    #[test]
+    fn rings_do_not_make_a_nightly_connection_one_that_is_never_overdue() {
+        let mut history = nightly(1..=5, RunStatus::Completed);
+        for minute in 0..50 {
+            let at = format!("2026-11-05T03:{minute:02}:00Z");
+            history.record(run(None, &at, RunStatus::Completed));
+        }
+        assert_eq!(history.runs.len(), 5 + KEPT);
+        let over = history.overdue(time("2026-11-06T10:49:07Z"));
+        assert_eq!(over, Some(SignedDuration::from_secs(7)));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::item::{Item, count_of, number, refused_item, string_of, text, time, t
 use super::{ConnectionState, Due, KIND, StateError, StateTable, VERSION, connection_id};
 
 /// So many runs may be due at once.
-const MOST_DUE: i64 = 10;
+pub(super) const MOST_DUE: i64 = 10;
 
 /// One attempt at a run.
 #[derive(Debug, Clone)]

@@ -23,6 +23,7 @@ mod history;
 pub mod item;
 mod lease;
 mod pause;
+mod ring;
 mod text;
 mod watch;
 
@@ -40,6 +41,7 @@ pub use delta::DeltaClaim;
 pub use history::{Failure, History, RunRecord, RunStatus};
 pub use lease::{Acquired, Attempt, Ending, Lease, Leased, Remembered};
 pub use pause::{PUBLISHING, Pause};
+pub use ring::Rung;
 pub use text::{KeptText, KeptTexts};
 pub use watch::{MOST_RESCUES, Watched};
 

@@ -21,6 +21,7 @@ mod probe;
 mod protimectl;
 mod publisher;
 mod rights;
+mod rings;
 mod screens;
 mod split;
 mod story;

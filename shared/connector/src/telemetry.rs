@@ -16,7 +16,13 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The crates whose lines follow the configured level; of others, only warnings and errors are wanted.
-const OURS: [&str; 4] = ["protime", "connector", "subscriber", "publisher"];
+const OURS: [&str; 5] = [
+    "protime",
+    "connector",
+    "subscriber",
+    "publisher",
+    "doorbell",
+];
 /// The runtime's span carries the request id, so it is needed at every level.
 const RUNTIME_SPAN: &str = "lambda_runtime::layers::trace";
 

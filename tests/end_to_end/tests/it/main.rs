@@ -5,6 +5,7 @@ mod answers;
 mod consumer;
 mod crash;
 mod delta;
+mod doorbell;
 mod earlier;
 mod fields;
 mod hand_over;

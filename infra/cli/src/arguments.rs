@@ -9,9 +9,11 @@ use jiff::{SignedDuration, Timestamp};
 
 mod new;
 mod probe;
+mod webhooks;
 
 pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, Sync};
 pub(crate) use probe::Probe;
+pub(crate) use webhooks::{Webhooks, WebhooksAction};
 
 /// Checks Protime connections, shows what they read and what is written, how things stand, and repairs what broke.
 #[derive(Debug, Parser)]
@@ -126,6 +128,11 @@ pub(crate) enum Command {
   protimectl probe protime/acme
   protimectl probe protime/acme --yes > report.txt")]
     Probe(Probe),
+    /// Let Protime say when something changes: list, create, renew or delete webhooks, which ring the doorbell
+    #[command(after_help = "Examples:
+  protimectl webhooks create clockings
+  protimectl webhooks renew --yes      once a day, for example: replaces what ends within 14 days")]
+    Webhooks(Webhooks),
     /// Forget a connection that is gone
     #[command(after_help = "Examples:
   protimectl forget clockings-old
@@ -156,6 +163,7 @@ impl Command {
             Self::Failed(_) => "failed",
             Self::New(_) => "new",
             Self::Probe(_) => "probe",
+            Self::Webhooks(_) => "webhooks",
             Self::Forget(_) => "forget",
             Self::Completions(_) => "completions",
         }

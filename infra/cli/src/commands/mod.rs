@@ -18,6 +18,7 @@ mod run;
 mod runs;
 mod status;
 mod r#try;
+mod webhooks;
 
 use crate::arguments::{Arguments, Command};
 use crate::error::Error;
@@ -41,6 +42,7 @@ pub(crate) async fn execute(arguments: &Arguments) -> Result<Report, Error> {
         Command::Failed(failed) => failed::failed(failed, stack).await,
         Command::New(new) => new::new(new, stack).await,
         Command::Probe(probe) => probe::probe(probe, stack).await,
+        Command::Webhooks(webhooks) => webhooks::webhooks(webhooks, stack).await,
         Command::Forget(forget) => forget::forget(forget, stack).await,
         Command::Completions(completions) => Ok(completions::print(completions)),
     }

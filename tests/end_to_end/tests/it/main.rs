@@ -28,4 +28,5 @@ mod split;
 mod story;
 mod subscriber;
 mod watch;
+mod webhooks;
 mod writes;

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
 use connector::contract::connection::is_name;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq as _;
 
 /// Connections by name, each with the SHA-256 of its token. Whoever reads the configuration cannot ring.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Doors {
         let hash = digest(token);
         let mut found = None;
         for (incoming, known) in &self.0 {
-            if bool::from(known.ct_eq(&hash)) {
+            if verify_slices_are_equal(known, &hash).is_ok() {
                 found = Some(incoming.as_str());
             }
         }

@@ -37,8 +37,8 @@ impl Kept {
     /// A connection with a new token.
     pub(super) fn new(incoming: &str, client: &str, collection: &str) -> Result<Self, Error> {
         let mut bytes = [0; TOKEN_BYTES];
-        getrandom::fill(&mut bytes)
-            .map_err(|error| Error::Other(format!("random bits: {error}")))?;
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| Error::Other("there is no randomness on this machine".to_owned()))?;
         Ok(Self {
             incoming: incoming.to_owned(),
             client: client.to_owned(),

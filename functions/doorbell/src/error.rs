@@ -6,12 +6,13 @@ use strum::{IntoStaticStr, VariantArray};
 
 /// Why a ring is not in the queue.
 #[derive(Debug, thiserror::Error)]
-#[expect(missing_docs, reason = "each is what it wraps")]
 pub enum Error {
+    /// SQS did not take it.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    #[error("the event is not a request to the function's URL ({0}); the doorbell takes no other")]
-    NotARequest(String),
+    /// Without what the parser says, which quotes the event.
+    #[error("the event is not a request to the function's URL; the doorbell takes no other")]
+    NotARequest,
 }
 
 /// A stable word for each kind of error, for alarms, queries and README's table.
@@ -34,7 +35,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Queue(_) => Kind::Queue,
-            Self::NotARequest(_) => Kind::UnknownEvent,
+            Self::NotARequest => Kind::UnknownEvent,
         }
     }
 }

@@ -23,7 +23,7 @@ async fn main() -> anyhow::Result<()> {
         let deadline = deadline(time_left(event.context.deadline));
         let answer = match event.payload {
             Event(Ok(request)) => doorbell.answer(&request, deadline).await,
-            Event(Err(problem)) => Err(Error::NotARequest(problem)),
+            Event(Err(_)) => Err(Error::NotARequest),
         };
         answer.map_err(Diagnosis::logged)
     });

@@ -14,7 +14,8 @@ pub const LARGEST_BODY: usize = 1_048_576;
 #[serde(rename_all = "camelCase")]
 pub struct Request {
     raw_path: String,
-    request_context: Context,
+    #[serde(rename = "requestContext")]
+    context: Context,
     #[serde(default)]
     body: Size,
 }
@@ -36,7 +37,7 @@ impl Request {
     }
 
     pub(crate) fn is_post(&self) -> bool {
-        self.request_context.http.method == "POST"
+        self.context.http.method == "POST"
     }
 
     pub(crate) fn is_too_large(&self) -> bool {

@@ -44,40 +44,40 @@ fn order(message: &SqsMessage) -> (u64, String) {
 }
 
 impl Subscriber {
-    /// Lets every connection run that a message names. A connection that fails does not keep the others from it; the error
-    /// is returned after that, and all messages come again.
+    /// Lets every connection run that a message names. Only the messages of connections that fail come again, so that none
+    /// uses up the receives of another.
     pub async fn answer_rings(
         &self,
         event: &SqsEvent,
         invocation: &Invocation,
     ) -> Result<SqsBatchResponse, Error> {
-        let mut newest: BTreeMap<String, (u64, String)> = BTreeMap::new();
+        let mut rings: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
         let mut response = SqsBatchResponse::default();
         for message in &event.records {
             let order = order(message);
             match read(message) {
-                Ok(Ring { incoming }) => {
-                    let known = newest.entry(incoming).or_default();
-                    *known = std::mem::take(known).max(order);
-                }
+                Ok(Ring { incoming }) => rings.entry(incoming).or_default().push(order),
                 Err(error) => {
                     self.report_failure(&Identity::default(), &Error::Ring(error));
                     response.add_failure(order.1);
                 }
             }
         }
-        let mut failed = None;
-        for (incoming, (_, message)) in newest {
-            if let Err(error) = self.ring(&incoming, &message, invocation).await {
+        for (incoming, messages) in rings {
+            let newest = messages.iter().max().map(|(_, id)| id.as_str());
+            let rung = self.ring(&incoming, newest.unwrap_or_default(), invocation);
+            if let Err(error) = rung.await {
                 let identity = Identity {
                     incoming: Some(incoming),
                     ..Identity::default()
                 };
                 self.report_failure(&identity, &error);
-                failed = Some(error);
+                for (_, id) in messages {
+                    response.add_failure(id);
+                }
             }
         }
-        failed.map_or(Ok(response), Err)
+        Ok(response)
     }
 
     /// Lets a connection run now, or as soon as it can.

@@ -71,6 +71,23 @@ fn anybody_may_call_the_url_and_a_flood_is_bounded() {
     let (name, url) = only(&template, "AWS::Lambda::Url");
     assert_eq!((name, &url["AuthType"]), ("DoorbellUrl", &json!("NONE")));
     assert!(url["Cors"].is_null());
+    // Since October 2025 AWS asks for both (lambda/latest/dg/urls-auth.html). The second lets nobody call the function but
+    // by its URL.
+    let permissions = template.resources("AWS::Lambda::Permission");
+    let mut granted: Vec<_> = permissions
+        .map(|(_, it)| {
+            let condition = [&it["FunctionUrlAuthType"], &it["InvokedViaFunctionUrl"]];
+            (it["Action"].as_str().unwrap(), json!(condition))
+        })
+        .collect();
+    granted.sort_by_key(|(action, _)| *action);
+    assert_eq!(
+        granted,
+        [
+            ("lambda:InvokeFunction", json!([null, true])),
+            ("lambda:InvokeFunctionUrl", json!(["NONE", null])),
+        ]
+    );
     let (_, function) = only(&template, "AWS::Lambda::Function");
     let reserved = &function["ReservedConcurrentExecutions"]["Fn::If"];
     let default = &template.0["Parameters"]["Concurrency"]["Default"];

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{Change, StackArguments, Webhooks, WebhooksAction};
 use crate::confirm::confirm;
-use crate::error::Error;
+use crate::error::{Code, Error};
 use crate::output::{Report, hint};
 use crate::stack::Stack;
 use door::Doorbell;
@@ -97,6 +97,7 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
     Ok(Report::new(told(&kept, &webhook, true), text))
 }
 
+/// A connection that fails does not keep the others from it: its error is in the report, and its code is the command's.
 async fn renew(
     stack: &Stack,
     only: Option<&str>,
@@ -112,49 +113,101 @@ async fn renew(
         None => doorbell.connections().collect(),
     };
     let within = SignedDuration::from_hours(24 * i64::from(within));
-    let (mut webhooks, mut text, mut to_replace) = (Vec::new(), String::new(), Vec::new());
+    let (mut renewed, mut to_replace) = (Renewed::default(), Vec::new());
     for name in names {
-        let Some(kept) = keeper.read(name).await?.filter(|kept| doorbell.knows(kept)) else {
-            let problem = format!(
-                "connection `{name}`: has no token that the doorbell knows; protimectl webhooks create {name}"
-            );
-            if only.is_some() {
-                return Err(Error::Connection(problem));
-            }
-            hint(problem);
-            continue;
-        };
-        let remote = Remote::of(stack, &kept.client).await?;
-        let found = remote.webhooks().await?;
-        let url = doorbell.url_of(&kept);
-        if let Some(standing) = standing(&kept, &url, &found, within) {
-            let until = standing.until().unwrap_or_default();
-            let _ = writeln!(text, "`{name}` stays{until}");
-            webhooks.push(told(&kept, standing, false));
-        } else {
-            to_replace.push((kept, remote, url, found));
+        match Found::of(stack, &keeper, &doorbell, name).await {
+            Ok(found) => match standing(&found.kept, &found.url, &found.webhooks, within) {
+                Some(webhook) => renewed.stays(&found.kept, webhook),
+                None => to_replace.push(found),
+            },
+            Err(error) => renewed.failed(name, &error),
         }
     }
     if !to_replace.is_empty() {
         let names: Vec<&str> = to_replace
             .iter()
-            .map(|(kept, ..)| kept.incoming.as_str())
+            .map(|found| found.kept.incoming.as_str())
             .collect();
         let what = format!("replace the webhooks of {}", names.join(", "));
         if !confirm(change, &what)? {
             return Ok(Report::undone());
         }
     }
-    for (mut kept, remote, url, found) in to_replace {
-        let webhook = replace(&keeper, &remote, &mut kept, url, &found).await?;
-        let until = webhook.until().unwrap_or_default();
-        let _ = writeln!(text, "`{}` has another webhook{until}", kept.incoming);
-        webhooks.push(told(&kept, &webhook, true));
+    for mut found in to_replace {
+        let (kept, webhooks) = (&mut found.kept, &found.webhooks);
+        match replace(&keeper, &found.remote, kept, found.url, webhooks).await {
+            Ok(webhook) => renewed.replaced(&found.kept, &webhook),
+            Err(error) => renewed.failed(&found.kept.incoming, &error),
+        }
     }
-    Ok(Report::new(
-        json!({"done": true, "webhooks": webhooks}),
-        text,
-    ))
+    Ok(renewed.report())
+}
+
+/// What is known of a connection before its webhook is renewed.
+struct Found {
+    kept: Kept,
+    remote: Remote,
+    url: String,
+    webhooks: Vec<Webhook>,
+}
+
+impl Found {
+    async fn of(
+        stack: &Stack,
+        keeper: &Keeper,
+        doorbell: &Doorbell,
+        name: &str,
+    ) -> Result<Self, Error> {
+        let kept = keeper.read(name).await?;
+        let kept = kept.filter(|kept| doorbell.knows(kept)).ok_or_else(|| {
+            Error::Connection(format!(
+                "connection `{name}`: has no token that the doorbell knows; protimectl webhooks create {name}"
+            ))
+        })?;
+        let remote = Remote::of(stack, &kept.client).await?;
+        Ok(Self {
+            webhooks: remote.webhooks().await?,
+            url: doorbell.url_of(&kept),
+            kept,
+            remote,
+        })
+    }
+}
+
+/// What has become of each webhook.
+#[derive(Default)]
+struct Renewed {
+    webhooks: Vec<Value>,
+    text: String,
+    /// Of the first that failed.
+    code: Option<Code>,
+}
+
+impl Renewed {
+    fn stays(&mut self, kept: &Kept, webhook: &Webhook) {
+        let until = webhook.until().unwrap_or_default();
+        let _ = writeln!(self.text, "`{}` stays{until}", kept.incoming);
+        self.webhooks.push(told(kept, webhook, false));
+    }
+
+    fn replaced(&mut self, kept: &Kept, webhook: &Webhook) {
+        let until = webhook.until().unwrap_or_default();
+        let _ = writeln!(self.text, "`{}` has another webhook{until}", kept.incoming);
+        self.webhooks.push(told(kept, webhook, true));
+    }
+
+    fn failed(&mut self, incoming: &str, error: &Error) {
+        let _ = writeln!(self.text, "`{incoming}` is not renewed: {error}");
+        let message = error.to_string();
+        self.webhooks
+            .push(json!({"done": false, "incoming": incoming, "error": {"message": message}}));
+        self.code.get_or_insert(error.code());
+    }
+
+    fn report(self) -> Report {
+        let json = json!({"done": self.code.is_none(), "webhooks": self.webhooks});
+        Report::new(json, self.text).with_code(self.code.unwrap_or(Code::Ok))
+    }
 }
 
 async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Error> {

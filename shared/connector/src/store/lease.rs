@@ -313,15 +313,13 @@ impl StateTable {
             Ok(_) => Ok(Remembered::Due),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-                Ok(
-                    if time_of(&item, "lease_until").is_none_or(|until| until < now) {
-                        Remembered::Free
-                    } else if due_of(&item).iter().any(|known| known.run == due.run) {
-                        Remembered::Due
-                    } else {
-                        Remembered::TooMany
-                    },
-                )
+                if time_of(&item, "lease_until").is_none_or(|until| until < now) {
+                    Ok(Remembered::Free)
+                } else if is_due(&item, &due.run) {
+                    Ok(Remembered::Due)
+                } else {
+                    self.replace_ring(incoming, &item, due, now).await
+                }
             }
         }
     }
@@ -407,6 +405,11 @@ impl StateTable {
         lease.generation = next;
         Ok(())
     }
+}
+
+/// Whether a run is remembered.
+pub(super) fn is_due(item: &Item, run: &str) -> bool {
+    due_of(item).iter().any(|known| known.run == run)
 }
 
 /// Why a lease cannot be had, by the item as it is.

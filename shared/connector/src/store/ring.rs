@@ -3,12 +3,12 @@
 //! A ring is a run that is due, as one is that met another run: whoever has the lease begins it when it has ended, and the
 //! watch begins it where it was left behind. One that has not begun answers every ring that comes until then.
 
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
 
 use super::connection::due_of;
-use super::item::{Item, count_of, number, refused_item, text, time_of};
-use super::lease::MOST_DUE;
+use super::item::{Item, count_of, number, refused_item, text, time, time_of};
+use super::lease::{MOST_DUE, Remembered, is_due};
 use super::{ConnectionState, Due, StateError, StateTable, connection_id};
 
 /// A run that is due is left behind after so long.
@@ -79,16 +79,50 @@ impl StateTable {
         })
     }
 
+    /// Remembers a run in the place of a ring, where no more can be due: a ring keeps no other run out. The run begins later
+    /// than the ring came, and so reads what it tells of.
+    pub(super) async fn replace_ring(
+        &self,
+        incoming: &str,
+        item: &Item,
+        due: &Due,
+        now: Timestamp,
+    ) -> Result<Remembered, StateError> {
+        let Some(ring) = due_of(item).into_iter().find(|known| known.is_ring) else {
+            return Ok(Remembered::TooMany);
+        };
+        let update = self
+            .update(&connection_id(incoming))
+            .update_expression("SET due.#run = :json REMOVE due.#ring")
+            .condition_expression("lease_until >= :now AND attribute_exists(due.#ring)")
+            .expression_attribute_names("#run", &due.run)
+            .expression_attribute_names("#ring", &ring.run)
+            .expression_attribute_values(":json", text(&json_of(due)))
+            .expression_attribute_values(":now", time(now))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        match update.send().await {
+            Ok(_) => Ok(Remembered::Due),
+            Err(error) => {
+                let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
+                // The SDK asked again after an answer that was lost.
+                let is_done = is_due(&item, &due.run);
+                Ok(if is_done {
+                    Remembered::Due
+                } else {
+                    Remembered::TooMany
+                })
+            }
+        }
+    }
+
     /// Stores a ring where so many runs are due, and returns the item; none if it has changed meanwhile.
     async fn add_ring(&self, id: &str, due: &Due, count: i64) -> Result<Option<Item>, StateError> {
-        // Plain data with string keys always is JSON.
-        let json = serde_json::to_string(due).unwrap_or_default();
         let update = self
             .update(id)
             .update_expression("SET due.#run = :json")
             .condition_expression("size(due) = :count AND attribute_not_exists(due.#run)")
             .expression_attribute_names("#run", &due.run)
-            .expression_attribute_values(":json", text(&json))
+            .expression_attribute_values(":json", text(&json_of(due)))
             .expression_attribute_values(":count", number(count))
             .return_values(ReturnValue::AllNew);
         match update.send().await {
@@ -97,6 +131,11 @@ impl StateTable {
             Err(error) => Err(self.unreachable(&error)),
         }
     }
+}
+
+fn json_of(due: &Due) -> String {
+    // Plain data with string keys always is JSON.
+    serde_json::to_string(due).unwrap_or_default()
 }
 
 /// Whether a run that is due waits for nobody: its continuation is lost, or has failed. The watch lets more and more time

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use end_to_end::fuse::Fault as Break;
 use end_to_end::inside::Inside;
 use jiff::{Timestamp, ToSpan};
@@ -86,6 +87,11 @@ fn message(id: &str, sent: Timestamp, body: &str) -> Value {
 
 fn batch(messages: &[Value]) -> String {
     json!({"Records": messages}).to_string()
+}
+
+/// The answer by which one message comes again.
+fn failed(id: &str) -> Value {
+    json!({"batchItemFailures": [{"itemIdentifier": id}]})
 }
 
 /// Rings the connection `test`; the message has to be acknowledged.
@@ -191,10 +197,7 @@ async fn the_rings_of_a_batch_are_one_run_for_each_connection() {
     ]);
     let answer = inside.handle(rings, now, MINUTE).await.unwrap();
     // Only what is no ring comes again, and is parked after five times.
-    assert_eq!(
-        answer,
-        json!({"batchItemFailures": [{"itemIdentifier": "broken"}]})
-    );
+    assert_eq!(answer, failed("broken"));
     assert_eq!(go_on(&inside, now).await, 2);
     let mut completed: Vec<String> = Vec::new();
     for event in inside.tenant.events().await {
@@ -347,9 +350,9 @@ async fn wherever_a_ring_or_its_run_is_stopped_or_loses_an_answer_the_change_is_
             inside.fuse.arm_with(at, fault);
             let attempt = async {
                 let rings = batch(&[ring_of(&inside.incoming("test"), &id, now)]);
-                let result = inside.handle(rings.clone(), now, MINUTE).await;
-                if result.is_err() {
-                    inside.handle(rings, now, MINUTE).await.unwrap();
+                let answer = inside.handle(rings, now, MINUTE).await.unwrap();
+                if answer == failed(&id) {
+                    ring(&inside, &id, now).await;
                 }
                 go_on(&inside, now).await;
             };
@@ -383,8 +386,8 @@ async fn a_ring_that_cannot_be_stored_comes_again() {
     let inside = loaded(now).await;
     inside.fuse.arm_with(1, Break::Refuse("UpdateItem"));
     let rings = batch(&[ring_of(&inside.incoming("test"), "m1", now)]);
-    let error = inside.handle(rings, now, MINUTE).await.unwrap_err();
-    assert_eq!(error.kind().name(), "State");
+    let answer = inside.handle(rings, now, MINUTE).await.unwrap();
+    assert_eq!(answer, failed("m1"));
     inside.fuse.arm(0, false);
     ring(&inside, "m1", now).await;
     go_on(&inside, now).await;
@@ -396,8 +399,7 @@ async fn a_paused_connection_is_not_rung() {
     let now = Timestamp::now();
     let inside = loaded(now).await;
     let id = format!("connection/{}", inside.incoming("test"));
-    let until =
-        aws_sdk_dynamodb::types::AttributeValue::N((now + 1.hour()).as_millisecond().to_string());
+    let until = AttributeValue::N((now + 1.hour()).as_millisecond().to_string());
     inside.set(&id, "paused_until", until).await;
     ring(&inside, "m1", now).await;
     assert_eq!(go_on(&inside, now).await, 0);
@@ -449,4 +451,40 @@ async fn while_protime_fails_rings_are_acknowledged_and_one_run_waits() {
     go_on(&inside, now + 10.seconds()).await;
     assert_eq!(arrived(&inside).await, [(601, "ring-m2".to_owned())]);
     assert_eq!(due(&inside).await, 0);
+}
+
+/// Ten runs may be due. A ring neither takes a place from a schedule, nor uses up the receives of another connection.
+#[tokio::test]
+async fn a_ring_keeps_no_other_run_out() {
+    let now = Timestamp::now();
+    let inside = Inside::new(Options::default()).await;
+    let departments = json!({"entity": "departments"});
+    let at = |minutes: i64| scheduled(&departments, now + minutes.minutes());
+    inside.run_at(&at(0), now, MINUTE).await.unwrap();
+    let mut other = at(0);
+    other["incoming"] = "other".into();
+    inside.run_at(&other, now, MINUTE).await.unwrap();
+    inside.tenant.events().await;
+    // Another run is under way.
+    let id = format!("connection/{}", inside.incoming("test"));
+    let until = AttributeValue::N((now + 1.hour()).as_millisecond().to_string());
+    inside.set(&id, "lease_until", until).await;
+    let lease_run = AttributeValue::S("longer".to_owned());
+    inside.set(&id, "lease_run", lease_run).await;
+
+    for minute in 1..10 {
+        inside.run_at(&at(minute), now, MINUTE).await.unwrap();
+    }
+    ring(&inside, "m1", now).await;
+    assert_eq!(due(&inside).await, 10);
+    let tenth = inside.run_at(&at(10), now, MINUTE).await.unwrap();
+    let reason = tenth["reason"].as_str().unwrap();
+    assert!(reason.contains("follows it"), "{tenth}");
+    assert_eq!(due(&inside).await, 10);
+    let error = inside.run_at(&at(11), now, MINUTE).await.unwrap_err();
+    assert_eq!(error.kind().name(), "TooManyDue");
+    let (test, other) = (inside.incoming("test"), inside.incoming("other"));
+    let rings = batch(&[ring_of(&test, "m2", now), ring_of(&other, "o", now)]);
+    let answer = inside.handle(rings, now, MINUTE).await.unwrap();
+    assert_eq!(answer, failed("m2"));
 }

@@ -8,6 +8,7 @@ use end_to_end::{Tenant, aws, variable};
 use serde_json::{Value, json};
 use simulator::{Action, Fault};
 
+use crate::json_documents::documented;
 use crate::protimectl::{Folder, Protimectl, connection};
 
 /// The stack of the doorbell, and the connection that it knows.
@@ -173,11 +174,11 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
     let file = rung.event(RUNG, "clockings");
 
     // The answer is lost after the webhook was made: its key is lost as well, and so it is replaced.
-    let lost = Fault {
+    let fault = Fault {
         method: Some("POST".to_owned()),
         ..Fault::new("/webhooks", 1, Action::DropAfter)
     };
-    rung.tenant.protime.add_fault(lost);
+    rung.tenant.protime.add_fault(fault);
     let printed = rung.protimectl.run(&["webhooks", "create", &file, "--yes"]);
     assert_ne!(printed.code, 0);
     let made = rung.at_protime().await;
@@ -237,4 +238,22 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
     assert!(rung.kept(RUNG).await.is_none());
     let printed = rung.protimectl.run(&["webhooks", "delete", RUNG, "--yes"]);
     assert_eq!(printed.code, 11, "{}", printed.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documents_are_these() {
+    let rung = Rung::new().await;
+    let name = rung.tenant.incoming();
+    let file = rung.event(&name, "clockings");
+    let document = |name: &str, arguments: &[&str]| documented(name, &rung.protimectl, arguments);
+    document("webhooks_token", &["webhooks", "create", &file, "--yes"]);
+    rung.succeeds(&["webhooks", "delete", &name, "--yes"]);
+    document("webhooks_renew_failed", &["webhooks", "renew", "--yes"]);
+
+    rung.keep_token().await;
+    let file = rung.event(RUNG, "clockings");
+    document("webhooks_create", &["webhooks", "create", &file, "--yes"]);
+    document("webhooks_list", &["webhooks", "list", &rung.tenant.client]);
+    document("webhooks_renew", &["webhooks", "renew", "--yes"]);
+    document("webhooks_delete", &["webhooks", "delete", RUNG, "--yes"]);
 }

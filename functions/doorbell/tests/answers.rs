@@ -18,14 +18,18 @@ const OTHER: &str = "ffeeddccbbaa99887766554433221100";
 
 type Sent = Arc<Mutex<Vec<Value>>>;
 
-/// A doorbell for two connections, and the messages that SQS got.
-async fn doorbell(status: StatusCode) -> (Doorbell, Sent) {
+/// A doorbell for two connections, and the messages that SQS got. SQS answers with these statuses, and then with the last.
+async fn doorbell(statuses: &'static [StatusCode]) -> (Doorbell, Sent) {
     let sent = Sent::default();
     let of_stub = sent.clone();
+    let statuses = statuses.iter().copied();
+    let last = statuses.clone().last().unwrap();
+    let statuses = Arc::new(Mutex::new(statuses));
     let answer = async move |body: String| {
         let call: Value = serde_json::from_str(&body).unwrap();
         let entries = call["Entries"].as_array().unwrap().clone();
         of_stub.lock().unwrap().extend(entries);
+        let status = statuses.lock().unwrap().next().unwrap_or(last);
         let taken = json!([{"Id": "0", "MessageId": "m", "MD5OfMessageBody": "x"}]);
         (status, Json(json!({"Successful": taken, "Failed": []})))
     };
@@ -89,7 +93,7 @@ async fn answer(doorbell: &Doorbell, event: &str) -> Value {
 
 #[tokio::test]
 async fn the_right_path_is_one_ring_and_nothing_of_the_delivery_is_passed_on() {
-    let (doorbell, sent) = doorbell(StatusCode::OK).await;
+    let (doorbell, sent) = doorbell(&[StatusCode::OK]).await;
     let delivery =
         r#"{"changeType": "InsertOrUpdate", "data": {"id": 1, "secret-body": "Peeters"}}"#;
     let right = format!("/{TOKEN}");
@@ -113,7 +117,7 @@ async fn the_right_path_is_one_ring_and_nothing_of_the_delivery_is_passed_on() {
 
 #[tokio::test]
 async fn forged_paths_other_methods_and_large_bodies_do_nothing() {
-    let (doorbell, sent) = doorbell(StatusCode::OK).await;
+    let (doorbell, sent) = doorbell(&[StatusCode::OK]).await;
     let right = format!("/{TOKEN}");
     let hash = token_hash(TOKEN);
     let paths = [
@@ -161,7 +165,7 @@ async fn forged_paths_other_methods_and_large_bodies_do_nothing() {
 
 #[tokio::test]
 async fn each_connection_has_a_path_of_its_own() {
-    let (doorbell, sent) = doorbell(StatusCode::OK).await;
+    let (doorbell, sent) = doorbell(&[StatusCode::OK]).await;
     answer(&doorbell, &event("POST", &format!("/{OTHER}"), None, false)).await;
     let sent = sent.lock().unwrap();
     assert_eq!(sent[0]["MessageBody"], r#"{"ring":"people"}"#);
@@ -170,11 +174,21 @@ async fn each_connection_has_a_path_of_its_own() {
 /// Protime is told of a failure, so that it may deliver again.
 #[tokio::test]
 async fn a_ring_that_is_not_in_the_queue_is_not_answered_with_204() {
-    let (doorbell, _) = doorbell(StatusCode::FORBIDDEN).await;
+    let (doorbell, _) = doorbell(&[StatusCode::FORBIDDEN]).await;
     let request = read(&event("POST", &format!("/{TOKEN}"), None, false)).unwrap();
     let deadline = Instant::now() + Duration::from_secs(1);
     let error = doorbell.answer(&request, deadline).await.unwrap_err();
     assert_eq!(error.kind().name(), "Queue");
+}
+
+/// It may have taken the message all the same: two rings are one poll, and none would be none.
+#[tokio::test]
+async fn a_ring_whose_answer_is_lost_is_sent_again() {
+    let answers = &[StatusCode::INTERNAL_SERVER_ERROR, StatusCode::OK];
+    let (doorbell, sent) = doorbell(answers).await;
+    let event = event("POST", &format!("/{TOKEN}"), None, false);
+    assert_eq!(answer(&doorbell, &event).await, json!({"statusCode": 204}));
+    assert_eq!(sent.lock().unwrap().len(), 2);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use connector::contract::connection::is_name;
 use connector::store::{Due, RunStatus, Rung};
 use serde::Deserialize;
 
@@ -28,7 +29,12 @@ struct Ring {
 }
 
 fn read(message: &SqsMessage) -> Result<Ring, serde_json::Error> {
-    serde_json::from_str(message.body.as_deref().unwrap_or_default())
+    let ring: Ring = serde_json::from_str(message.body.as_deref().unwrap_or_default())?;
+    if is_name(&ring.incoming) {
+        Ok(ring)
+    } else {
+        Err(serde::de::Error::custom("no connection can be called so"))
+    }
 }
 
 /// Whether messages come from the doorbell, rather than from the continuation queue.

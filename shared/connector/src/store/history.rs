@@ -278,11 +278,11 @@ mod tests {
     fn rings_do_not_make_a_nightly_connection_one_that_is_never_overdue() {
         let mut history = nightly(1..=5, RunStatus::Completed);
         for minute in 0..50 {
-            let at = format!("2026-11-05T03:{minute:02}:00Z");
+            let at = format!("2026-11-05T03:{minute:02}:30Z");
             history.record(run(None, &at, RunStatus::Completed));
         }
         assert_eq!(history.runs.len(), 5 + KEPT);
-        let over = history.overdue(time("2026-11-06T10:49:07Z"));
+        let over = history.overdue(time("2026-11-06T10:49:37Z"));
         assert_eq!(over, Some(SignedDuration::from_secs(7)));
     }
 

@@ -192,12 +192,16 @@ async fn the_rings_of_a_batch_are_one_run_for_each_connection() {
         ring_of(&other, "o", now),
         ring_of(&test, "a", now),
         message("broken", now, "{\"rang\": 1}"),
+        ring_of("no name/", "unnamed", now),
         ring_of(&test, "b", now + 1.second()),
         ring_of("gone", "g", now),
     ]);
     let answer = inside.handle(rings, now, MINUTE).await.unwrap();
     // Only what is no ring comes again, and is parked after five times.
-    assert_eq!(answer, failed("broken"));
+    assert_eq!(
+        answer,
+        json!({"batchItemFailures": [{"itemIdentifier": "broken"}, {"itemIdentifier": "unnamed"}]})
+    );
     assert_eq!(go_on(&inside, now).await, 2);
     let mut completed: Vec<String> = Vec::new();
     for event in inside.tenant.events().await {

@@ -243,6 +243,7 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documents_are_these() {
     let rung = Rung::new().await;
+    rung.tenant.protime.set_records("webhooks", "[]").unwrap();
     let name = rung.tenant.incoming();
     let file = rung.event(&name, "clockings");
     let document = |name: &str, arguments: &[&str]| documented(name, &rung.protimectl, arguments);

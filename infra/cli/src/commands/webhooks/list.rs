@@ -67,7 +67,7 @@ fn row(connection: Option<&str>, webhook: &Webhook, days: Option<i64>, url: &str
         or_unknown(webhook.status.as_deref()),
         days.map_or_else(|| "?".to_owned(), |days| days.to_string()),
         or_unknown(webhook.valid_until.as_deref()),
-        host(url).to_owned(),
+        or_unknown(host(url)),
         webhook.id.clone(),
     ]
 }
@@ -87,7 +87,28 @@ async fn rung(stack: &Stack, doorbell: Option<&Doorbell>) -> Result<BTreeSet<Str
     Ok(clients)
 }
 
-fn host(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    rest.split(['/', '?', '#']).next().unwrap_or_default()
+/// The host and port of a URL, without names and passwords; none where it cannot be told.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    authority.rsplit('@').next().filter(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_url_is_shown_but_its_host() {
+        for url in [
+            "https://abc.lambda-url.eu-west-1.on.aws/token",
+            "https://abc.lambda-url.eu-west-1.on.aws?token",
+            "https://name:token@abc.lambda-url.eu-west-1.on.aws/x@y",
+        ] {
+            assert_eq!(host(url), Some("abc.lambda-url.eu-west-1.on.aws"), "{url}");
+        }
+        for url in ["", "token", "/token", "https://", "https:///token"] {
+            assert_eq!(host(url), None, "{url}");
+        }
+    }
 }

@@ -244,7 +244,7 @@ class Stack:
         advice = "If a crate cannot be downloaded, check the network and try again."
         self.run(BUILD, "build", advice)
         built = TOOLS / "built" / Path(template).stem
-        for name in ("Subscriber", "Publisher"):
+        for name in ("Subscriber", "Publisher", "Doorbell"):
             (built / name).mkdir(parents=True, exist_ok=True)
             # What is there for debuggers takes longer to deploy than to compile.
             strip = ["strip", "-o", str(built / name / "bootstrap"), str(target_folder() / "debug" / name.lower())]
@@ -369,10 +369,10 @@ def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], arch
         with step(f"Unpacking {archive.name}"):
             template = stack.unpack(archive)
     elif released:
-        with step("Building the two Lambda functions with sam build (the first time: several minutes)"):
+        with step("Building the Lambda functions with sam build (the first time: several minutes)"):
             template = stack.build_released()
     else:
-        with step("Building the two Lambda functions (the first time: some minutes)"):
+        with step("Building the Lambda functions (the first time: some minutes)"):
             template = stack.build()
     with step(f"Deploying {template.name} with sam deploy"):
         stack.deploy(template, parameters)

@@ -24,8 +24,8 @@ from local_stack import ROOT, Failure, main, release_environment, say, step
 
 # The first one has the templates of the usual names.
 TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux-gnu"}
-FUNCTIONS = ("subscriber", "publisher")
-TEMPLATES = ("template.yaml", "infra/outgoing.yaml")
+FUNCTIONS = ("subscriber", "publisher", "doorbell")
+TEMPLATES = ("template.yaml", "infra/outgoing.yaml", "infra/doorbell.yaml")
 # What those read who deploy and use the connector.
 DOCUMENTS = (
     "README.md",

@@ -6,11 +6,15 @@ The command finds the stack's outputs in its environment (PAGES_QUEUE_URL and so
 AWS, SIMULATOR_URL for the Protime simulator. Its exit code is this script's.
 """
 
+import hashlib
 import json
 import subprocess
 import sys
 
 from local_stack import ROOT, SECRET, Failure, Stack, main, prepare, say, step
+
+# Of the connection "rung".
+DOORBELL_TOKEN = "00112233445566778899aabbccddeeff"
 
 
 def run() -> int:
@@ -43,6 +47,16 @@ def run() -> int:
             build = stack.build_released if released else stack.build
             stack.deploy(build("infra/outgoing.yaml"), outgoing, "-outgoing")
             stack.outputs["ResultsQueueUrl"] = results
+        with step("Building and deploying the doorbell"):
+            subscriber = stack.client("lambda").get_function(FunctionName=stack.outputs["SubscriberFunctionName"])["Configuration"]
+            doorbell = {
+                "Connections": json.dumps({"rung": hashlib.sha256(DOORBELL_TOKEN.encode()).hexdigest()}),
+                "SubscriberArn": subscriber["FunctionArn"],
+                "SubscriberRole": subscriber["Role"].rsplit("/", 1)[1],
+                "LogLevel": "debug",
+            }
+            stack.deploy(build("infra/doorbell.yaml"), doorbell, "-doorbell")
+            stack.outputs["DoorbellToken"] = DOORBELL_TOKEN
         say(f"Running {' '.join(command)}")
         return subprocess.call(command, cwd=ROOT, env=stack.variables())
 

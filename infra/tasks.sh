@@ -154,10 +154,11 @@ check() {
   AWS_REGION=eu-west-1 sam validate --lint
   AWS_REGION=eu-west-1 sam validate --lint --template infra/outgoing.yaml
   AWS_REGION=eu-west-1 sam validate --lint --template infra/connections.yaml
+  AWS_REGION=eu-west-1 sam validate --lint --template infra/doorbell.yaml
   AWS_REGION=eu-west-1 sam validate --lint --template infra/consumer/template.yaml
   python infra/translate.py
   cfn-lint --regions eu-west-1 eu-central-1 us-east-1 -- infra/operators.yaml .tools/translated/*.json
-  .tools/checkov/bin/checkov --config-file infra/checkov.yaml --skip-download -f .tools/translated/template.json .tools/translated/outgoing.json .tools/translated/connections.json
+  .tools/checkov/bin/checkov --config-file infra/checkov.yaml --skip-download -f .tools/translated/template.json .tools/translated/outgoing.json .tools/translated/connections.json .tools/translated/doorbell.json
   echo '== Unit, property and documentation tests, and the storm in short'
   cargo test --quiet --workspace
   cargo test --quiet --workspace --test connections --test nested --test roles -- --ignored
@@ -189,7 +190,7 @@ end_to_end() {
   cargo build --quiet --workspace --bins
   local it='cargo test --workspace --features end_to_end/stack --test it'
   $it --quiet --no-run
-  local in_process='alarms:: answers:: crash:: delta:: earlier:: fields:: heal:: once:: probe:: split:: watch:: writes::'
+  local in_process='alarms:: answers:: crash:: delta:: earlier:: fields:: heal:: once:: probe:: rings:: split:: watch:: writes::'
   # What these measure is the functions as they are deployed. Those compile while other tests mostly wait; what fails to
   # compile here fails once more below, where it is told.
   local released='many:: memory::'

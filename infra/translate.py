@@ -1,6 +1,6 @@
 """The templates as CloudFormation gets them, after the SAM transform: written to .tools/translated, for cfn-lint and for the
-tests of tests/template. One more is template.yaml with the example of a further outgoing connection
-in functions/publisher/README.md."""
+tests of tests/template. One more is template.yaml with the examples of nested templates
+in functions/*/README.md."""
 
 import json
 import logging
@@ -40,11 +40,12 @@ def main() -> None:
     directory = ROOT / ".tools" / "translated"
     directory.mkdir(parents=True, exist_ok=True)
     template = (ROOT / "template.yaml").read_text()
-    [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "functions" / "publisher" / "README.md").read_text(), re.DOTALL)
     nested = yaml_parse(template)
-    nested["Resources"] |= yaml_parse(example)
+    for function in ("publisher", "doorbell"):
+        [example] = re.findall(r"```yaml\n(.*?)```", (ROOT / "functions" / function / "README.md").read_text(), re.DOTALL)
+        nested["Resources"] |= yaml_parse(example)
     templates = {"template": yaml_parse(template), "nested": nested}
-    for name in ("outgoing", "connections"):
+    for name in ("outgoing", "connections", "doorbell"):
         templates[name] = yaml_parse((ROOT / "infra" / f"{name}.yaml").read_text())
     for name, content in templates.items():
         (directory / f"{name}.json").write_text(json.dumps(translated(content), indent=1))

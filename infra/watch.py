@@ -25,11 +25,11 @@ def watch() -> int:
         with step("Building and starting the Protime simulator (the first time: a minute)"):
             stack.start_simulator([])
         with step("Building the functions (the first time: a few minutes)"):
-            for function in ("subscriber", "publisher"):
+            for function in ("subscriber", "publisher", "doorbell"):
                 # One by one, as cargo lambda watch does, so that it finds them built.
                 stack.run(["cargo", "build", "--quiet", "--bin", function], f"{function}-build", "The log says where.")
         sqs = stack.client("sqs")
-        queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("pages", "publish", "parked", "continuations")}
+        queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("pages", "publish", "parked", "continuations", "rings")}
         stack.client("dynamodb").create_table(
             TableName="state",
             BillingMode="PAY_PER_REQUEST",
@@ -62,6 +62,8 @@ Ctrl-C ends everything.
             "PUBLISH_QUEUE_URL": queues["publish"],
             "DEAD_LETTER_QUEUE_URL": queues["parked"],
             "OUTGOING": "{}",
+            "RINGS_QUEUE_URL": queues["rings"],
+            "CONNECTIONS": "{}",
         }
         command = ["cargo", "lambda", "watch", "--invoke-address", host, "--invoke-port", str(port)]
         process = stack.start(command, "watch", environment, stdout=None, stderr=None)

@@ -30,6 +30,7 @@ DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
     "LICENSE",
+    "functions/doorbell/README.md",
     "functions/publisher/README.md",
     "functions/subscriber/README.md",
     "infra/OPERATIONS.md",

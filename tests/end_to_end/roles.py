@@ -51,7 +51,9 @@ class Role:
         self.function = function
         configuration = aws["lambda"].get_function_configuration(FunctionName=self.function)
         self.name = configuration["Role"].split("/")[-1]
-        (self.policy,) = aws["iam"].list_role_policies(RoleName=self.name)["PolicyNames"]
+        # What the doorbell adds to the subscriber's role is used by Lambda, for the mapping.
+        policies = aws["iam"].list_role_policies(RoleName=self.name)["PolicyNames"]
+        (self.policy,) = (policy for policy in policies if not policy.endswith("-rings"))
         found = aws["iam"].get_role_policy(RoleName=self.name, PolicyName=self.policy)["PolicyDocument"]
         self.document = found if isinstance(found, dict) else json.loads(found)
 
@@ -178,6 +180,13 @@ class Story:
         results = os.environ["RESULTS_QUEUE_URL"]
         self.until("the result", lambda: "Messages" in aws["sqs"].receive_message(QueueUrl=results))
 
+    def doorbell(self) -> None:
+        """A delivery as the function's URL hands it over."""
+        http = {"method": "POST"}
+        answer = self.invoke({"rawPath": f"/{os.environ['DOORBELL_TOKEN']}", "requestContext": {"http": http}})
+        if answer != {"statusCode": 204}:
+            raise SystemExit(f"the doorbell answers {answer}")
+
     def publish(self, prefix: str, method: str, path: str, request: dict, invalid: dict) -> None:
         """A write that is deferred once, and a message that is parked."""
         queue, dead_letters = (os.environ[f"{prefix}PUBLISH_{name}QUEUE_URL"] for name in ("", "DEAD_LETTER_"))
@@ -208,6 +217,7 @@ def main() -> None:
     functions = {
         "subscriber": os.environ["SUBSCRIBER_FUNCTION_NAME"],
         "publisher": os.environ["PUBLISHER_FUNCTION_NAME"],
+        "doorbell": os.environ["DOORBELL_DOORBELL_FUNCTION_NAME"],
         "outgoing": next(name for name in names if name.startswith(f"{STACK}-outgoing-")),
     }
     for function, name in functions.items():

@@ -62,7 +62,11 @@ pub enum Error {
     #[error("a message of the continuation queue is not one that the subscriber sends; delete it")]
     Continuation(#[source] serde_json::Error),
     #[error(
-        "the event is neither an incoming connection, nor continuations, nor {{\"watch\": true}}, nor {{\"check\": <incoming connection>}}"
+        "a message of the rings queue is not one that the doorbell sends, such as {{\"ring\": \"clockings\"}}; delete it"
+    )]
+    Ring(#[source] serde_json::Error),
+    #[error(
+        "the event is neither an incoming connection, nor continuations, nor rings, nor {{\"watch\": true}}, nor {{\"check\": <incoming connection>}}"
     )]
     UnknownEvent,
     #[error("the event is not JSON ({0}); an incoming connection is one JSON object")]
@@ -117,6 +121,7 @@ pub enum Kind {
     InvalidParameters,
     InvalidRequest,
     InvalidContinuation,
+    InvalidRing,
     UnknownEvent,
     Credentials,
     ClientRejected,
@@ -170,6 +175,7 @@ impl Error {
             Self::Queue(_) | Self::SendingStopped => Kind::Queue,
             Self::State(_) | Self::Contended(_) => Kind::State,
             Self::Continuation(_) => Kind::InvalidContinuation,
+            Self::Ring(_) => Kind::InvalidRing,
             Self::UnknownEvent | Self::NotJson(_) => Kind::UnknownEvent,
             Self::TooManyDue(_) => Kind::TooManyDue,
             Self::RunOfAnother { .. } => Kind::RunOfAnother,

@@ -1,8 +1,8 @@
 //! The subscriber: one invocation reads one incoming connection, page by page, and sends the pages to SQS.
 //!
 //! An event is an incoming connection ([`Subscriber::run`]), a continuation of a run as SQS delivers it
-//! ([`Subscriber::continue_runs`]), `{"watch": true}` ([`Subscriber::watch`]), or `{"check": <incoming connection>}`
-//! ([`Subscriber::check`]).
+//! ([`Subscriber::continue_runs`]), rings of the doorbell ([`Subscriber::answer_rings`]), `{"watch": true}`
+//! ([`Subscriber::watch`]), or `{"check": <incoming connection>}` ([`Subscriber::check`]).
 //!
 //! # The states of a run
 //!
@@ -29,6 +29,7 @@ mod invocation;
 mod outcome;
 mod plan;
 mod report;
+mod ring;
 mod run;
 mod start;
 mod transfer;
@@ -104,6 +105,9 @@ impl Subscriber {
             Ok(EventKind {
                 records: Some(_), ..
             }) => match serde_json::from_str::<SqsEvent>(text) {
+                Ok(event) if ring::are_rings(&event.records) => {
+                    serde_json::to_value(self.answer_rings(&event, invocation).await?)
+                }
                 Ok(event) if !event.records.is_empty() => {
                     serde_json::to_value(self.continue_runs(&event, invocation).await?)
                 }

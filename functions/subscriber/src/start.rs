@@ -187,6 +187,7 @@ impl Subscriber {
             run: connection.run.clone(),
             scheduled: connection.scheduled,
             event,
+            is_ring: false,
         };
         let only_newest = connection.sync == SyncMode::Delta;
         let now = invocation.clock.now();

@@ -10,10 +10,12 @@ use jiff::{SignedDuration, Timestamp};
 mod console;
 mod new;
 mod probe;
+mod webhooks;
 
 pub(crate) use console::Console;
 pub(crate) use new::{New, NewClient, NewConnection, NewOutgoing, NewWhat, SyncMode};
 pub(crate) use probe::Probe;
+pub(crate) use webhooks::{Webhooks, WebhooksAction};
 
 /// Checks Protime connections, shows what they read and write, reports their status, and repairs failures.
 #[derive(Debug, Parser)]
@@ -133,6 +135,11 @@ pub(crate) enum Command {
   protimectl console
   protimectl console --port 8080 --allow-changes")]
     Console(Console),
+    /// Let Protime say when something changes: list, create, renew or delete webhooks, which ring the doorbell
+    #[command(after_help = "Examples:
+  protimectl webhooks create clockings
+  protimectl webhooks renew --yes      once a day, for example: replaces what ends within 14 days")]
+    Webhooks(Webhooks),
     /// Remove the stored state of a connection that no longer exists
     #[command(after_help = "Examples:
   protimectl forget clockings-old
@@ -164,6 +171,7 @@ impl Command {
             Self::New(_) => "new",
             Self::Probe(_) => "probe",
             Self::Console(_) => "console",
+            Self::Webhooks(_) => "webhooks",
             Self::Forget(_) => "forget",
             Self::Completions(_) => "completions",
         }

@@ -172,6 +172,19 @@ impl Stack {
             })
     }
 
+    /// The name of the function of that logical id, in the stack or in one nested in it.
+    pub(crate) fn function(&self, logical: &str) -> Option<&str> {
+        let mut functions = self
+            .resources
+            .iter()
+            .filter(|resource| resource.kind == "AWS::Lambda::Function");
+        let found = functions.find(|function| {
+            let own = function.logical.rsplit_once('/');
+            own.map_or(function.logical.as_str(), |(_, own)| own) == logical
+        });
+        found.map(|function| function.physical.as_str())
+    }
+
     /// The queues of the stack, by logical id.
     pub(crate) fn queues(&self) -> BTreeMap<&str, &str> {
         let of_kind = self

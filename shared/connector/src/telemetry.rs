@@ -16,7 +16,13 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The crates that follow the configured level. Other crates log only warnings and errors.
-const OURS: [&str; 4] = ["protime", "connector", "subscriber", "publisher"];
+const OURS: [&str; 5] = [
+    "protime",
+    "connector",
+    "subscriber",
+    "publisher",
+    "doorbell",
+];
 /// The runtime's span carries the request id, so it is enabled at every level.
 const RUNTIME_SPAN: &str = "lambda_runtime::layers::trace";
 

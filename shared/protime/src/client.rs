@@ -198,6 +198,17 @@ impl Client {
         payload: Option<Bytes>,
         deadline: Instant,
     ) -> Result<Written, Error> {
+        let (written, _) = self.write_and_read(request, payload, deadline).await?;
+        Ok(written)
+    }
+
+    /// The same, and what Protime answered: nothing, or JSON.
+    pub async fn write_and_read(
+        &self,
+        request: &Request,
+        payload: Option<Bytes>,
+        deadline: Instant,
+    ) -> Result<(Written, Bytes), Error> {
         let url = request.url(&self.base_uri);
         let (answer, session) = self
             .authorised(request.method, &url, payload.as_ref(), deadline)
@@ -215,10 +226,13 @@ impl Client {
                 ),
                 truncated: false,
             }),
-            200..300 => Ok(Written {
-                status: answer.status,
-                location: answer.location,
-            }),
+            200..300 => {
+                let written = Written {
+                    status: answer.status,
+                    location: answer.location,
+                };
+                Ok((written, answer.body))
+            }
             _ => Err(session.refusal(request.method, &url, &answer)),
         }
     }

@@ -81,6 +81,14 @@ pub struct Settings {
     pub fills_in: bool,
     /// Whether the tenant plans with Planning Flex or Shift. Then assignments are refused with 403.
     pub planning_flex: bool,
+    /// For how many days a webhook is valid; the documentation only says that it ends.
+    pub webhook_days: u32,
+    /// The property with a new webhook's private key: not documented.
+    pub webhook_key: String,
+    /// The status of a new webhook; older pages also have `Uninitialized`.
+    pub webhook_status: String,
+    /// Whether a second webhook for a collection is refused: not documented.
+    pub one_webhook_per_collection: bool,
 }
 
 /// The spellings of a space that a query may use.
@@ -119,6 +127,10 @@ impl Default for Settings {
             schedule_moves_overnight: true,
             fills_in: true,
             planning_flex: false,
+            webhook_days: 90,
+            webhook_key: "privateKey".to_owned(),
+            webhook_status: "Enabled".to_owned(),
+            one_webhook_per_collection: false,
         }
     }
 }

@@ -104,11 +104,27 @@ pub(crate) fn rules(
         }
     }
     match entity.name.as_str() {
-        "webhooks" => reasons.extend(webhook(body)),
+        "webhooks" => {
+            reasons.extend(webhook(body));
+            reasons.extend(second_webhook(state, entity, body));
+        }
         "activity-definitions" => reasons.extend(activity_definition(state, entity, body, id)),
         _ => {}
     }
     reasons
+}
+
+/// Whether there is one for the collection, and a second one is refused.
+fn second_webhook(state: &mut State, entity: &'static Entity, body: &Value) -> Option<String> {
+    if !state.settings.one_webhook_per_collection {
+        return None;
+    }
+    let webhooks = state.collection(entity);
+    let is_first = webhooks.records.iter().all(|record| {
+        let known = webhooks.value(record);
+        known["collectionName"] != body["collectionName"] || known["status"] == "Disabled"
+    });
+    (!is_first).then(|| "collectionName: it has a webhook already".to_owned())
 }
 
 fn webhook(body: &Value) -> Option<String> {

@@ -8,21 +8,20 @@ use crate::references;
 use crate::route::Call;
 use crate::state::State;
 
-/// The life of a webhook. The documentation says only that it ends.
-const LIFE: jiff::SignedDuration = jiff::SignedDuration::from_hours(90 * 24);
-
 /// Adds to a new webhook what only Protime knows. Returns an error for references that it does not support.
 pub(crate) fn complete(
     state: &State,
     call: &Call,
     record: &mut Map<String, Value>,
 ) -> Result<(), Answer> {
-    let valid_until = state.now().saturating_add(LIFE);
+    let life = jiff::SignedDuration::from_hours(24 * i64::from(state.settings.webhook_days));
+    let valid_until = state.now().saturating_add(life);
     let valid_until = valid_until.unwrap_or(jiff::Timestamp::MAX);
     let zone = jiff::tz::Offset::constant(1);
     let valid_until = valid_until.display_with_offset(zone).to_string();
     record.insert("validUntil".to_owned(), valid_until.into());
-    record.insert("status".to_owned(), "Enabled".into());
+    let status = state.settings.webhook_status.clone();
+    record.insert("status".to_owned(), status.into());
     // §6.1: optional `?externalReferences=(people,@employee-number)`
     // An event is like an item of a delta. How the references are written in the webhook is not documented.
     let collection = record.get("collectionName").and_then(Value::as_str);
@@ -40,9 +39,9 @@ pub(crate) fn complete(
 }
 
 /// The private key of a webhook, which only the answer to its creation shows. Its JSON name is not documented.
-pub(crate) fn show_key(webhook: &mut Value, id: &str) {
+pub(crate) fn show_key(webhook: &mut Value, id: &str, property: &str) {
     // §6.1: body contains a **private webhook key** (shown only once) and
-    webhook["privateKey"] = format!("simulated-private-key-of-{id}").into();
+    webhook[property] = format!("simulated-private-key-of-{id}").into();
 }
 
 /// Disables the webhook, which stays. Returns false if it was disabled already.

@@ -108,7 +108,7 @@ fn create(state: &mut State, entity: &'static Entity, body: &Value, call: &Call)
     let base = base.filter(|_| call.is_upsert).unwrap_or(&call.path);
     let location = format!("{}/{id}", base.trim_end_matches('/'));
     let answer = if entity.name == "webhooks" {
-        webhook::show_key(&mut record, &id);
+        webhook::show_key(&mut record, &id, &state.settings.webhook_key);
         Answer::json(201, &record)
     } else {
         Answer::empty(201)

@@ -172,11 +172,18 @@ fn rows() -> Names {
 #[test]
 fn operations_has_a_row_for_every_alarm_and_every_kind_of_error_and_no_other() {
     let alarms = Template::load().alarms();
-    let outgoing = Template::load_from("infra/outgoing.yaml").alarms();
-    let alarms = alarms.into_iter().chain(outgoing).map(|alarm| alarm.name);
+    let nested = ["infra/outgoing.yaml", "infra/doorbell.yaml"];
+    let nested = nested
+        .into_iter()
+        .flat_map(|path| Template::load_from(path).alarms());
+    let alarms = alarms.into_iter().chain(nested).map(|alarm| alarm.name);
     let subscriber = subscriber::Kind::VARIANTS.iter().map(|kind| kind.name());
     let publisher = publisher::Kind::VARIANTS.iter().map(|kind| kind.name());
-    let kinds = subscriber.chain(publisher).map(str::to_owned);
+    let doorbell = doorbell::Kind::VARIANTS.iter().map(|kind| kind.name());
+    let kinds = subscriber
+        .chain(publisher)
+        .chain(doorbell)
+        .map(str::to_owned);
     let expected: Names = alarms.chain(kinds).collect();
     assert_eq!(rows(), expected);
 }

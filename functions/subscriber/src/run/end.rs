@@ -307,9 +307,9 @@ impl Run<'_> {
             self.history.record(record.clone());
             match table.save_history(&self.lease, &mut self.history).await {
                 Err(StateError::HistoryChanged(incoming)) => {
-                    let fresh = self.history.fresh;
+                    let of_event = (self.history.fresh, self.history.event.take());
                     self.history = table.history(&incoming).await?;
-                    self.history.fresh = fresh;
+                    (self.history.fresh, self.history.event) = of_event;
                 }
                 result => return result,
             }

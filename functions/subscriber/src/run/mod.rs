@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use connector::aws::queue::Queue;
-use connector::contract::connection::IncomingConnection;
+use connector::contract::connection::{IncomingConnection, event_of_schedule};
 use connector::contract::page_message::RunHeader;
 use connector::store::{
     Checkpoint, ConnectionState, DeltaClaim, Failure, History, Lease, Leased, LoadKind, RunStatus,
@@ -175,6 +175,10 @@ impl<'a> Run<'a> {
             ..planned
         };
         self.history.fresh = self.connection.fresh;
+        if let Some(event) = event_of_schedule(self.event) {
+            let kept = table.store_text(&self.connection.name, &event).await?;
+            self.history.event = Some(kept);
+        }
         if let Some(dropped) = self.dropped.clone() {
             let run = &self.connection.run;
             let message =

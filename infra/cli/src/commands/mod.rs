@@ -18,6 +18,7 @@ pub(crate) mod run;
 pub(crate) mod runs;
 pub(crate) mod status;
 pub(crate) mod r#try;
+mod webhooks;
 
 use crate::arguments::{Arguments, Command};
 use crate::error::Error;
@@ -42,6 +43,7 @@ pub(crate) async fn execute(arguments: &Arguments) -> Result<Report, Error> {
         Command::New(new) => new::new(new, stack).await,
         Command::Probe(probe) => probe::probe(probe, stack).await,
         Command::Console(console) => crate::console::console(console, stack, arguments.json).await,
+        Command::Webhooks(webhooks) => webhooks::webhooks(webhooks, stack).await,
         Command::Forget(forget) => forget::forget(forget, stack).await,
         Command::Completions(completions) => Ok(completions::print(completions)),
     }

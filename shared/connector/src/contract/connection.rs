@@ -1,6 +1,7 @@
 //! Incoming connections: the documents that tell the subscriber what to read.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
@@ -341,6 +342,17 @@ fn scheduled(text: &str) -> Result<Timestamp, ConnectionError> {
     })
 }
 
+/// What a schedule's event says of its connection, whenever it is run: the event without `run`, `scheduled` and `takeover`.
+/// None for an event without `scheduled`, which a person has sent: it may ask for something else.
+pub fn event_of_schedule(event: &str) -> Option<String> {
+    // Values stay as they are written: the order of query parameters is kept.
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(event).ok()?;
+    fields.remove("scheduled")?;
+    fields.remove("run");
+    fields.remove("takeover");
+    serde_json::to_string(&fields).ok()
+}
+
 /// Parses a list of property paths.
 fn fields(json: &RawValue) -> Result<Fields, ConnectionError> {
     let paths: Vec<String> = serde_json::from_str(json.get()).map_err(|_| {
@@ -455,7 +467,7 @@ impl From<ShapeError> for ConnectionError {
 }
 
 /// Whether the text is a valid name. Names are parts of keys, of ids and of FIFO message groups.
-fn is_name(text: &str) -> bool {
+pub fn is_name(text: &str) -> bool {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(is_legal)
 }

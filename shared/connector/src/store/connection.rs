@@ -120,6 +120,9 @@ pub struct Due {
     pub scheduled: Timestamp,
     /// The event that starts the run.
     pub event: StoredText,
+    /// Whether a ring asked for the run. Such a run is served by any run that starts later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_ring: bool,
 }
 
 impl ConnectionState {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::counts::Counts;
 use super::item::{Item, number, number_of, refused_item, string_of, text};
-use super::{Lease, StateError, StateTable, VERSION, history_id};
+use super::{Lease, StateError, StateTable, StoredText, VERSION, history_id};
 
-/// How many completed runs are kept, and how many others.
+/// How many runs of each sort are kept: completed ones that a schedule started, other completed ones, and the rest.
 const KEPT: usize = 20;
 /// A connection is overdue after 125 % of the longest gap in its schedule, plus an hour.
 const GAP_PERCENT: i32 = 125;
@@ -24,6 +24,9 @@ pub struct History {
     /// decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fresh: Option<SignedDuration>,
+    /// The event of the last run that a schedule started, without `run`, `scheduled` and `takeover`. A ring runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event: Option<StoredText>,
     /// The last runs, in the order in which they began.
     pub runs: Vec<RunRecord>,
     /// The item's revision when it was read. It guards against concurrent writes.
@@ -76,6 +79,25 @@ pub struct Failure {
     pub message: String,
 }
 
+/// Runs push out others of their own sort only. So the times of a schedule, which tell whether a connection is overdue,
+/// outlive any number of rings, and completed runs any number of failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    Scheduled,
+    Completed,
+    Other,
+}
+
+impl Sort {
+    fn of(run: &RunRecord) -> Self {
+        match (run.status, run.scheduled) {
+            (RunStatus::Completed, Some(_)) => Self::Scheduled,
+            (RunStatus::Completed, None) => Self::Completed,
+            (RunStatus::Started | RunStatus::Failed, _) => Self::Other,
+        }
+    }
+}
+
 impl History {
     /// Adds a run, or replaces what was known of it.
     pub fn record(&mut self, record: RunRecord) {
@@ -87,8 +109,8 @@ impl History {
             Some(run) => *run = record,
             None => self.runs.push(record),
         }
-        for completed in [true, false] {
-            let is_kind = |run: &RunRecord| (run.status == RunStatus::Completed) == completed;
+        for sort in [Sort::Scheduled, Sort::Completed, Sort::Other] {
+            let is_kind = |run: &RunRecord| Sort::of(run) == sort;
             let mut surplus = self
                 .runs
                 .iter()
@@ -251,6 +273,18 @@ mod tests {
         let history = nightly(1..=2, RunStatus::Failed);
         assert_eq!(history.overdue(time("2026-11-02T10:00:00Z")), None);
         assert!(history.overdue(time("2026-11-02T10:00:01Z")).is_some());
+    }
+
+    #[test]
+    fn rings_do_not_make_a_nightly_connection_one_that_is_never_overdue() {
+        let mut history = nightly(1..=5, RunStatus::Completed);
+        for minute in 0..50 {
+            let at = format!("2026-11-05T03:{minute:02}:30Z");
+            history.record(run(None, &at, RunStatus::Completed));
+        }
+        assert_eq!(history.runs.len(), 5 + KEPT);
+        let over = history.overdue(time("2026-11-06T10:49:37Z"));
+        assert_eq!(over, Some(SignedDuration::from_secs(7)));
     }
 
     #[test]

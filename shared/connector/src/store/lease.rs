@@ -11,7 +11,7 @@ use super::item::{Item, count_of, number, refused_item, string_of, text, time, t
 use super::{ConnectionState, Due, KIND, StateError, StateTable, VERSION, connection_id};
 
 /// The most runs of a connection that may be due.
-const MOST_DUE: i64 = 10;
+pub(super) const MOST_DUE: i64 = 10;
 
 /// One attempt at a run.
 #[derive(Debug, Clone)]
@@ -323,15 +323,13 @@ impl StateTable {
             Ok(_) => Ok(DueOutcome::Due),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-                Ok(
-                    if time_of(&item, "lease_until").is_none_or(|until| until < now) {
-                        DueOutcome::Free
-                    } else if due_of(&item).iter().any(|known| known.run == due.run) {
-                        DueOutcome::Due
-                    } else {
-                        DueOutcome::TooMany
-                    },
-                )
+                if time_of(&item, "lease_until").is_none_or(|until| until < now) {
+                    Ok(DueOutcome::Free)
+                } else if is_due(&item, &due.run) {
+                    Ok(DueOutcome::Due)
+                } else {
+                    self.replace_ring(incoming, &item, due, now).await
+                }
             }
         }
     }
@@ -417,6 +415,11 @@ impl StateTable {
         lease.generation = next;
         Ok(())
     }
+}
+
+/// Whether a run of that id is due.
+pub(super) fn is_due(item: &Item, run: &str) -> bool {
+    due_of(item).iter().any(|known| known.run == run)
 }
 
 /// Why the lease was refused, given the current item.

@@ -24,6 +24,7 @@ mod history;
 pub mod item;
 mod lease;
 mod pause;
+mod ring;
 mod text;
 mod watch;
 
@@ -42,6 +43,7 @@ pub use delta::DeltaClaim;
 pub use history::{Failure, History, RunRecord, RunStatus};
 pub use lease::{Acquired, Attempt, DueOutcome, Ending, Lease, Leased};
 pub use pause::{PUBLISHING, Pause};
+pub use ring::Rung;
 pub use text::{StoredText, StoredTexts};
 pub use watch::{MOST_RESCUES, Watched};
 

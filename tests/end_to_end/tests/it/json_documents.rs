@@ -10,9 +10,14 @@ use crate::protimectl::{Folder, Protimectl, connection, masked};
 use crate::screens::Stack;
 
 /// What differs from one time to the next.
-const VARYING: [(&str, &str); 10] = [
+const VARYING: [(&str, &str); 12] = [
     (r"http://(127\.0\.0\.1|localhost):[0-9]+", "<host>"),
-    (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+(\.[0-9]+)?Z", "<time>"),
+    (
+        r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]+(\.[0-9]+)?(Z|\+[0-9:]+)",
+        "<time>",
+    ),
+    (r"\b[0-9a-f]{64}\b", "<sha256>"),
+    (r"\b[0-9a-z]+\.lambda-url\.", "<doorbell>.lambda-url."),
     (
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
         "<id>",
@@ -28,7 +33,7 @@ const VARYING: [(&str, &str); 10] = [
 ];
 
 /// Holds the document of a command against the snapshot of that name.
-fn documented(name: &str, protimectl: &Protimectl, arguments: &[&str]) -> Value {
+pub(crate) fn documented(name: &str, protimectl: &Protimectl, arguments: &[&str]) -> Value {
     let (document, _) = protimectl.json(arguments);
     insta::assert_snapshot!(name, masked(&format!("{document:#}"), &VARYING));
     document

@@ -2,12 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use connector::store::{ConnectionState, LoadKind};
+use connector::store::{ConnectionState, History, LoadKind};
 use serde_json::Value;
 
+use crate::rings::RINGS;
 use crate::wire::Services;
 use crate::world::{DAYS, PEOPLE, World, connections};
 use crate::{publishing, requests};
+
+/// Which records are compared with what consumers have.
+const DATED: &str = "?filter=date%20ge%20%272026-11-01%27";
 
 /// The first invariant that is violated when all is over.
 pub(crate) async fn violated(world: &World) -> Option<String> {
@@ -34,6 +38,24 @@ pub(crate) async fn violated(world: &World) -> Option<String> {
 /// What has to hold whenever the weather has been fair for a while, without another schedule.
 pub(crate) fn violated_at_rest(world: &World) -> Option<String> {
     every_run(world, &world.pages()).or_else(|| at_rest(world))
+}
+
+/// What a ring has told of is read without another schedule, once a schedule has run the connection at all.
+pub(crate) async fn unread(world: &World) -> Option<String> {
+    let history = {
+        let dynamodb = world.services.dynamodb.borrow();
+        let item = dynamodb.items.get("history/delta");
+        let text = item.and_then(|item| item["history"]["S"].as_str());
+        text.and_then(|text| serde_json::from_str::<History>(text).ok())
+    };
+    history.and_then(|history| history.event)?;
+    let pages = world.pages();
+    let events: Vec<&Value> = pages
+        .iter()
+        .filter(|event| event["subject"] == "delta")
+        .collect();
+    let clockings = truth(world, "clockings", &format!("clockings{DATED}")).await;
+    delta(&clockings, &events).map(|problem| format!("although it was rung: {problem}"))
 }
 
 impl Services {
@@ -82,12 +104,11 @@ fn in_order(events: &[&Value]) -> Option<String> {
 
 /// What Protime has, compared with what consumers have and producers wanted.
 async fn against_protime(world: &World, events: &[&Value]) -> Option<String> {
-    let dated = "?filter=date%20ge%20%272026-11-01%27";
     let definitions = "activity-structure-versions/v/levels/1/activity-definitions";
     let mut written = BTreeMap::new();
     for (entity, target) in [
-        ("clockings", format!("clockings{dated}")),
-        ("assignments", format!("assignments{dated}")),
+        ("clockings", format!("clockings{DATED}")),
+        ("assignments", format!("assignments{DATED}")),
         ("activity-definitions", definitions.to_owned()),
     ] {
         written.insert(entity, truth(world, entity, &target).await);
@@ -220,6 +241,10 @@ fn at_rest(world: &World) -> Option<String> {
     let waiting = sqs.messages("continuations").len();
     if waiting > 0 {
         return Some(format!("{waiting} continuations are left"));
+    }
+    let rings = sqs.messages(RINGS).len();
+    if rings > 0 {
+        return Some(format!("{rings} rings are left"));
     }
     let dynamodb = world.services.dynamodb.borrow();
     let now = world.sky.now();

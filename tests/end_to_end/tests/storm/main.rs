@@ -19,6 +19,7 @@ mod lambda;
 mod protime;
 mod publishing;
 mod requests;
+mod rings;
 mod sqs;
 mod weather;
 mod wire;

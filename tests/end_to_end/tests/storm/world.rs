@@ -32,8 +32,8 @@ const SECOND_REST: Duration = Duration::from_mins(40);
 /// How often it is looked whether something is due.
 const STEP: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 2;
-const VISIBILITY: Duration = Duration::from_mins(12);
-const MOST_RECEIVES: u32 = 5;
+pub(crate) const VISIBILITY: Duration = Duration::from_mins(12);
+pub(crate) const MOST_RECEIVES: u32 = 5;
 pub(crate) const PAGES: &str = "pages";
 /// Of the connection `full`.
 const PAGES_IN_ORDER: &str = "pages.fifo";
@@ -198,7 +198,12 @@ impl World {
         }
         self.sky.clear();
         self.rest(REST).await;
-        *self.violation.borrow_mut() = invariants::violated_at_rest(self);
+        let violation = match invariants::violated_at_rest(self) {
+            None => invariants::unread(self).await,
+            violation => violation,
+        };
+        *self.violation.borrow_mut() = violation;
+        self.protime.configure(|settings| settings.page_size = PAGE);
         for connection in &connections() {
             self.fire(connection);
         }
@@ -224,6 +229,7 @@ impl World {
         self.forget_deltas();
         self.produce();
         self.correct();
+        self.deliver_rings();
         self.deliver();
         self.deliver_publish_requests();
         sleep(STEP).await;
@@ -264,6 +270,7 @@ impl World {
             .await
             .expect("the simulator answers");
         assert!(answer.status().is_success());
+        self.ring(number);
     }
 
     fn fire(self: &Rc<Self>, connection: &Connection) {

@@ -126,3 +126,27 @@ async fn eighteen_collections_have_webhooks() {
         405
     );
 }
+
+/// What is not documented can be set.
+#[tokio::test]
+async fn the_name_of_the_key_the_life_and_the_status_are_switches() {
+    let protime = Protime::with(|settings| {
+        settings.webhook_key = "secretKey".to_owned();
+        settings.webhook_days = 30;
+        settings.webhook_status = "Uninitialized".to_owned();
+        settings.one_webhook_per_collection = true;
+    })
+    .await;
+    let webhook =
+        json!({"destinationUrl": "https://hooks.example.test", "collectionName": "counters"});
+    let first = protime.post("/webhooks", webhook.clone()).await;
+    assert!(first.body["secretKey"].is_string() && first.body["privateKey"].is_null());
+    assert_eq!(first.body["validUntil"], "2026-04-30T13:00:00+01:00");
+    assert_eq!(first.body["status"], "Uninitialized");
+    let second = protime.post("/webhooks", webhook.clone()).await;
+    assert!(second.reason().contains("has a webhook already"));
+    protime
+        .delete(first.location.strip_prefix(API).unwrap())
+        .await;
+    assert_eq!(protime.post("/webhooks", webhook).await.status, 201);
+}

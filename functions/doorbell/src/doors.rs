@@ -1,0 +1,144 @@
+//! Who may ring: connections, and the hashes of the tokens by which each is rung.
+
+use std::collections::BTreeMap;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use connector::contract::connection::is_name;
+use sha2::{Digest, Sha256};
+
+/// Connections by name, each with the SHA-256 of its token. Whoever reads the configuration cannot ring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Doors(BTreeMap<String, [u8; 32]>);
+
+/// A configuration that cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DoorsError {
+    /// Not JSON, or of another form.
+    #[error(
+        "needs a JSON object of connections, each with the SHA-256 of its token in hex, such as {{\"clockings\": \"9f86d0...\"}}: {0}"
+    )]
+    Shape(String),
+    /// No connection can be called so.
+    #[error("\"{0}\" is no name of a connection: needs 1 to 80 of A-Z a-z 0-9 . _ -")]
+    Name(String),
+    /// Not a hash.
+    #[error("connection `{0}`: needs the SHA-256 of its token, 64 hex digits")]
+    Hash(String),
+    /// Nobody could tell which of them is rung.
+    #[error("connections `{0}` and `{1}` have the same token; each needs its own")]
+    Same(String, String),
+}
+
+impl Doors {
+    /// Reads `{"<connection>": "<64 hex digits>"}`.
+    pub fn from_json(json: &str) -> Result<Self, DoorsError> {
+        let hashes: BTreeMap<String, String> =
+            serde_json::from_str(json).map_err(|error| DoorsError::Shape(error.to_string()))?;
+        let mut doors: BTreeMap<String, [u8; 32]> = BTreeMap::new();
+        for (incoming, hash) in hashes {
+            if !is_name(&incoming) {
+                return Err(DoorsError::Name(incoming));
+            }
+            let hash = bytes(&hash).ok_or_else(|| DoorsError::Hash(incoming.clone()))?;
+            if let Some((other, _)) = doors.iter().find(|(_, known)| **known == hash) {
+                return Err(DoorsError::Same(other.clone(), incoming));
+            }
+            doors.insert(incoming, hash);
+        }
+        Ok(Self(doors))
+    }
+
+    /// The connection that a token rings. How long that takes tells nothing: hashes are compared, all of them, and each in
+    /// constant time.
+    pub fn behind(&self, token: &str) -> Option<&str> {
+        let hash = digest(token);
+        let mut found = None;
+        for (incoming, known) in &self.0 {
+            if verify_slices_are_equal(known, &hash).is_ok() {
+                found = Some(incoming.as_str());
+            }
+        }
+        found
+    }
+
+    /// The connections, by name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Whether this token rings this connection.
+    pub fn opens(&self, incoming: &str, token: &str) -> bool {
+        self.behind(token) == Some(incoming)
+    }
+}
+
+/// The hash of a token, as the configuration has it.
+pub fn token_hash(token: &str) -> String {
+    use std::fmt::Write as _;
+    let mut hex = String::with_capacity(64);
+    for byte in digest(token) {
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+fn bytes(hex: &str) -> Option<[u8; 32]> {
+    let is_hex = hex.len() == 64 && hex.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let pairs = hex.as_bytes().chunks(2).filter(|_| is_hex);
+    let bytes: Option<Vec<u8>> = pairs
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect();
+    bytes?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// FIPS 180-4: the SHA-256 of "abc".
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn a_token_rings_the_connection_that_has_its_hash() {
+        let json = format!(
+            r#"{{"clockings": "{ABC}", "people": "{}"}}"#,
+            "0".repeat(64)
+        );
+        let doors = Doors::from_json(&json).unwrap();
+        assert_eq!(doors.behind("abc"), Some("clockings"));
+        assert_eq!(doors.behind("abcd"), None);
+        assert_eq!(doors.behind(""), None);
+        assert_eq!(doors.behind(ABC), None, "the hash itself opens nothing");
+        assert!(doors.opens("clockings", "abc") && !doors.opens("people", "abc"));
+        assert_eq!(token_hash("abc"), ABC);
+        assert_eq!(Doors::from_json("{}").unwrap().behind("abc"), None);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let problem = |json: &str| Doors::from_json(json).unwrap_err().to_string();
+        for json in ["", "[]", r#"{"clockings": 1}"#] {
+            assert!(problem(json).contains("needs a JSON object"), "{json}");
+        }
+        assert!(problem(r#"{"a b": ""}"#).contains("\"a b\" is no name"));
+        for hash in [
+            "",
+            "abc",
+            &ABC[1..],
+            &format!("{ABC}0"),
+            &ABC.replace('b', "g"),
+        ] {
+            let json = format!(r#"{{"clockings": "{hash}"}}"#);
+            assert!(problem(&json).contains("connection `clockings`: needs the SHA-256"));
+        }
+        let same = format!(
+            r#"{{"clockings": "{ABC}", "people": "{}"}}"#,
+            ABC.to_uppercase()
+        );
+        assert!(problem(&same).contains("`clockings` and `people` have the same token"));
+    }
+}

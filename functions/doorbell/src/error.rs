@@ -1,0 +1,67 @@
+use std::fmt;
+
+use connector::aws::queue::QueueError;
+use lambda_runtime::Diagnostic;
+use strum::{IntoStaticStr, VariantArray};
+
+/// Why a ring is not in the queue.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// SQS did not take it.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// Without what the parser says, which quotes the event.
+    #[error("the event is not a request to the function's URL; the doorbell takes no other")]
+    NotARequest,
+}
+
+/// A stable word for each kind of error, for alarms, queries and README's table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[expect(missing_docs, reason = "README's table says what each means")]
+pub enum Kind {
+    Queue,
+    UnknownEvent,
+}
+
+impl Kind {
+    /// The word.
+    pub fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+impl Error {
+    /// What kind it is.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Queue(_) => Kind::Queue,
+            Self::NotARequest => Kind::UnknownEvent,
+        }
+    }
+}
+
+/// An error as Lambda reports it: the stable word and the whole message. It is logged already.
+pub struct Diagnosis(Error);
+
+impl Diagnosis {
+    /// Logs an error, once.
+    pub fn logged(error: Error) -> Self {
+        tracing::error!(kind = error.kind().name(), %error, "a ring is lost");
+        Self(error)
+    }
+}
+
+impl fmt::Debug for Diagnosis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a ring is lost ({}): {}", self.0.kind().name(), self.0)
+    }
+}
+
+impl From<Diagnosis> for Diagnostic {
+    fn from(Diagnosis(error): Diagnosis) -> Self {
+        Self {
+            error_type: error.kind().name().to_owned(),
+            error_message: error.to_string(),
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Rings: messages of the doorbell, each of which says that something has changed which a connection reads.
+//!
+//! A ring is `{"ring": "<connection>"}`. What it runs is the event of the last run that the connection's schedule started,
+//! so that a connection stands in one place only, and a ring never begins another version of it. The run is stored as due
+//! before anything else, and a continuation begins it, or the end of the run that is under way; from there on it is a run
+//! as any other, with the same repairs. So a ring is answered in a moment, and takes none of the queue's receives while
+//! runs last or fail.
+//!
+//! The run is called after the message, `ring-<message id>`: delivered again, it is the same run. All rings of a connection
+//! in one batch are one run, called after the newest: what is older was sent before that run began.
+
+use std::collections::BTreeMap;
+
+use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use connector::contract::connection::is_name;
+use connector::store::{Due, RunStatus, Rung};
+use serde::Deserialize;
+
+use crate::continuation::Continuation;
+use crate::report::Identity;
+use crate::{Error, Invocation, Subscriber};
+
+/// What a ring says.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ring {
+    #[serde(rename = "ring")]
+    incoming: String,
+}
+
+fn read(message: &SqsMessage) -> Result<Ring, serde_json::Error> {
+    let ring: Ring = serde_json::from_str(message.body.as_deref().unwrap_or_default())?;
+    if is_name(&ring.incoming) {
+        Ok(ring)
+    } else {
+        Err(serde::de::Error::custom("no connection can be called so"))
+    }
+}
+
+/// Whether messages come from the doorbell, rather than from the continuation queue.
+pub(crate) fn are_rings(messages: &[SqsMessage]) -> bool {
+    messages.iter().any(|message| read(message).is_ok())
+}
+
+/// When SQS got a message, and its id.
+fn order(message: &SqsMessage) -> (u64, String) {
+    let sent = message.attributes.get("SentTimestamp");
+    let sent = sent.and_then(|sent| sent.parse().ok()).unwrap_or(0);
+    (sent, message.message_id.clone().unwrap_or_default())
+}
+
+impl Subscriber {
+    /// Lets every connection run that a message names. Only the messages of connections that fail come again, so that none
+    /// uses up the receives of another.
+    pub async fn answer_rings(
+        &self,
+        event: &SqsEvent,
+        invocation: &Invocation,
+    ) -> Result<SqsBatchResponse, Error> {
+        let mut rings: BTreeMap<String, Vec<(u64, String)>> = BTreeMap::new();
+        let mut response = SqsBatchResponse::default();
+        for message in &event.records {
+            let order = order(message);
+            match read(message) {
+                Ok(Ring { incoming }) => rings.entry(incoming).or_default().push(order),
+                Err(error) => {
+                    self.report_failure(&Identity::default(), &Error::Ring(error));
+                    response.add_failure(order.1);
+                }
+            }
+        }
+        for (incoming, messages) in rings {
+            let newest = messages.iter().max().map(|(_, id)| id.as_str());
+            let rung = self.ring(&incoming, newest.unwrap_or_default(), invocation);
+            if let Err(error) = rung.await {
+                let identity = Identity {
+                    incoming: Some(incoming),
+                    ..Identity::default()
+                };
+                self.report_failure(&identity, &error);
+                for (_, id) in messages {
+                    response.add_failure(id);
+                }
+            }
+        }
+        Ok(response)
+    }
+
+    /// Lets a connection run now, or as soon as it can.
+    async fn ring(
+        &self,
+        incoming: &str,
+        message: &str,
+        invocation: &Invocation,
+    ) -> Result<(), Error> {
+        let now = invocation.clock.now();
+        let run = format!("ring-{message}");
+        let answered = |how: &str| tracing::info!(incoming, run, how, "a ring is answered");
+        let history = self.state.history(incoming).await?;
+        let Some(event) = history.event.clone() else {
+            tracing::warn!(
+                incoming,
+                "a ring is acknowledged and runs nothing: no schedule has run this connection yet; its input needs `scheduled`"
+            );
+            return Ok(());
+        };
+        let known = history.run(&run);
+        if known.is_some_and(|known| known.status == RunStatus::Completed) {
+            answered("its run has completed before");
+            return Ok(());
+        }
+        let due = Due {
+            run: run.clone(),
+            scheduled: now,
+            event,
+            is_ring: true,
+        };
+        match self.state.ring(incoming, &due, now).await? {
+            Rung::Free {
+                run: first,
+                generation,
+            } => {
+                let continuation = Continuation::new(incoming, &first, generation);
+                self.send_continuation(&continuation, now, invocation)
+                    .await?;
+                answered("its run begins");
+            }
+            Rung::Busy => answered("its run follows the one that is under way"),
+            Rung::Answered => answered("a run that has not begun reads what it tells of"),
+            Rung::Paused(until) => {
+                answered(&format!("the connection is paused until {until:.0}"));
+            }
+            Rung::TooMany => return Err(Error::TooManyDue(incoming.to_owned())),
+            Rung::Unknown => answered("the connection is forgotten"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,329 @@
+//! Webhooks at Protime, each of which rings one connection.
+//!
+//! A connection's token and, once there is one, its webhook's private key are kept in a secret of Secrets Manager that no
+//! function reads. The doorbell knows the token's hash, by its template. A webhook cannot be changed or revived
+//! (`reference/webhooks`), so that it is renewed by another one: that is created first, then what it replaces is deleted.
+//! A second webhook for one collection is not documented either way; where Protime refuses it, the command says so.
+//!
+//! Every command looks at what Protime has before it changes anything. So after a lost answer, or a death in between, the
+//! same command goes on: a webhook whose key was not kept is replaced.
+
+mod door;
+mod kept;
+mod list;
+mod remote;
+
+use std::fmt::Write as _;
+
+use jiff::{SignedDuration, Timestamp};
+use protime::catalogue::catalogue;
+use serde_json::{Value, json};
+
+use crate::arguments::{Change, StackArguments, Webhooks, WebhooksAction};
+use crate::confirm::confirm;
+use crate::error::{Code, Error};
+use crate::output::{Report, hint};
+use crate::stack::Stack;
+use door::Doorbell;
+use kept::{Keeper, Kept};
+use remote::{Remote, Webhook};
+
+const NO_TIME: SignedDuration = SignedDuration::ZERO;
+
+pub(crate) async fn webhooks(
+    arguments: &Webhooks,
+    stack: &StackArguments,
+) -> Result<Report, Error> {
+    let stack = Stack::open(stack).await?;
+    match &arguments.action {
+        WebhooksAction::List { clients } => list::list(&stack, clients).await,
+        WebhooksAction::Create { connection, change } => create(&stack, connection, change).await,
+        WebhooksAction::Renew {
+            connection,
+            within,
+            change,
+        } => renew(&stack, connection.as_deref(), *within, change).await,
+        WebhooksAction::Delete { connection, change } => delete(&stack, connection, change).await,
+    }
+}
+
+async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report, Error> {
+    let source = stack.source(argument).await?;
+    let connection = source.connection(Timestamp::now())?;
+    let (name, collection) = (&connection.name, &connection.entity);
+    check_collection(collection)?;
+    let keeper = Keeper::new(stack);
+    let kept = keeper.read(name).await?;
+    let doorbell = Doorbell::find(stack).await?;
+    let Some(mut kept) = kept else {
+        let secret = keeper.secret(name);
+        let what = format!("make a token for `{name}`, and keep it in the secret `{secret}`");
+        if !confirm(change, &what)? {
+            return Ok(Report::undone());
+        }
+        let kept = Kept::new(name, &connection.secret_name, collection)?;
+        keeper.create(&kept).await?;
+        return Ok(to_deploy(&kept, doorbell.as_ref()));
+    };
+    if kept.client != connection.secret_name || kept.collection != *collection {
+        return Err(Error::Connection(format!(
+            "connection `{name}`: reads `{collection}` with client `{}`, and its webhook is for `{}` with `{}`; delete that first: protimectl webhooks delete {name}",
+            connection.secret_name, kept.collection, kept.client
+        )));
+    }
+    let Some(doorbell) = doorbell.filter(|doorbell| doorbell.knows(&kept)) else {
+        return Ok(to_deploy(&kept, None));
+    };
+    let remote = Remote::of(stack, &kept.client).await?;
+    let found = remote.webhooks().await?;
+    let url = doorbell.url_of(&kept);
+    if let Some(standing) = standing(&kept, &url, &found, NO_TIME) {
+        let text = format!(
+            "`{name}` is rung already{}\n",
+            standing.until().unwrap_or_default()
+        );
+        return Ok(Report::new(told(&kept, standing, false), text));
+    }
+    let what = format!("let Protime ring `{name}` when `{collection}` change");
+    if !confirm(change, &what)? {
+        return Ok(Report::undone());
+    }
+    let webhook = replace(&keeper, &remote, &mut kept, url, &found).await?;
+    let text = format!(
+        "Protime rings `{name}` when `{collection}` change{}; the webhook's key is kept in the secret `{}`\n",
+        webhook.until().unwrap_or_default(),
+        keeper.secret(name)
+    );
+    Ok(Report::new(told(&kept, &webhook, true), text))
+}
+
+/// A connection that fails does not keep the others from it: its error is in the report, and its code is the command's.
+async fn renew(
+    stack: &Stack,
+    only: Option<&str>,
+    within: u16,
+    change: &Change,
+) -> Result<Report, Error> {
+    let doorbell = Doorbell::find(stack)
+        .await?
+        .ok_or_else(|| no_doorbell(stack))?;
+    let keeper = Keeper::new(stack);
+    let names: Vec<&str> = match only {
+        Some(name) => vec![name],
+        None => doorbell.connections().collect(),
+    };
+    let within = SignedDuration::from_hours(24 * i64::from(within));
+    let (mut renewed, mut to_replace) = (Renewed::default(), Vec::new());
+    for name in names {
+        match Found::of(stack, &keeper, &doorbell, name).await {
+            Ok(found) => match standing(&found.kept, &found.url, &found.webhooks, within) {
+                Some(webhook) => renewed.stays(&found.kept, webhook),
+                None => to_replace.push(found),
+            },
+            Err(error) => renewed.failed(name, &error),
+        }
+    }
+    if !to_replace.is_empty() {
+        let names: Vec<&str> = to_replace
+            .iter()
+            .map(|found| found.kept.incoming.as_str())
+            .collect();
+        let what = format!("replace the webhooks of {}", names.join(", "));
+        if !confirm(change, &what)? {
+            return Ok(Report::undone());
+        }
+    }
+    for mut found in to_replace {
+        let (kept, webhooks) = (&mut found.kept, &found.webhooks);
+        match replace(&keeper, &found.remote, kept, found.url, webhooks).await {
+            Ok(webhook) => renewed.replaced(&found.kept, &webhook),
+            Err(error) => renewed.failed(&found.kept.incoming, &error),
+        }
+    }
+    Ok(renewed.report())
+}
+
+/// What is known of a connection before its webhook is renewed.
+struct Found {
+    kept: Kept,
+    remote: Remote,
+    url: String,
+    webhooks: Vec<Webhook>,
+}
+
+impl Found {
+    async fn of(
+        stack: &Stack,
+        keeper: &Keeper,
+        doorbell: &Doorbell,
+        name: &str,
+    ) -> Result<Self, Error> {
+        let kept = keeper.read(name).await?;
+        let kept = kept.filter(|kept| doorbell.knows(kept)).ok_or_else(|| {
+            Error::Connection(format!(
+                "connection `{name}`: has no token that the doorbell knows; protimectl webhooks create {name}"
+            ))
+        })?;
+        let remote = Remote::of(stack, &kept.client).await?;
+        Ok(Self {
+            webhooks: remote.webhooks().await?,
+            url: doorbell.url_of(&kept),
+            kept,
+            remote,
+        })
+    }
+}
+
+/// What has become of each webhook.
+#[derive(Default)]
+struct Renewed {
+    webhooks: Vec<Value>,
+    text: String,
+    /// Of the first that failed.
+    code: Option<Code>,
+}
+
+impl Renewed {
+    fn stays(&mut self, kept: &Kept, webhook: &Webhook) {
+        let until = webhook.until().unwrap_or_default();
+        let _ = writeln!(self.text, "`{}` stays{until}", kept.incoming);
+        self.webhooks.push(told(kept, webhook, false));
+    }
+
+    fn replaced(&mut self, kept: &Kept, webhook: &Webhook) {
+        let until = webhook.until().unwrap_or_default();
+        let _ = writeln!(self.text, "`{}` has another webhook{until}", kept.incoming);
+        self.webhooks.push(told(kept, webhook, true));
+    }
+
+    fn failed(&mut self, incoming: &str, error: &Error) {
+        let _ = writeln!(self.text, "`{incoming}` is not renewed: {error}");
+        let message = error.to_string();
+        self.webhooks
+            .push(json!({"done": false, "incoming": incoming, "error": {"message": message}}));
+        self.code.get_or_insert(error.code());
+    }
+
+    fn report(self) -> Report {
+        let json = json!({"done": self.code.is_none(), "webhooks": self.webhooks});
+        Report::new(json, self.text).with_code(self.code.unwrap_or(Code::Ok))
+    }
+}
+
+async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Error> {
+    let keeper = Keeper::new(stack);
+    let kept = keeper.read(name).await?.ok_or_else(|| {
+        let secret = keeper.secret(name);
+        Error::Connection(format!(
+            "connection `{name}`: has no webhook that was made here; there is no secret `{secret}`"
+        ))
+    })?;
+    if !confirm(change, &format!("let Protime ring `{name}` no more"))? {
+        return Ok(Report::undone());
+    }
+    let remote = Remote::of(stack, &kept.client).await?;
+    let url = Doorbell::find(stack)
+        .await?
+        .map(|doorbell| doorbell.url_of(&kept));
+    for webhook in remote.webhooks().await? {
+        if is_of(&webhook, &kept, url.as_deref()) && !webhook.is_disabled() {
+            remote.delete(&webhook.id).await?;
+        }
+    }
+    keeper.delete(name).await?;
+    hint("Take it out of Connections of the doorbell as well.");
+    Ok(Report::done(format!(
+        "`{name}` is rung no more; its schedule goes on\n"
+    )))
+}
+
+/// Creates a webhook, keeps its key, and deletes those that it takes the place of.
+async fn replace(
+    keeper: &Keeper,
+    remote: &Remote,
+    kept: &mut Kept,
+    url: String,
+    found: &[Webhook],
+) -> Result<Webhook, Error> {
+    let old = kept.clone();
+    let (webhook, answer) = remote
+        .create(&url, &kept.collection)
+        .await
+        .inspect_err(|_| {
+            hint("Give the same command again: it looks first for what Protime has.");
+        })?;
+    kept.url = Some(url);
+    kept.webhook = Some(webhook.id.clone());
+    kept.answer = Some(answer);
+    keeper.put(kept).await?;
+    let replaced = found
+        .iter()
+        .filter(|known| is_of(known, &old, kept.url.as_deref()) && !known.is_disabled());
+    for known in replaced.filter(|known| known.id != webhook.id) {
+        remote.delete(&known.id).await?;
+    }
+    Ok(webhook)
+}
+
+/// The webhook that rings this connection, whose key is kept, for longer than `within`.
+fn standing<'a>(
+    kept: &Kept,
+    url: &str,
+    found: &'a [Webhook],
+    within: SignedDuration,
+) -> Option<&'a Webhook> {
+    let now = Timestamp::now();
+    found.iter().find(|webhook| {
+        kept.webhook.as_ref() == Some(&webhook.id)
+            && webhook.destination_url.as_deref() == Some(url)
+            && !webhook.is_disabled()
+            && webhook.left(now).is_none_or(|left| left > within)
+    })
+}
+
+fn is_of(webhook: &Webhook, kept: &Kept, url: Option<&str>) -> bool {
+    let leads_to = webhook.destination_url.as_deref();
+    kept.webhook.as_ref() == Some(&webhook.id)
+        || leads_to.is_some_and(|to| Some(to) == url || Some(to) == kept.url.as_deref())
+}
+
+/// What there is to do before Protime can ring.
+fn to_deploy(kept: &Kept, doorbell: Option<&Doorbell>) -> Report {
+    let (name, hash) = (&kept.incoming, kept.hash());
+    let where_to = if doorbell.is_some() {
+        "the doorbell's parameter Connections"
+    } else {
+        "Connections of infra/doorbell.yaml (functions/doorbell/README.md)"
+    };
+    let text = format!(
+        "`{name}` has a token, which the doorbell does not know yet. Put its hash into {where_to}, deploy, and give the same command again:\n\n  \"{name}\": \"{hash}\"\n"
+    );
+    Report::new(json!({"done": false, "incoming": name, "hash": hash}), text)
+}
+
+fn told(kept: &Kept, webhook: &Webhook, is_new: bool) -> Value {
+    json!({
+        "done": true, "incoming": kept.incoming, "client": kept.client, "collection": kept.collection,
+        "id": webhook.id, "validUntil": webhook.valid_until, "isNew": is_new,
+    })
+}
+
+fn no_doorbell(stack: &Stack) -> Error {
+    Error::Other(format!(
+        "stack `{}` has no doorbell; functions/doorbell/README.md says how to add it",
+        stack.name
+    ))
+}
+
+/// Only some collections have webhooks (`reference/webhooks`).
+fn check_collection(entity: &str) -> Result<(), Error> {
+    let with_webhooks = || catalogue().entities().iter().filter(|known| known.webhooks);
+    if with_webhooks().any(|known| known.name == entity) {
+        return Ok(());
+    }
+    let names: Vec<&str> = with_webhooks().map(|known| known.name).collect();
+    Err(Error::Connection(format!(
+        "entity `{entity}`: Protime documents no webhooks for it, but for {}",
+        names.join(", ")
+    )))
+}

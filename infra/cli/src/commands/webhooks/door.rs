@@ -1,0 +1,63 @@
+//! The doorbell of the stack, if it has one.
+
+use doorbell::Doors;
+
+use super::kept::Kept;
+use crate::error::Error;
+use crate::stack::Stack;
+
+/// As `infra/doorbell.yaml` names it and its parameter.
+const FUNCTION: &str = "Doorbell";
+const CONNECTIONS: &str = "CONNECTIONS";
+
+/// What is deployed.
+pub(super) struct Doorbell {
+    /// What all URLs begin with, `/` included.
+    url: String,
+    doors: Doors,
+}
+
+impl Doorbell {
+    pub(super) async fn find(stack: &Stack) -> Result<Option<Self>, Error> {
+        let Some(name) = stack.function(FUNCTION) else {
+            return Ok(None);
+        };
+        let failed = |error| Error::aws(format!("function {name}"), &error);
+        let lambda = stack.account.lambda();
+        let asked = lambda.get_function_url_config().function_name(name);
+        let url = match asked.send().await {
+            Ok(config) => config.function_url,
+            Err(error) => return Err(Error::aws(format!("URL of function {name}"), &error)),
+        };
+        let asked = lambda.get_function_configuration().function_name(name);
+        let configuration = asked.send().await.map_err(failed)?;
+        let variables = configuration.environment.and_then(|found| found.variables);
+        let connections = variables.and_then(|mut variables| variables.remove(CONNECTIONS));
+        let doors = Doors::from_json(&connections.unwrap_or_default());
+        let doors = doors.map_err(|error| {
+            Error::Connection(format!("doorbell, parameter Connections: {error}"))
+        })?;
+        let url = format!("{}/", url.trim_end_matches('/'));
+        Ok(Some(Self { url, doors }))
+    }
+
+    /// Whether a connection's token rings it.
+    pub(super) fn knows(&self, kept: &Kept) -> bool {
+        self.doors.opens(&kept.incoming, &kept.token)
+    }
+
+    /// Where a connection's webhook delivers: its token is in it, so that nobody is shown it.
+    pub(super) fn url_of(&self, kept: &Kept) -> String {
+        format!("{}{}", self.url, kept.token)
+    }
+
+    /// The connection that a URL rings.
+    pub(super) fn behind(&self, url: &str) -> Option<&str> {
+        self.doors.behind(url.strip_prefix(&self.url)?)
+    }
+
+    /// The connections that can be rung.
+    pub(super) fn connections(&self) -> impl Iterator<Item = &str> {
+        self.doors.names()
+    }
+}

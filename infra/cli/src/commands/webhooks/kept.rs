@@ -1,0 +1,141 @@
+//! What is kept of a webhook in Secrets Manager: its token and its key, which nobody is shown.
+
+use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
+use doorbell::token_hash;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::stack::Stack;
+
+/// 128 bits.
+const TOKEN_BYTES: usize = 16;
+
+/// The value of a secret. It has no `Debug`: nothing of it is printed.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Kept {
+    /// The connection.
+    pub(super) incoming: String,
+    /// The secret of its HTTP client.
+    pub(super) client: String,
+    pub(super) collection: String,
+    /// What stands in the URL.
+    pub(super) token: String,
+    /// Where the webhook delivers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) url: Option<String>,
+    /// Its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) webhook: Option<String>,
+    /// All that Protime answered when it was created: the private key is among it, whose name is not documented.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) answer: Option<Value>,
+}
+
+impl Kept {
+    /// A connection with a new token.
+    pub(super) fn new(incoming: &str, client: &str, collection: &str) -> Result<Self, Error> {
+        let mut bytes = [0; TOKEN_BYTES];
+        aws_lc_rs::rand::fill(&mut bytes)
+            .map_err(|_| Error::Other("there is no randomness on this machine".to_owned()))?;
+        Ok(Self {
+            incoming: incoming.to_owned(),
+            client: client.to_owned(),
+            collection: collection.to_owned(),
+            token: format!("{:032x}", u128::from_be_bytes(bytes)),
+            url: None,
+            webhook: None,
+            answer: None,
+        })
+    }
+
+    /// What the doorbell knows of the token.
+    pub(super) fn hash(&self) -> String {
+        token_hash(&self.token)
+    }
+}
+
+/// The secrets of a stack's webhooks.
+pub(super) struct Keeper {
+    secrets: aws_sdk_secretsmanager::Client,
+    stack: String,
+}
+
+impl Keeper {
+    pub(super) fn new(stack: &Stack) -> Self {
+        Self {
+            secrets: aws_sdk_secretsmanager::Client::new(&stack.account.config),
+            stack: stack.name.clone(),
+        }
+    }
+
+    /// The name of a connection's secret; the functions may read none that is called so.
+    pub(super) fn secret(&self, incoming: &str) -> String {
+        format!("{}-webhooks/{incoming}", self.stack)
+    }
+
+    fn what(&self, incoming: &str) -> String {
+        format!("secret `{}`", self.secret(incoming))
+    }
+
+    pub(super) async fn read(&self, incoming: &str) -> Result<Option<Kept>, Error> {
+        let get = self.secrets.get_secret_value();
+        let value = match get.secret_id(self.secret(incoming)).send().await {
+            Ok(value) => value.secret_string.unwrap_or_default(),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(GetSecretValueError::is_resource_not_found_exception) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(Error::aws(self.what(incoming), &error)),
+        };
+        let kept = serde_json::from_str(&value);
+        // Its own words would show what stands there.
+        let kept = kept.map_err(|_| {
+            Error::Other(format!(
+                "{}: not what protimectl keeps; delete it to begin anew",
+                self.what(incoming)
+            ))
+        })?;
+        Ok(Some(kept))
+    }
+
+    pub(super) async fn create(&self, kept: &Kept) -> Result<(), Error> {
+        let create = self.secrets.create_secret();
+        let create = create
+            .name(self.secret(&kept.incoming))
+            .description("Token and private key of a webhook of Protime")
+            .secret_string(text(kept)?);
+        let created = create.send().await;
+        created.map_err(|error| Error::aws(self.what(&kept.incoming), &error))?;
+        Ok(())
+    }
+
+    pub(super) async fn put(&self, kept: &Kept) -> Result<(), Error> {
+        let put = self.secrets.put_secret_value();
+        let put = put
+            .secret_id(self.secret(&kept.incoming))
+            .secret_string(text(kept)?);
+        let stored = put.send().await;
+        stored.map_err(|error| Error::aws(self.what(&kept.incoming), &error))?;
+        Ok(())
+    }
+
+    /// At once: the webhook is gone, and neither token nor key is of any use.
+    pub(super) async fn delete(&self, incoming: &str) -> Result<(), Error> {
+        let delete = self.secrets.delete_secret();
+        let delete = delete
+            .secret_id(self.secret(incoming))
+            .force_delete_without_recovery(true);
+        let deleted = delete.send().await;
+        deleted.map_err(|error| Error::aws(self.what(incoming), &error))?;
+        Ok(())
+    }
+}
+
+fn text(kept: &Kept) -> Result<String, Error> {
+    serde_json::to_string(kept).map_err(|error| Error::Other(error.to_string()))
+}

@@ -1,0 +1,114 @@
+//! What webhooks Protime has. Where they deliver is shown as far as the host: the rest is a token.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::door::Doorbell;
+use super::remote::{Remote, Webhook};
+use crate::error::Error;
+use crate::output::{Report, hint, table};
+use crate::stack::Stack;
+
+/// A webhook that is valid for fewer days ends soon.
+const SOON: i64 = 14;
+
+pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Error> {
+    let doorbell = Doorbell::find(stack).await?;
+    let clients: BTreeSet<String> = if clients.is_empty() {
+        rung(stack, doorbell.as_ref()).await?
+    } else {
+        clients.iter().cloned().collect()
+    };
+    let now = Timestamp::now();
+    let (mut webhooks, mut rows, mut is_in_need) = (Vec::new(), Vec::new(), false);
+    for client in &clients {
+        for webhook in Remote::of(stack, client).await?.webhooks().await? {
+            let url = webhook.destination_url.as_deref().unwrap_or_default();
+            let connection = doorbell.as_ref().and_then(|bell| bell.behind(url));
+            let days = webhook.left(now).map(|left| left.as_hours().div_euclid(24));
+            let ends = webhook.is_disabled() || days.is_some_and(|days| days < SOON);
+            is_in_need |= connection.is_some() && ends;
+            webhooks.push(json!({
+                "client": client, "incoming": connection, "collection": webhook.collection_name, "status": webhook.status,
+                "validUntil": webhook.valid_until, "daysLeft": days, "host": host(url), "id": webhook.id,
+            }));
+            rows.push(row(connection, &webhook, days, url));
+        }
+    }
+    let text = if rows.is_empty() {
+        "Protime has no webhooks of these clients\n".to_owned()
+    } else {
+        table(
+            [
+                "rings",
+                "collection",
+                "status",
+                "days left",
+                "valid until",
+                "host",
+                "id",
+            ],
+            rows,
+        )
+    };
+    if is_in_need {
+        hint("protimectl webhooks renew replaces those that end soon or are disabled.");
+    }
+    Ok(Report::new(json!({"webhooks": webhooks}), text))
+}
+
+fn row(connection: Option<&str>, webhook: &Webhook, days: Option<i64>, url: &str) -> [String; 7] {
+    let or_unknown = |text: Option<&str>| text.unwrap_or("?").to_owned();
+    [
+        connection.unwrap_or("-").to_owned(),
+        or_unknown(webhook.collection_name.as_deref()),
+        or_unknown(webhook.status.as_deref()),
+        days.map_or_else(|| "?".to_owned(), |days| days.to_string()),
+        or_unknown(webhook.valid_until.as_deref()),
+        or_unknown(host(url)),
+        webhook.id.clone(),
+    ]
+}
+
+/// The clients of the connections that can be rung.
+async fn rung(stack: &Stack, doorbell: Option<&Doorbell>) -> Result<BTreeSet<String>, Error> {
+    let Some(doorbell) = doorbell else {
+        return Err(super::no_doorbell(stack));
+    };
+    let now = Timestamp::now();
+    let mut clients = BTreeSet::new();
+    for source in stack.connections().await? {
+        if doorbell.connections().any(|name| name == source.incoming) {
+            clients.insert(source.connection(now)?.secret_name);
+        }
+    }
+    Ok(clients)
+}
+
+/// The host and port of a URL, without names and passwords; none where it cannot be told.
+fn host(url: &str) -> Option<&str> {
+    let (_, rest) = url.split_once("://")?;
+    let authority = rest.split(['/', '?', '#', '\\']).next()?;
+    authority.rsplit('@').next().filter(|host| !host.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_url_is_shown_but_its_host() {
+        for url in [
+            "https://abc.lambda-url.eu-west-1.on.aws/token",
+            "https://abc.lambda-url.eu-west-1.on.aws?token",
+            "https://name:token@abc.lambda-url.eu-west-1.on.aws/x@y",
+        ] {
+            assert_eq!(host(url), Some("abc.lambda-url.eu-west-1.on.aws"), "{url}");
+        }
+        for url in ["", "token", "/token", "https://", "https:///token"] {
+            assert_eq!(host(url), None, "{url}");
+        }
+    }
+}

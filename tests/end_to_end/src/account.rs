@@ -235,13 +235,16 @@ impl Account {
     }
 
     fn read_metrics(&mut self) {
-        let publisher = self.queue.as_ref().map(|queue| queue.metrics.lines());
-        let sources = [self.local.metrics.lines(), publisher.unwrap_or_default()];
-        for (lines, read) in sources.iter().zip(&mut self.read) {
-            for line in &lines[*read..] {
-                self.cloudwatch.log(line);
+        let publisher = self.queue.as_ref().map(|queue| &queue.metrics);
+        let sources = [Some(&self.local.metrics), publisher];
+        for (metrics, read) in sources.into_iter().zip(&mut self.read) {
+            for line in metrics
+                .map(|metrics| metrics.lines_after(*read))
+                .unwrap_or_default()
+            {
+                self.cloudwatch.log(&line);
+                *read += 1;
             }
-            *read = lines.len();
         }
     }
 }

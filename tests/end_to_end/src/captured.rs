@@ -12,8 +12,14 @@ pub struct Captured(Arc<Mutex<Vec<u8>>>);
 impl Captured {
     /// All lines so far. Each must be a JSON object.
     pub fn lines(&self) -> Vec<Value> {
+        self.lines_after(0)
+    }
+
+    /// The lines after the first `read` ones. Each must be a JSON object.
+    pub fn lines_after(&self, read: usize) -> Vec<Value> {
         let text = self.text();
         text.lines()
+            .skip(read)
             .map(|line| serde_json::from_str(line).expect("a line of JSON"))
             .collect()
     }

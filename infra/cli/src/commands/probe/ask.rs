@@ -11,7 +11,7 @@ pub(super) struct Ask {
     pub(super) entity: &'static str,
     /// The path from `/connector/protimeapi/api/v1` on, or a `nextLink`.
     pub(super) target: String,
-    pub(super) manner: Variation,
+    pub(super) variation: Variation,
 }
 
 /// How the request differs from a usual read.
@@ -32,12 +32,12 @@ impl Ask {
             what: what.into(),
             entity,
             target,
-            manner: Variation::Usual,
+            variation: Variation::Usual,
         }
     }
 
-    pub(super) fn in_manner(self, manner: Variation) -> Self {
-        Self { manner, ..self }
+    pub(super) fn varied(self, variation: Variation) -> Self {
+        Self { variation, ..self }
     }
 }
 

@@ -109,10 +109,10 @@ pub(super) fn without_user_agent(known: &Known) -> Vec<Ask> {
 }
 
 /// Reads the smallest part of a list that its required filter allows.
-pub(super) fn least(what: &str, known: &Known, list: &List, manner: Variation) -> Ask {
+pub(super) fn least(what: &str, known: &Known, list: &List, variation: Variation) -> Ask {
     let filter = known.least(list.operation);
     let target = known.target(list.operation.path, filter.as_deref());
-    Ask::new(what, list.entity.name, target).in_manner(manner)
+    Ask::new(what, list.entity.name, target).varied(variation)
 }
 
 /// The status and the shape of each answer. A success shows the status only, since its shape is documented.

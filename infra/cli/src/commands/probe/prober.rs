@@ -136,7 +136,7 @@ impl Prober {
         headers.insert("accept", HeaderValue::from_static("application/json"));
         headers.insert("user-agent", self.user_agent.clone());
         let (mut client, mut asked) = (&self.client, None);
-        match &ask.manner {
+        match &ask.variation {
             Variation::Usual => {}
             Variation::Gzip => {
                 headers.insert("accept-encoding", HeaderValue::from_static("gzip"));

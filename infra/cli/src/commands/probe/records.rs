@@ -96,7 +96,7 @@ pub(super) fn next_page_twice(known: &Known) -> Vec<Ask> {
         return Vec::new();
     };
     let asks = ["the first time", "the second time"].map(|what| {
-        Ask::new(what, list.entity.name, link.clone()).in_manner(Variation::LinkIn(target.clone()))
+        Ask::new(what, list.entity.name, link.clone()).varied(Variation::LinkIn(target.clone()))
     });
     asks.into()
 }
@@ -161,7 +161,7 @@ pub(super) fn again_with_etags(known: &Known) -> Vec<Ask> {
     etags
         .map(|(entity, target, etag)| {
             let ask = Ask::new("one record, with If-None-Match", entity, target.clone());
-            ask.in_manner(Variation::IfNoneMatch(etag.clone()))
+            ask.varied(Variation::IfNoneMatch(etag.clone()))
         })
         .collect()
 }

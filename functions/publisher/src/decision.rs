@@ -1,5 +1,10 @@
 //! The decisions, as pure functions of what is known. They can be read and tested without AWS.
 //!
+//! A few verdicts are decided elsewhere. [`handling`](crate::handling) decides `invalid`, missing credentials and a
+//! pause. `may_go_on` in [`attempt`](crate::attempt) decides `crashed`, another payload, and a parked message with the
+//! same key. `end` in [`ending`](crate::ending) turns the last deferral into `expired`. The table in
+//! [`after_uncertain`](connector::after_uncertain) says what follows a lost response: repeat, look up or park.
+//!
 //! What an attempt does:
 //!
 //! | what is known | what the attempt does |

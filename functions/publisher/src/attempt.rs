@@ -264,13 +264,13 @@ impl Attempt<'_> {
             match self.invocation.retry(claim).await {
                 Ok(true) => {}
                 Ok(false) => tracing::error!(
+                    kind = Kind::Elsewhere.name(),
                     messageId = self.claimant.message_id,
-                    record = id,
-                    "another write took the new record for its own, and may be missing"
+                    error =
+                        format!("another write took record {id} for its own, and may be missing"),
+                    "not claimed"
                 ),
-                Err(error) => {
-                    tracing::error!(messageId = self.claimant.message_id, %error, "not claimed");
-                }
+                Err(error) => self.log_unstored(&error, "not claimed"),
             }
         }
         self.remember(write).await;
@@ -281,8 +281,14 @@ impl Attempt<'_> {
         let done = || store.done(self.id, &self.claimant, write, self.now());
         if let Err(error) = self.invocation.retry(done).await {
             // SQS still deletes the message, so no redelivery writes it again.
-            tracing::error!(messageId = self.claimant.message_id, %error, "written, and not remembered");
+            self.log_unstored(&error, "written, and not remembered");
         }
+    }
+
+    /// Logs what could not be stored of a write that Protime has made.
+    fn log_unstored(&self, error: &StoreError, what: &str) {
+        let message_id = self.claimant.message_id;
+        tracing::error!(kind = Kind::State.name(), messageId = message_id, %error, "{what}");
     }
 
     async fn settle_later(

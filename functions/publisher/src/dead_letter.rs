@@ -87,7 +87,7 @@ impl DeadLetter {
     pub(crate) fn crashed() -> Self {
         Self::new(
             Reason::Crashed,
-            "three attempts ended without a verdict; it is not known whether Protime wrote this. Read the log, look it up in Protime, then send it again or drop it",
+            "several attempts ended without a verdict; it is not known whether Protime wrote this. Read the log, look it up in Protime, then send it again or drop it",
         )
     }
 

@@ -157,6 +157,7 @@ impl Handling<'_> {
             // The message is at its last delivery: if it is not parked now, SQS loses it.
             Err(deferral) if deferral.kind == Kind::State && self.is_last() => {
                 tracing::error!(
+                    kind = deferral.kind.name(),
                     messageId = self.delivery.id,
                     error = deferral.because,
                     "parked without being remembered"
@@ -271,7 +272,8 @@ impl Handling<'_> {
             return Ok(());
         };
         if self.is_last() || error.blames_the_message() {
-            tracing::error!(messageId = self.delivery.id, %error, "the result is dropped");
+            let kind = Kind::ResultsQueue.name();
+            tracing::error!(kind, messageId = self.delivery.id, %error, "the result is dropped");
             return Ok(());
         }
         let because = format!("sending the result failed: {error}");

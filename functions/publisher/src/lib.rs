@@ -99,7 +99,7 @@ impl MalformedEvent {
     /// Logs the error and returns it.
     #[must_use]
     pub fn logged(self) -> Self {
-        tracing::error!(error = %self, "the event cannot be used");
+        tracing::error!(kind = "MalformedEvent", error = %self, "the event cannot be used");
         self
     }
 }

@@ -43,6 +43,12 @@ pub struct ConnectionReport {
     /// The end of the operator's pause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paused_until: Option<Timestamp>,
+    /// The days until the webhook ends that rings the connection. None without a webhook, or if Protime does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_days_left: Option<i64>,
+    /// Whether that webhook is disabled, so that it rings no more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub webhook_disabled: bool,
 }
 
 impl ConnectionReport {
@@ -50,6 +56,7 @@ impl ConnectionReport {
         let delta = watched.state.delta.as_ref();
         let is_paused = watched.is_paused(now);
         let overdue = watched.history.overdue(now).filter(|_| !is_paused);
+        let webhook = watched.webhook.as_ref();
         Self {
             incoming: watched.incoming.clone(),
             last_completed: watched.history.last_completed(),
@@ -59,6 +66,8 @@ impl ConnectionReport {
             rescues: watched.rescues,
             given_up: watched.is_given_up(now),
             paused_until: watched.paused_until.filter(|_| is_paused),
+            webhook_days_left: webhook.and_then(|webhook| webhook.days_left(now)),
+            webhook_disabled: webhook.is_some_and(|webhook| webhook.is_disabled),
         }
     }
 
@@ -70,6 +79,15 @@ impl ConnectionReport {
             .property("incoming", self.incoming.as_str())
             .property("rescues", self.rescues)
             .property("givenUp", self.given_up);
+        let line = match self.webhook_days_left {
+            Some(days) => line.property("webhookDaysLeft", days),
+            None => line,
+        };
+        let line = if self.webhook_disabled {
+            line.property("webhookDisabled", true)
+        } else {
+            line
+        };
         let texts = [
             ("unfinished", self.unfinished.clone()),
             (
@@ -143,6 +161,18 @@ impl Subscriber {
             };
             let found = ConnectionReport::of(&watched, now);
             self.metrics.write(found.line());
+            if watched
+                .webhook
+                .as_ref()
+                .is_some_and(|webhook| webhook.needs_renewal(now))
+            {
+                tracing::warn!(
+                    incoming = watched.incoming,
+                    webhookDaysLeft = found.webhook_days_left,
+                    webhookDisabled = found.webhook_disabled,
+                    "the webhook is disabled or ends soon; run protimectl webhooks renew"
+                );
+            }
             report.connections.push(found);
             match self.rescue(&watched, invocation).await {
                 Ok(run) => report.rescued.extend(run),

@@ -78,6 +78,7 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
     let found = remote.webhooks().await?;
     let url = doorbell.url_of(&kept);
     if let Some(standing) = standing(&kept, &url, &found, NO_TIME) {
+        note(stack, name, Some(standing)).await;
         let text = format!(
             "`{name}` is rung already{}\n",
             standing.until().unwrap_or_default()
@@ -89,6 +90,7 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
         return Ok(Report::undone());
     }
     let webhook = replace(&keeper, &remote, &mut kept, url, &found).await?;
+    note(stack, name, Some(&webhook)).await;
     let text = format!(
         "Protime rings `{name}` when `{collection}` change{}; the webhook's key is kept in the secret `{}`\n",
         webhook.until().unwrap_or_default(),
@@ -117,7 +119,10 @@ async fn renew(
     for name in names {
         match Found::of(stack, &keeper, &doorbell, name).await {
             Ok(found) => match standing(&found.kept, &found.url, &found.webhooks, within) {
-                Some(webhook) => renewed.stays(&found.kept, webhook),
+                Some(webhook) => {
+                    note(stack, name, Some(webhook)).await;
+                    renewed.stays(&found.kept, webhook);
+                }
                 None => to_replace.push(found),
             },
             Err(error) => renewed.failed(name, &error),
@@ -136,7 +141,10 @@ async fn renew(
     for mut found in to_replace {
         let (kept, webhooks) = (&mut found.kept, &found.webhooks);
         match replace(&keeper, &found.remote, kept, found.url, webhooks).await {
-            Ok(webhook) => renewed.replaced(&found.kept, &webhook),
+            Ok(webhook) => {
+                note(stack, &found.kept.incoming, Some(&webhook)).await;
+                renewed.replaced(&found.kept, &webhook);
+            }
             Err(error) => renewed.failed(&found.kept.incoming, &error),
         }
     }
@@ -231,6 +239,7 @@ async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Er
         }
     }
     keeper.delete(name).await?;
+    note(stack, name, None).await;
     hint("Take it out of Connections of the doorbell as well.");
     Ok(Report::done(format!(
         "`{name}` is rung no more; its schedule goes on\n"
@@ -263,6 +272,23 @@ async fn replace(
         remote.delete(&known.id).await?;
     }
     Ok(webhook)
+}
+
+/// Lets the watch report the webhook. Without it the webhook rings all the same.
+async fn note(stack: &Stack, incoming: &str, webhook: Option<&Webhook>) {
+    let seen = webhook.map(Webhook::seen);
+    let noted = match stack.state() {
+        Ok(state) => state
+            .note_webhook(incoming, seen.as_ref())
+            .await
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    if let Err(error) = noted {
+        hint(&format!(
+            "The watch cannot report the webhook of `{incoming}`: {error}"
+        ));
+    }
 }
 
 /// The webhook that rings this connection, whose key is kept, for longer than `within`.

@@ -27,6 +27,7 @@ mod pause;
 mod ring;
 mod text;
 mod watch;
+mod webhook;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
@@ -46,6 +47,7 @@ pub use pause::{PUBLISHING, Pause};
 pub use ring::Rung;
 pub use text::{StoredText, StoredTexts};
 pub use watch::{MOST_RESCUES, Watched};
+pub use webhook::SeenWebhook;
 
 /// A delta ends this long after its last request, at Protime (`reference/delta`) and therefore here.
 pub const DELTA_LIFE: SignedDuration = SignedDuration::from_hours(72);

@@ -9,7 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use super::connection::due_of;
 use super::item::{Item, count_of, number, refused_item, string_of, text, time, time_of};
 use super::{
-    ConnectionState, History, INDEX, KIND, StateError, StateTable, connection_id, history_id,
+    ConnectionState, History, INDEX, KIND, SeenWebhook, StateError, StateTable, connection_id,
+    history_id,
 };
 
 /// After this many rescues without progress, a run is left alone.
@@ -47,6 +48,8 @@ pub struct Watched {
     idle_since: Option<Timestamp>,
     /// Until when Protime asked not to be called.
     pub not_before: Option<Timestamp>,
+    /// The webhook that rings the connection, as `protimectl webhooks` last saw it.
+    pub webhook: Option<SeenWebhook>,
 }
 
 impl Watched {
@@ -117,6 +120,7 @@ impl Watched {
             lease_until: time_of(item, "lease_until"),
             idle_since: time_of(item, "idle_since"),
             not_before: time_of(item, "not_before"),
+            webhook: string_of(item, "webhook").and_then(|json| serde_json::from_str(json).ok()),
             incoming,
         })
     }

@@ -473,3 +473,40 @@ async fn one_connection_that_cannot_be_read_does_not_keep_the_watch_from_the_oth
     assert!(error.to_string().contains(&id), "{error}");
     assert!(!local.item(&id).await.contains_key("lease_owner"));
 }
+
+#[tokio::test]
+async fn a_webhook_that_ends_soon_or_is_disabled_is_reported() {
+    let now = Timestamp::now();
+    let local = departments(1).await;
+    local.run_at(&backfill(), now, MINUTE).await.unwrap();
+    let (state, incoming) = (&local.subscriber.state, local.incoming("test"));
+    let reported = async || {
+        let report = local.watch(now).await.unwrap();
+        let connection = &report["connections"][0];
+        ["webhookDaysLeft", "webhookDisabled"].map(|name| connection[name].clone())
+    };
+    assert_eq!(reported().await, [Value::Null, Value::Null]);
+    for (days, is_disabled) in [(13, false), (90, true)] {
+        let webhook = SeenWebhook {
+            valid_until: Some(now + (24 * i64::from(days) + 1).hours()),
+            is_disabled,
+        };
+        assert!(state.note_webhook(&incoming, Some(&webhook)).await.unwrap());
+        // A run leaves it as it is.
+        local
+            .run_at(&connection("next"), now, MINUTE)
+            .await
+            .unwrap();
+        let is_disabled = if is_disabled {
+            json!(true)
+        } else {
+            Value::Null
+        };
+        assert_eq!(reported().await, [json!(days), is_disabled]);
+        // The SDK asks again after a lost answer.
+        assert!(state.note_webhook(&incoming, Some(&webhook)).await.unwrap());
+    }
+    assert!(state.note_webhook(&incoming, None).await.unwrap());
+    assert_eq!(reported().await, [Value::Null, Value::Null]);
+    assert!(!state.note_webhook("never-ran", None).await.unwrap());
+}

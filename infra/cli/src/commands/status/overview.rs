@@ -1,7 +1,7 @@
 //! The state of all connections and queues.
 
 use aws_sdk_sqs::types::QueueAttributeName;
-use connector::store::{Pause, RunStatus, Watched};
+use connector::store::{Pause, RunStatus, SeenWebhook, Watched};
 use jiff::Timestamp;
 
 use crate::error::Error;
@@ -207,7 +207,23 @@ fn note(watched: &Watched, now: Timestamp) -> String {
             ));
         }
     }
+    if let Some(webhook) = watched.webhook.as_ref() {
+        notes.extend(webhook_note(webhook, now));
+    }
     notes.join("; ")
+}
+
+fn webhook_note(webhook: &SeenWebhook, now: Timestamp) -> Option<String> {
+    if !webhook.needs_renewal(now) {
+        return None;
+    }
+    Some(match webhook.days_left(now) {
+        _ if webhook.is_disabled => "its webhook is disabled; protimectl webhooks renew".to_owned(),
+        Some(days) if days >= 0 => {
+            format!("its webhook ends in {days} days; protimectl webhooks renew")
+        }
+        _ => "its webhook has ended; protimectl webhooks renew".to_owned(),
+    })
 }
 
 /// The number of messages in each queue, by logical id.

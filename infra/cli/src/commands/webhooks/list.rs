@@ -1,8 +1,8 @@
 //! What webhooks Protime has. Where they deliver is shown as far as the host: the rest is a token.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::door::Doorbell;
@@ -23,6 +23,7 @@ pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Er
     };
     let now = Timestamp::now();
     let (mut webhooks, mut rows, mut is_in_need) = (Vec::new(), Vec::new(), false);
+    let mut best: BTreeMap<String, Webhook> = BTreeMap::new();
     for client in &clients {
         for webhook in Remote::of(stack, client).await?.webhooks().await? {
             let url = webhook.destination_url.as_deref().unwrap_or_default();
@@ -30,12 +31,23 @@ pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Er
             let days = webhook.left(now).map(|left| left.as_hours().div_euclid(24));
             let ends = webhook.is_disabled() || days.is_some_and(|days| days < SOON);
             is_in_need |= connection.is_some() && ends;
+            if let Some(incoming) = connection {
+                let best = best
+                    .entry(incoming.to_owned())
+                    .or_insert_with(|| webhook.clone());
+                if rank(&webhook, now) > rank(best, now) {
+                    *best = webhook.clone();
+                }
+            }
             webhooks.push(json!({
                 "client": client, "incoming": connection, "collection": webhook.collection_name, "status": webhook.status,
                 "validUntil": webhook.valid_until, "daysLeft": days, "host": host(url), "id": webhook.id,
             }));
             rows.push(row(connection, &webhook, days, url));
         }
+    }
+    for (incoming, webhook) in &best {
+        super::note(stack, incoming, Some(webhook)).await;
     }
     let text = if rows.is_empty() {
         "Protime has no webhooks of these clients\n".to_owned()
@@ -57,6 +69,12 @@ pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Er
         hint("protimectl webhooks renew replaces those that end soon or are disabled.");
     }
     Ok(Report::new(json!({"webhooks": webhooks}), text))
+}
+
+/// Of several webhooks of one connection, the one counts that rings longest.
+fn rank(webhook: &Webhook, now: Timestamp) -> (bool, SignedDuration) {
+    let left = webhook.left(now).unwrap_or(SignedDuration::MAX);
+    (!webhook.is_disabled(), left)
 }
 
 fn row(connection: Option<&str>, webhook: &Webhook, days: Option<i64>, url: &str) -> [String; 7] {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector::store::SeenWebhook;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use protime::{Client, Context, Method, PathParameters, Query, Request, Target};
 use serde::Deserialize;
@@ -36,6 +37,15 @@ impl Webhook {
     /// Disabled, deleted or over: it cannot be revived. Any other word, and none, counts as enabled.
     pub(super) fn is_disabled(&self) -> bool {
         self.status.as_deref() == Some("Disabled")
+    }
+
+    /// What the watch is to know of it.
+    pub(super) fn seen(&self) -> SeenWebhook {
+        let until = self.valid_until.as_deref();
+        SeenWebhook {
+            valid_until: until.and_then(|text| text.parse().ok()),
+            is_disabled: self.is_disabled(),
+        }
     }
 
     /// For how long it is valid; none where that cannot be told.

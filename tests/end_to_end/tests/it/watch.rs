@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_sdk_sqs::types::{Message, QueueAttributeName};
+use connector::store::SeenWebhook;
 use end_to_end::crash_proxy::Fault as Break;
 use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Timestamp, ToSpan};
@@ -493,10 +494,8 @@ async fn a_webhook_that_ends_soon_or_is_disabled_is_reported() {
         };
         assert!(state.note_webhook(&incoming, Some(&webhook)).await.unwrap());
         // A run leaves it as it is.
-        local
-            .run_at(&connection("next"), now, MINUTE)
-            .await
-            .unwrap();
+        let next = json!({"entity": "departments", "run": format!("run-{days}")});
+        local.run_at(&next, now, MINUTE).await.unwrap();
         let is_disabled = if is_disabled {
             json!(true)
         } else {

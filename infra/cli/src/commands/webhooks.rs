@@ -285,7 +285,7 @@ async fn note(stack: &Stack, incoming: &str, webhook: Option<&Webhook>) {
         Err(error) => Err(error.to_string()),
     };
     if let Err(error) = noted {
-        hint(&format!(
+        hint(format!(
             "The watch cannot report the webhook of `{incoming}`: {error}"
         ));
     }

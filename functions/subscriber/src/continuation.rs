@@ -60,8 +60,14 @@ impl Continuation {
         let begun = leased.state.checkpoint.as_ref();
         let begun = begun.filter(|checkpoint| checkpoint.run == self.run);
         let due = leased.due.iter().find(|due| due.run == self.run);
+        let newest;
         let (event, scheduled) = match (begun, due) {
             (Some(checkpoint), _) => (checkpoint.event.as_ref(), checkpoint.scheduled),
+            // A ring runs what the schedule runs when the ring's run begins.
+            (None, Some(due)) if due.is_ring => {
+                newest = table.history(&self.incoming).await?.event;
+                (Some(newest.as_ref().unwrap_or(&due.event)), due.scheduled)
+            }
             (None, Some(due)) => (Some(&due.event), due.scheduled),
             (None, None) => return Ok(None),
         };
@@ -237,11 +243,20 @@ impl Subscriber {
         }
     }
 
+    /// Lets a ring that failed come again soon, rather than after the visibility timeout of its queue.
+    pub(crate) async fn retry_ring(&self, message: &SqsMessage) {
+        let url = queue_beside(self.continuations.url(), message);
+        let seconds = RETRY_SECONDS * deliveries(message);
+        self.change_visibility(message, &url, seconds).await;
+    }
+
     async fn delay(&self, message: &SqsMessage, seconds: i32) {
-        let change = self
-            .sqs
-            .change_message_visibility()
-            .queue_url(self.continuations.url());
+        let url = self.continuations.url();
+        self.change_visibility(message, url, seconds).await;
+    }
+
+    async fn change_visibility(&self, message: &SqsMessage, queue: &str, seconds: i32) {
+        let change = self.sqs.change_message_visibility().queue_url(queue);
         let change = change
             .receipt_handle(message.receipt_handle.clone().unwrap_or_default())
             .visibility_timeout(seconds);
@@ -284,6 +299,16 @@ fn acknowledge(continuation: &Continuation, because: &str) {
         because,
         "a continuation is acknowledged"
     );
+}
+
+/// The URL of the queue that a message came from, which is one of the same account and region.
+fn queue_beside(url: &str, message: &SqsMessage) -> String {
+    let arn = message.event_source_arn.as_deref().unwrap_or_default();
+    let name = arn.rsplit(':').next().unwrap_or_default();
+    match url.rsplit_once('/') {
+        Some((account, _)) => format!("{account}/{name}"),
+        None => name.to_owned(),
+    }
 }
 
 fn deliveries(message: &SqsMessage) -> i32 {

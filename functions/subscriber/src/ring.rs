@@ -79,6 +79,10 @@ impl Subscriber {
                 };
                 self.report_failure(&identity, &error);
                 for (_, id) in messages {
+                    let is_it = |message: &&SqsMessage| message.message_id.as_deref() == Some(&id);
+                    if let Some(message) = event.records.iter().find(is_it) {
+                        self.retry_ring(message).await;
+                    }
                     response.add_failure(id);
                 }
             }
@@ -104,9 +108,10 @@ impl Subscriber {
             );
             return Ok(());
         };
+        // A run that has started is due no more, but has a checkpoint: stored again, it would hide the next ring.
         let known = history.run(&run);
-        if known.is_some_and(|known| known.status == RunStatus::Completed) {
-            answered("its run has completed before");
+        if known.is_some_and(|known| known.status != RunStatus::Failed) {
+            answered("its run has started before");
             return Ok(());
         }
         let due = Due {

@@ -1,7 +1,7 @@
 //! From an event to a run that holds the lease.
 
 use connector::contract::connection::{IncomingConnection, SyncMode};
-use connector::store::{Acquired, Attempt, Due, DueOutcome, Leased, StateError};
+use connector::store::{Acquired, Attempt, Due, DueOutcome, Leased, RunStatus, StateError};
 use jiff::Timestamp;
 
 use crate::continuation::Continuation;
@@ -11,6 +11,8 @@ use crate::{Error, Invocation, Outcome, Subscriber};
 
 /// How often to ask for a lease again that was held, and free a moment later.
 const LEASE_ATTEMPTS: u32 = 3;
+/// Why a run is skipped whose event came a second time.
+const DONE_BEFORE: &str = "this run has completed before";
 
 /// The result of asking for the lease of a run.
 enum Start {
@@ -123,6 +125,9 @@ impl Subscriber {
                 );
                 return Ok(Start::Skipped(reason));
             }
+            if self.is_done(connection).await? {
+                return Ok(Start::Skipped(DONE_BEFORE.to_owned()));
+            }
             match self.remember(connection, event, invocation).await? {
                 DueOutcome::Due => {
                     let reason = format!(
@@ -152,7 +157,8 @@ impl Subscriber {
     ) -> Result<Start, Error> {
         let incoming = &connection.name;
         let is_own = unfinished == connection.run;
-        let remembered = if is_own {
+        let is_done = !is_own && self.is_done(connection).await.unwrap_or(false);
+        let remembered = if is_own || is_done {
             Ok(DueOutcome::Due)
         } else {
             self.remember(connection, event, invocation).await
@@ -167,12 +173,25 @@ impl Subscriber {
         let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());
         self.send_continuation(&continuation, until, invocation)
             .await?;
-        let order = if is_own {
+        let order = if is_done {
+            DONE_BEFORE.to_owned()
+        } else if is_own {
             "this run goes on afterwards".to_owned()
         } else {
             format!("run `{unfinished}` goes on first, and this one follows it")
         };
         Ok(Start::Skipped(format!("{because}; {order}")))
+    }
+
+    /// Whether the run has completed. Its event came a second time: stored as due, it could take a ring's place and then
+    /// not run.
+    async fn is_done(&self, connection: &IncomingConnection) -> Result<bool, StateError> {
+        if connection.has_takeover() {
+            return Ok(false);
+        }
+        let history = self.state.history(&connection.name).await?;
+        let known = history.run(&connection.run);
+        Ok(known.is_some_and(|known| known.status == RunStatus::Completed))
     }
 
     /// Stores a run as due. For a delta only the newest is kept, since every poll asks the same.

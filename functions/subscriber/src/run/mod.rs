@@ -175,7 +175,15 @@ impl<'a> Run<'a> {
             ..planned
         };
         self.history.fresh = self.connection.fresh;
-        if let Some(event) = event_of_schedule(self.event) {
+        // An older event that comes again is not what the schedule runs now.
+        let newest = self
+            .history
+            .runs
+            .iter()
+            .filter_map(|run| run.scheduled)
+            .max();
+        let is_newest = newest.is_none_or(|newest| newest <= self.connection.scheduled);
+        if let Some(event) = event_of_schedule(self.event).filter(|_| is_newest) {
             let kept = table.store_text(&self.connection.name, &event).await?;
             self.history.event = Some(kept);
         }

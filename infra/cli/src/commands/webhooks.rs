@@ -15,7 +15,9 @@ mod remote;
 
 use std::fmt::Write as _;
 
+use connector::contract::connection::SyncMode;
 use jiff::{SignedDuration, Timestamp};
+use protime::RefusalKind;
 use protime::catalogue::catalogue;
 use serde_json::{Value, json};
 
@@ -52,6 +54,11 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
     let connection = source.connection(Timestamp::now())?;
     let (name, collection) = (&connection.name, &connection.entity);
     check_collection(collection)?;
+    if connection.sync != SyncMode::Delta {
+        return Err(Error::Connection(format!(
+            "connection `{name}`: would read everything at every ring; a webhook needs a connection with \"sync\": \"delta\""
+        )));
+    }
     let keeper = Keeper::new(stack);
     let kept = keeper.read(name).await?;
     let doorbell = Doorbell::find(stack).await?;
@@ -78,6 +85,7 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
     let found = remote.webhooks().await?;
     let url = doorbell.url_of(&kept);
     if let Some(standing) = standing(&kept, &url, &found, NO_TIME) {
+        delete_others(&remote, &kept, &url, &found).await?;
         note(stack, name, Some(standing)).await;
         let text = format!(
             "`{name}` is rung already{}\n",
@@ -120,8 +128,17 @@ async fn renew(
         match Found::of(stack, &keeper, &doorbell, name).await {
             Ok(found) => match standing(&found.kept, &found.url, &found.webhooks, within) {
                 Some(webhook) => {
+                    let Found {
+                        kept,
+                        remote,
+                        url,
+                        webhooks,
+                    } = &found;
+                    match delete_others(remote, kept, url, webhooks).await {
+                        Ok(()) => renewed.stays(kept, webhook),
+                        Err(error) => renewed.failed(name, &error),
+                    }
                     note(stack, name, Some(webhook)).await;
-                    renewed.stays(&found.kept, webhook);
                 }
                 None => to_replace.push(found),
             },
@@ -254,24 +271,72 @@ async fn replace(
     url: String,
     found: &[Webhook],
 ) -> Result<Webhook, Error> {
-    let old = kept.clone();
-    let (webhook, answer) = remote
-        .create(&url, &kept.collection)
-        .await
-        .inspect_err(|_| {
-            hint("Give the same command again: it looks first for what Protime has.");
-        })?;
+    let is_old = |known: &&Webhook| is_of(known, kept, Some(&url)) && !known.is_disabled();
+    let old: Vec<String> = found
+        .iter()
+        .filter(is_old)
+        .map(|known| known.id.clone())
+        .collect();
+    let created = match remote.create(&url, &kept.collection).await {
+        // Protime may allow one webhook for each collection.
+        Err(error) if is_refused(&error) && !old.is_empty() => {
+            for id in &old {
+                remote.delete(id).await?;
+            }
+            remote.create(&url, &kept.collection).await
+        }
+        created => created,
+    };
+    let (webhook, answer) = created.map_err(|error| {
+        hint("Give the same command again: it looks first for what Protime has.");
+        without_token(error, &kept.token)
+    })?;
     kept.url = Some(url);
     kept.webhook = Some(webhook.id.clone());
     kept.answer = Some(answer);
+    kept.replaced.clone_from(&old);
     keeper.put(kept).await?;
-    let replaced = found
-        .iter()
-        .filter(|known| is_of(known, &old, kept.url.as_deref()) && !known.is_disabled());
-    for known in replaced.filter(|known| known.id != webhook.id) {
-        remote.delete(&known.id).await?;
+    for id in old.iter().filter(|id| **id != webhook.id) {
+        remote.delete(id).await?;
     }
     Ok(webhook)
+}
+
+/// Deletes what rings the connection besides its webhook: an earlier command ended before it could.
+async fn delete_others(
+    remote: &Remote,
+    kept: &Kept,
+    url: &str,
+    found: &[Webhook],
+) -> Result<(), Error> {
+    for known in found {
+        let is_own = kept.webhook.as_ref() == Some(&known.id);
+        if !is_own && is_of(known, kept, Some(url)) && !known.is_disabled() {
+            remote.delete(&known.id).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether Protime certainly created nothing, and waiting would change nothing.
+fn is_refused(error: &Error) -> bool {
+    let Error::Run(error) = error else {
+        return false;
+    };
+    matches!(
+        error.refusal_kind(),
+        Some(RefusalKind::Invalid | RefusalKind::Conflict)
+    )
+}
+
+/// Protime's answer may quote the URL, which has the token in it.
+fn without_token(error: Error, token: &str) -> Error {
+    let text = error.to_string();
+    if text.contains(token) {
+        Error::Other(text.replace(token, "..."))
+    } else {
+        error
+    }
 }
 
 /// Lets the watch report the webhook. Without it the webhook rings all the same.
@@ -310,6 +375,7 @@ fn standing<'a>(
 fn is_of(webhook: &Webhook, kept: &Kept, url: Option<&str>) -> bool {
     let leads_to = webhook.destination_url.as_deref();
     kept.webhook.as_ref() == Some(&webhook.id)
+        || kept.replaced.contains(&webhook.id)
         || leads_to.is_some_and(|to| Some(to) == url || Some(to) == kept.url.as_deref())
 }
 

@@ -137,6 +137,11 @@ impl IncomingConnection {
         (!state.takeovers.contains(&acted)).then_some(acted)
     }
 
+    /// Whether the connection has `takeover`, with which a completed run may be repeated.
+    pub fn has_takeover(&self) -> bool {
+        self.takeover.is_some()
+    }
+
     /// Whether a transformer computes the request of each run.
     pub fn has_transformer(&self) -> bool {
         self.transform.is_some()

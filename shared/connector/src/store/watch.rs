@@ -48,6 +48,8 @@ pub struct Watched {
     idle_since: Option<Timestamp>,
     /// Until when Protime asked not to be called.
     pub not_before: Option<Timestamp>,
+    /// When the ring came whose run is due. None once a run has begun, or without a ring.
+    rung: Option<Timestamp>,
     /// The webhook that rings the connection, as `protimectl webhooks` last saw it.
     pub webhook: Option<SeenWebhook>,
 }
@@ -95,6 +97,7 @@ impl Watched {
     fn idle(&self, now: Timestamp) -> SignedDuration {
         // The lease of an attempt that died stays until it expires.
         let since = self.idle_since.max(self.lease_until).max(self.not_before);
+        let since = since.max(self.rung);
         let since = since.or(self.first_seen).unwrap_or(now);
         now.duration_since(since)
     }
@@ -108,10 +111,16 @@ impl Watched {
 
     fn of(id: &str, item: &Item, history: &Item) -> Result<Self, StateError> {
         let incoming = name_of(id).to_owned();
+        let state = ConnectionState::of(item, &incoming)?;
+        let due = due_of(item).into_iter().next();
+        let ring = due
+            .as_ref()
+            .filter(|due| due.is_ring && state.checkpoint.is_none());
         Ok(Self {
-            state: ConnectionState::of(item, &incoming)?,
+            rung: ring.map(|due| due.scheduled),
+            state,
             history: History::of(history, &incoming)?,
-            due: due_of(item).into_iter().next().map(|due| due.run),
+            due: due.map(|due| due.run),
             first_seen: time_of(item, "first_seen"),
             paused_until: time_of(item, "paused_until"),
             paused_because: string_of(item, "paused_because").map(str::to_owned),

@@ -38,7 +38,7 @@ impl Rung {
     }
 
     fn event(&self, incoming: &str, entity: &str) -> String {
-        let fields = json!({"incoming": incoming, "entity": entity});
+        let fields = json!({"incoming": incoming, "entity": entity, "sync": "delta"});
         let event = connection(&self.tenant, &fields);
         self.folder.write("connection.json", &event.to_string())
     }

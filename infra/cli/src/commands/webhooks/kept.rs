@@ -28,6 +28,9 @@ pub(super) struct Kept {
     /// Its id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) webhook: Option<String>,
+    /// The webhooks that this one replaced. They are deleted, unless the command ended before it could.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) replaced: Vec<String>,
     /// All that Protime answered when it was created: the private key is among it, whose name is not documented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) answer: Option<Value>,
@@ -46,6 +49,7 @@ impl Kept {
             token: format!("{:032x}", u128::from_be_bytes(bytes)),
             url: None,
             webhook: None,
+            replaced: Vec::new(),
             answer: None,
         })
     }

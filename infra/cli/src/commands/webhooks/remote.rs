@@ -16,7 +16,7 @@ use crate::stack::Stack;
 use crate::wording::relative;
 
 const ENTITY: &str = "webhooks";
-/// What one command may take at Protime.
+/// What one request may take at Protime.
 const TIME: Duration = Duration::from_mins(2);
 const NOT_FOUND: u16 = 404;
 
@@ -66,7 +66,6 @@ impl Webhook {
 /// The webhooks of one client.
 pub(super) struct Remote {
     client: Arc<Client>,
-    deadline: Instant,
 }
 
 impl Remote {
@@ -74,7 +73,6 @@ impl Remote {
         let client = stack.account.clients("protimectl").get(client).await;
         Ok(Self {
             client: client.map_err(subscriber::Error::from)?,
-            deadline: Instant::now() + TIME,
         })
     }
 
@@ -84,7 +82,7 @@ impl Remote {
         let none = PathParameters::default();
         let request = Request::read(webhooks(&none), &Context::of(&settings, today));
         let request = request.map_err(subscriber::Error::from)?;
-        let mut pages = self.client.pages(&request, self.deadline);
+        let mut pages = self.client.pages(&request, deadline());
         let mut found = Vec::new();
         while let Some(page) = pages.next().await.map_err(subscriber::Error::from)? {
             for record in page.records() {
@@ -103,12 +101,18 @@ impl Remote {
         let payload = json!({"destinationUrl": url, "collectionName": collection}).to_string();
         let request = self.write(Method::Post, &PathParameters::default())?;
         let payload = Some(payload.into());
-        let sent = self.client.write_and_read(&request, payload, self.deadline);
+        let sent = self.client.write_and_read(&request, payload, deadline());
         let (written, body) = sent.await.map_err(subscriber::Error::from)?;
         let answer: Value = serde_json::from_slice(&body).unwrap_or_default();
         let text = |name: &str| answer[name].as_str().map(str::to_owned);
         let last = |location: String| location.rsplit('/').next().map(str::to_owned);
         let id = text("id").or_else(|| written.location.and_then(last));
+        if !has_key(&answer) {
+            return Err(Error::Other(format!(
+                "Protime created webhook {} and answered without its private key; give the same command again, which replaces it",
+                id.as_deref().unwrap_or("?")
+            )));
+        }
         let webhook = Webhook {
             id: id.ok_or_else(unreadable)?,
             valid_until: text("validUntil"),
@@ -123,7 +127,7 @@ impl Remote {
     pub(super) async fn delete(&self, id: &str) -> Result<(), Error> {
         let path = serde_json::from_value(json!({"id": id})).map_err(|_| unreadable())?;
         let request = self.write(Method::Delete, &path)?;
-        match self.client.write(&request, None, self.deadline).await {
+        match self.client.write(&request, None, deadline()).await {
             Ok(_) => Ok(()),
             Err(error) => match error.refusal() {
                 Some(refusal) if refusal.status == NOT_FOUND => Ok(()),
@@ -137,6 +141,28 @@ impl Remote {
         let request = Request::write(method, webhooks(path), scopes);
         Ok(request.map_err(subscriber::Error::from)?)
     }
+}
+
+/// Whether the answer has a text besides what is documented. The name of the private key is not.
+fn has_key(answer: &Value) -> bool {
+    const DOCUMENTED: [&str; 5] = [
+        "id",
+        "destinationUrl",
+        "collectionName",
+        "status",
+        "validUntil",
+    ];
+    answer.as_object().is_some_and(|answer| {
+        let mut others = answer
+            .iter()
+            .filter(|(name, _)| !DOCUMENTED.contains(&name.as_str()));
+        others.any(|(_, value)| value.is_string())
+    })
+}
+
+/// A question to the operator, and other connections, may come before a request.
+fn deadline() -> Instant {
+    Instant::now() + TIME
 }
 
 fn webhooks(path: &PathParameters) -> Target<'_> {

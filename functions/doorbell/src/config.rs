@@ -2,7 +2,7 @@
 
 use crate::{Doors, DoorsError};
 
-/// The function's configuration.
+/// The function's configuration, read once per environment.
 #[derive(Debug)]
 pub struct Config {
     /// `RINGS_QUEUE_URL`: the URL of the queue of rings.

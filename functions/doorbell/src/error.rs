@@ -25,7 +25,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The stable word.
+    /// The word in logs and alarms, such as `Queue`.
     pub fn name(self) -> &'static str {
         self.into()
     }

@@ -8,8 +8,8 @@
 //! no receives of the queue while runs last or fail.
 //!
 //! The run's id comes from the message, `ring-<message id>`: a message that is delivered again is the same run. All
-//! rings of a connection in one batch are one run, with the id of the newest. It also serves the older ones, which were
-//! sent before it began.
+//! rings of a connection in one batch are one run, with the id of the newest. This run also serves the older rings,
+//! which were sent before it began.
 
 use std::collections::BTreeMap;
 

@@ -140,7 +140,7 @@ fn json_of(due: &Due) -> String {
 }
 
 /// Whether nothing will start a due run: its continuation was lost or has failed. The watch waits longer before each
-/// further attempt. Another ring always waits [`LEFT_BEHIND`].
+/// further attempt. For another ring, [`LEFT_BEHIND`] is always enough.
 fn is_left_behind(item: &Item, due: &Due, now: Timestamp) -> bool {
     let since = ["idle_since", "lease_until", "not_before"].map(|name| time_of(item, name));
     let since = since

@@ -10,7 +10,7 @@ use crate::stack::Stack;
 const FUNCTION: &str = "Doorbell";
 const CONNECTIONS: &str = "CONNECTIONS";
 
-/// The deployed doorbell.
+/// The doorbell as it is deployed: its URL, and the hashes of the tokens.
 pub(super) struct Doorbell {
     /// The function's URL, which ends with `/`.
     url: String,

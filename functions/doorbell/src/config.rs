@@ -1,29 +1,29 @@
-//! The environment variables of the function.
+//! The function's environment variables.
 
 use crate::{Doors, DoorsError};
 
-/// What the environment says.
+/// The function's configuration, read once per environment.
 #[derive(Debug)]
 pub struct Config {
-    /// The URL of the queue of rings.
+    /// `RINGS_QUEUE_URL`: the URL of the queue of rings.
     pub rings_queue: String,
-    /// Who may ring.
+    /// `CONNECTIONS`: the connections that can be rung, with the hashes of their tokens.
     pub doors: Doors,
 }
 
-/// What is missing or wrong.
+/// The first variable that is missing or wrong.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
-    /// No queue.
+    /// `RINGS_QUEUE_URL` is missing or empty.
     #[error("environment variable RINGS_QUEUE_URL: needs the rings queue's URL")]
     Queue,
-    /// No connections, or none that can be used.
+    /// `CONNECTIONS` is missing or cannot be used.
     #[error("environment variable CONNECTIONS: {0}")]
     Doors(#[from] DoorsError),
 }
 
 impl Config {
-    /// Reads the function's environment.
+    /// Reads and checks both variables.
     pub fn from_env() -> Result<Self, ConfigError> {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         let rings_queue = variable("RINGS_QUEUE_URL");

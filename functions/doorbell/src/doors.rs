@@ -1,4 +1,4 @@
-//! Who may ring: connections, and the hashes of the tokens by which each is rung.
+//! The connections that can be rung, and the hashes of their tokens.
 
 use std::collections::BTreeMap;
 
@@ -6,25 +6,26 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use connector::contract::connection::is_name;
 use sha2::{Digest, Sha256};
 
-/// Connections by name, each with the SHA-256 of its token. Whoever reads the configuration cannot ring.
+/// The SHA-256 of each connection's token, by the connection's name. Whoever reads the configuration still has no
+/// token, and cannot ring.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Doors(BTreeMap<String, [u8; 32]>);
 
-/// A configuration that cannot be used.
+/// The reason why the configuration cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DoorsError {
-    /// Not JSON, or of another form.
+    /// The text is not JSON, or not an object of strings.
     #[error(
         "needs a JSON object of connections, each with the SHA-256 of its token in hex, such as {{\"clockings\": \"9f86d0...\"}}: {0}"
     )]
     Shape(String),
-    /// No connection can be called so.
+    /// The text is not a valid name of a connection.
     #[error("\"{0}\" is no name of a connection: needs 1 to 80 of A-Z a-z 0-9 . _ -")]
     Name(String),
-    /// Not a hash.
+    /// The value for this connection is not 64 hex digits.
     #[error("connection `{0}`: needs the SHA-256 of its token, 64 hex digits")]
     Hash(String),
-    /// Nobody could tell which of them is rung.
+    /// Two connections have the same token, so a ring would be ambiguous.
     #[error("connections `{0}` and `{1}` have the same token; each needs its own")]
     Same(String, String),
 }
@@ -48,8 +49,8 @@ impl Doors {
         Ok(Self(doors))
     }
 
-    /// The connection that a token rings. How long that takes tells nothing: hashes are compared, all of them, and each in
-    /// constant time.
+    /// The connection that a token rings. The duration reveals nothing about the tokens: every hash is compared, each
+    /// in constant time.
     pub fn behind(&self, token: &str) -> Option<&str> {
         let hash = digest(token);
         let mut found = None;
@@ -61,18 +62,18 @@ impl Doors {
         found
     }
 
-    /// The connections, by name.
+    /// The names of the connections that can be rung, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// Whether this token rings this connection.
+    /// Whether `token` rings the connection `incoming`.
     pub fn opens(&self, incoming: &str, token: &str) -> bool {
         self.behind(token) == Some(incoming)
     }
 }
 
-/// The hash of a token, as the configuration has it.
+/// The SHA-256 of a token in 64 lower-case hex digits, as the configuration needs it.
 pub fn token_hash(token: &str) -> String {
     use std::fmt::Write as _;
     let mut hex = String::with_capacity(64);

@@ -4,18 +4,19 @@ use connector::aws::queue::QueueError;
 use lambda_runtime::Diagnostic;
 use strum::{IntoStaticStr, VariantArray};
 
-/// Why a ring is not in the queue.
+/// The reason why an invocation put no ring into the queue and failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// SQS did not take it.
+    /// SQS did not take the ring.
     #[error(transparent)]
     Queue(#[from] QueueError),
-    /// Without what the parser says, which quotes the event.
+    /// The event has not the form of a function URL's request. The parser's message is left out, since it quotes the
+    /// event.
     #[error("the event is not a request to the function's URL; the doorbell takes no other")]
     NotARequest,
 }
 
-/// A stable word for each kind of error, for alarms, queries and README's table.
+/// A stable word for each kind of error, for alarms and queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[expect(missing_docs, reason = "README's table says what each means")]
 pub enum Kind {
@@ -24,14 +25,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word.
+    /// The word in logs and alarms, such as `Queue`.
     pub fn name(self) -> &'static str {
         self.into()
     }
 }
 
 impl Error {
-    /// What kind it is.
+    /// The kind of this error.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Queue(_) => Kind::Queue,
@@ -40,7 +41,7 @@ impl Error {
     }
 }
 
-/// An error as Lambda reports it: the stable word and the whole message. It is logged already.
+/// An error that is logged already, as Lambda reports it: the stable word and the whole message.
 pub struct Diagnosis(Error);
 
 impl Diagnosis {

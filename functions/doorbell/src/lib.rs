@@ -1,16 +1,16 @@
-//! The doorbell: a function URL that Protime's webhooks call, and that lets a connection run at once.
+//! The doorbell: Protime's webhooks call its function URL, and a connection runs at once.
 //!
-//! How Protime signs a delivery, and what it looks like, is not documented in what we have. So a delivery is a ring and no
-//! more: something has changed, ask Protime. Who rings is known by the path alone, `/<token>`, whose token has 128 random
-//! bits ([`Doors`]). Nothing else of the request is looked at but its method and how long its body is, and nothing of it is
-//! passed on or logged. A forged ring costs one early poll.
+//! The documentation that we have describes neither the form nor the signature of a delivery. So a delivery is a ring
+//! and no more: something has changed, ask Protime. The path alone, `/<token>`, tells which connection is rung. A token
+//! has 128 random bits ([`Doors`]). The doorbell reads only the path, the method and the length of the body. It passes
+//! on and logs nothing of the request. A forged ring costs one early poll.
 //!
 //! | request | answer | what happens |
 //! |---|---|---|
 //! | `POST`, right path | 204, as soon as the ring is in the queue | one message, `{"ring": "<connection>"}` |
-//! | the same, and a body over [`LARGEST_BODY`] | 413 | nothing |
-//! | any other path or method | 404, whatever is wrong | nothing |
-//! | `POST`, right path, and SQS takes no message | 502, by Lambda | an error line, and the alarm; Protime may deliver again |
+//! | `POST`, right path, body over [`LARGEST_BODY`] | 413 | nothing |
+//! | any other path or method | 404, without saying what is wrong | nothing |
+//! | `POST`, right path, but SQS does not take the message | 502, by Lambda | an error line and the alarm; Protime may deliver again |
 
 mod config;
 mod doors;
@@ -27,20 +27,20 @@ pub use doors::{Doors, DoorsError, token_hash};
 pub use error::{Diagnosis, Error, Kind};
 pub use request::{LARGEST_BODY, Request};
 
-/// What all invocations of an environment share.
+/// The state that all invocations in an environment share.
 #[derive(Debug)]
 pub struct Doorbell {
-    /// Where rings go.
+    /// The queue of rings, which the subscriber reads.
     pub rings: Queue,
-    /// Who may ring.
+    /// The connections that can be rung, with the hashes of their tokens.
     pub doors: Doors,
 }
 
-/// An answer without a body.
+/// The HTTP response, as Lambda expects it from a function with a URL. It has no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Answer {
-    /// Of HTTP.
+    /// The HTTP status: 204, 404 or 413.
     pub status_code: u16,
 }
 
@@ -51,7 +51,7 @@ impl Answer {
 }
 
 impl Doorbell {
-    /// Puts a ring into the queue if the request is one. What fails for a passing reason is tried again until `deadline`.
+    /// Sends a ring to the queue if the request is one. Transient errors of SQS are retried until `deadline`.
     pub async fn answer(&self, request: &Request, deadline: Instant) -> Result<Answer, Error> {
         let incoming = self.doors.behind(request.token());
         let Some(incoming) = incoming.filter(|_| request.is_post()) else {

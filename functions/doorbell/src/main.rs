@@ -1,4 +1,4 @@
-//! The doorbell's Lambda function: everything it needs is made here, once per environment.
+//! The doorbell's Lambda function. Its configuration and clients are made here, once per environment.
 
 use std::sync::LazyLock;
 
@@ -13,7 +13,8 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let http = protime::http_client()?;
     let aws = connector::aws::http::config(http).load().await;
-    // As in the other functions: Lambda need not wait for the SDK's client to hand out the first event.
+    // Made on first use, as in the other functions: Lambda hands out the first event without waiting for the SDK's
+    // client.
     let doorbell = LazyLock::new(move || Doorbell {
         rings: Queue::new(aws_sdk_sqs::Client::new(&aws), config.rings_queue),
         doors: config.doors,

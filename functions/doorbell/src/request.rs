@@ -1,15 +1,16 @@
-//! What a function URL hands over, payload format 2.0
-//! (`lambda/latest/dg/urls-invocation.html`, "Request and response payloads").
+//! The event of a function URL, payload format 2.0 (`lambda/latest/dg/urls-invocation.html`, "Request and response
+//! payloads").
 
 use std::fmt;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
-/// A larger body, in bytes as Lambda hands it over, is no delivery. Lambda itself refuses those over 6 MB.
+/// The largest body of a delivery, in bytes as Lambda hands it over (perhaps in base64). Lambda itself refuses bodies
+/// over 6 MB.
 pub const LARGEST_BODY: usize = 1_048_576;
 
-/// A request, without anything that is not needed: headers, query and body are not even kept.
+/// A request to the function's URL. Headers, query and body are dropped while the event is read.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Request {
@@ -31,7 +32,7 @@ struct Http {
 }
 
 impl Request {
-    /// What stands in the place of the token.
+    /// The path without its first `/`: a token, if the request is a ring.
     pub(crate) fn token(&self) -> &str {
         self.raw_path.strip_prefix('/').unwrap_or_default()
     }
@@ -45,7 +46,7 @@ impl Request {
     }
 }
 
-/// How long a text is, which is dropped.
+/// The length of a text in bytes. The text itself is dropped.
 #[derive(Debug, Default)]
 struct Size(usize);
 

@@ -1,4 +1,4 @@
-//! What is a ring, and what does nothing. Real SQS does not fail on demand, so a stub answers the real SDK.
+//! Which requests are rings, and which do nothing. Real SQS does not fail on demand, so a stub answers the real SDK.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,7 +18,8 @@ const OTHER: &str = "ffeeddccbbaa99887766554433221100";
 
 type Sent = Arc<Mutex<Vec<Value>>>;
 
-/// A doorbell for two connections, and the messages that SQS got. SQS answers with these statuses, and then with the last.
+/// A doorbell for two connections, and the messages that SQS gets. SQS answers with these statuses in order, then
+/// repeats the last.
 async fn doorbell(statuses: &'static [StatusCode]) -> (Doorbell, Sent) {
     let sent = Sent::default();
     let of_stub = sent.clone();
@@ -54,7 +55,7 @@ async fn doorbell(statuses: &'static [StatusCode]) -> (Doorbell, Sent) {
     (doorbell, sent)
 }
 
-/// An event as in AWS's documentation of function URLs, with what is different.
+/// An event as in AWS's documentation of function URLs, with this method, path and body.
 fn event(method: &str, path: &str, body: Option<&str>, is_base64: bool) -> String {
     let mut event = json!({
         "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "a=secret-query",
@@ -76,7 +77,7 @@ fn event(method: &str, path: &str, body: Option<&str>, is_base64: bool) -> Strin
     event.to_string()
 }
 
-/// As the runtime reads it.
+/// Reads an event as the runtime does.
 fn read(event: &str) -> Result<Request, String> {
     let mut json = serde_json::Deserializer::from_slice(event.as_bytes());
     Event::<Request>::deserialize(&mut json).unwrap().0
@@ -171,7 +172,7 @@ async fn each_connection_has_a_path_of_its_own() {
     assert_eq!(sent[0]["MessageBody"], r#"{"ring":"people"}"#);
 }
 
-/// Protime is told of a failure, so that it may deliver again.
+/// A failure is told to Protime, which may deliver again.
 #[tokio::test]
 async fn a_ring_that_is_not_in_the_queue_is_not_answered_with_204() {
     let (doorbell, _) = doorbell(&[StatusCode::FORBIDDEN]).await;
@@ -181,7 +182,7 @@ async fn a_ring_that_is_not_in_the_queue_is_not_answered_with_204() {
     assert_eq!(error.kind().name(), "Queue");
 }
 
-/// It may have taken the message all the same: two rings are one poll, and none would be none.
+/// SQS may have taken the first message. Two rings are one poll, but without a ring there is none.
 #[tokio::test]
 async fn a_ring_whose_answer_is_lost_is_sent_again() {
     let answers = &[StatusCode::INTERNAL_SERVER_ERROR, StatusCode::OK];

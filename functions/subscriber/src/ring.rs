@@ -1,13 +1,15 @@
-//! Rings: messages of the doorbell, each of which says that something has changed which a connection reads.
+//! Rings: messages of the doorbell. Each says that something has changed that a connection reads.
 //!
-//! A ring is `{"ring": "<connection>"}`. What it runs is the event of the last run that the connection's schedule started,
-//! so that a connection stands in one place only, and a ring never begins another version of it. The run is stored as due
-//! before anything else, and a continuation begins it, or the end of the run that is under way; from there on it is a run
-//! as any other, with the same repairs. So a ring is answered in a moment, and takes none of the queue's receives while
-//! runs last or fail.
+//! A ring is `{"ring": "<connection>"}`. It runs the event of the last run that the connection's schedule started. So a
+//! connection is defined in one place only, and a ring never runs another version of it.
 //!
-//! The run is called after the message, `ring-<message id>`: delivered again, it is the same run. All rings of a connection
-//! in one batch are one run, called after the newest: what is older was sent before that run began.
+//! The subscriber first stores the run as due. A continuation starts it, or the end of the run that is in progress.
+//! From then on it is a run like any other, with the same repairs. So a ring is acknowledged in a moment, and uses up
+//! no receives of the queue while runs last or fail.
+//!
+//! The run's id comes from the message, `ring-<message id>`: a message that is delivered again is the same run. All
+//! rings of a connection in one batch are one run, with the id of the newest. This run also serves the older rings,
+//! which were sent before it began.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +22,7 @@ use crate::continuation::Continuation;
 use crate::report::Identity;
 use crate::{Error, Invocation, Subscriber};
 
-/// What a ring says.
+/// The body of a ring's message.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Ring {
@@ -37,12 +39,12 @@ fn read(message: &SqsMessage) -> Result<Ring, serde_json::Error> {
     }
 }
 
-/// Whether messages come from the doorbell, rather than from the continuation queue.
+/// Whether messages come from the doorbell, not from the continuation queue: one ring among them is enough.
 pub(crate) fn are_rings(messages: &[SqsMessage]) -> bool {
     messages.iter().any(|message| read(message).is_ok())
 }
 
-/// When SQS got a message, and its id.
+/// The sort key of messages: when SQS got the message, in milliseconds since 1970, and the message's id.
 fn order(message: &SqsMessage) -> (u64, String) {
     let sent = message.attributes.get("SentTimestamp");
     let sent = sent.and_then(|sent| sent.parse().ok()).unwrap_or(0);
@@ -50,8 +52,8 @@ fn order(message: &SqsMessage) -> (u64, String) {
 }
 
 impl Subscriber {
-    /// Lets every connection run that a message names. Only the messages of connections that fail come again, so that none
-    /// uses up the receives of another.
+    /// Runs every connection that a message names. SQS delivers again only the messages of connections that failed, so
+    /// that no connection uses up the receives of another.
     pub async fn answer_rings(
         &self,
         event: &SqsEvent,
@@ -90,7 +92,7 @@ impl Subscriber {
         Ok(response)
     }
 
-    /// Lets a connection run now, or as soon as it can.
+    /// Runs a connection now, or when its current run ends.
     async fn ring(
         &self,
         incoming: &str,

@@ -1,4 +1,4 @@
-//! `infra/doorbell.yaml`, and the example of it in `functions/doorbell/README.md`, in the stack.
+//! Checks `infra/doorbell.yaml`, and the example in `functions/doorbell/README.md` that adds it to the stack.
 
 use serde_json::{Value, json};
 use template::Template;
@@ -7,7 +7,7 @@ fn doorbell() -> Template {
     Template::translated("doorbell")
 }
 
-/// The only resource of that type, as it stands.
+/// The name and properties of the only resource of a type.
 fn only<'a>(template: &'a Template, kind: &'a str) -> (&'a str, &'a Value) {
     let found: Vec<_> = template.resources(kind).collect();
     let [one] = found[..] else {
@@ -49,7 +49,7 @@ fn the_subscriber_gets_the_right_to_read_the_rings_and_no_other() {
     assert_eq!(policy["PolicyDocument"]["Statement"], rights);
 }
 
-/// AWS: six times the function's timeout, and the batching window.
+/// AWS recommends six times the function's timeout plus the batching window.
 #[test]
 fn rings_stay_hidden_for_as_long_as_the_subscriber_may_take() {
     let template = doorbell();
@@ -71,8 +71,8 @@ fn anybody_may_call_the_url_and_a_flood_is_bounded() {
     let (name, url) = only(&template, "AWS::Lambda::Url");
     assert_eq!((name, &url["AuthType"]), ("DoorbellUrl", &json!("NONE")));
     assert!(url["Cors"].is_null());
-    // Since October 2025 AWS asks for both (lambda/latest/dg/urls-auth.html). The second lets nobody call the function but
-    // by its URL.
+    // Since October 2025 AWS needs both permissions (lambda/latest/dg/urls-auth.html). `lambda:InvokeFunction` is
+    // limited to calls by the URL.
     let permissions = template.resources("AWS::Lambda::Permission");
     let mut granted: Vec<_> = permissions
         .map(|(_, it)| {

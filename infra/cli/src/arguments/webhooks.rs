@@ -2,7 +2,7 @@ use clap::{Args, Subcommand};
 
 use super::Change;
 
-/// A webhook that ends within so many days is replaced.
+/// The default of `--within`: webhooks that end within this many days are replaced.
 const DAYS: u16 = 14;
 
 #[derive(Debug, Args)]

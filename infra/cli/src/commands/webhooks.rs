@@ -1,12 +1,13 @@
 //! Webhooks at Protime, each of which rings one connection.
 //!
-//! A connection's token and, once there is one, its webhook's private key are kept in a secret of Secrets Manager that no
-//! function reads. The doorbell knows the token's hash, by its template. A webhook cannot be changed or revived
-//! (`reference/webhooks`), so that it is renewed by another one: that is created first, then what it replaces is deleted.
-//! A second webhook for one collection is not documented either way; where Protime refuses it, the command says so.
+//! A secret of Secrets Manager keeps a connection's token and the private key of its webhook, once there is one. No
+//! function reads this secret. The doorbell gets the token's hash from its template. A webhook cannot be changed or
+//! revived (`reference/webhooks`), so `renew` replaces it: it creates the new one first, then deletes the old one. The
+//! documentation does not say whether a collection can have a second webhook. If Protime refuses it, the command says
+//! so.
 //!
-//! Every command looks at what Protime has before it changes anything. So after a lost answer, or a death in between, the
-//! same command goes on: a webhook whose key was not kept is replaced.
+//! Every command reads Protime's webhooks before it changes anything. So after a lost answer or a crash, the same
+//! command continues: it replaces a webhook whose key was not kept.
 
 mod door;
 mod kept;
@@ -107,7 +108,8 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
     Ok(Report::new(told(&kept, &webhook, true), text))
 }
 
-/// A connection that fails does not keep the others from it: its error is in the report, and its code is the command's.
+/// Renews the webhooks of one connection or of all. A connection that fails does not stop the others. Its error is in
+/// the report, and the first error decides the exit code.
 async fn renew(
     stack: &Stack,
     only: Option<&str>,
@@ -168,7 +170,7 @@ async fn renew(
     Ok(renewed.report())
 }
 
-/// What is known of a connection before its webhook is renewed.
+/// The facts about a connection that are read before its webhook is renewed.
 struct Found {
     kept: Kept,
     remote: Remote,
@@ -199,12 +201,12 @@ impl Found {
     }
 }
 
-/// What has become of each webhook.
+/// The outcome for each webhook.
 #[derive(Default)]
 struct Renewed {
     webhooks: Vec<Value>,
     text: String,
-    /// Of the first that failed.
+    /// The exit code of the first connection that failed.
     code: Option<Code>,
 }
 
@@ -263,7 +265,7 @@ async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Er
     )))
 }
 
-/// Creates a webhook, keeps its key, and deletes those that it takes the place of.
+/// Creates a webhook, keeps its key, and deletes the webhooks that it replaces.
 async fn replace(
     keeper: &Keeper,
     remote: &Remote,
@@ -356,7 +358,7 @@ async fn note(stack: &Stack, incoming: &str, webhook: Option<&Webhook>) {
     }
 }
 
-/// The webhook that rings this connection, whose key is kept, for longer than `within`.
+/// The webhook that rings this connection, if its key is kept and it stays valid for longer than `within`.
 fn standing<'a>(
     kept: &Kept,
     url: &str,
@@ -379,7 +381,7 @@ fn is_of(webhook: &Webhook, kept: &Kept, url: Option<&str>) -> bool {
         || leads_to.is_some_and(|to| Some(to) == url || Some(to) == kept.url.as_deref())
 }
 
-/// What there is to do before Protime can ring.
+/// Tells the user to deploy the token's hash, without which the doorbell refuses the ring.
 fn to_deploy(kept: &Kept, doorbell: Option<&Doorbell>) -> Report {
     let (name, hash) = (&kept.incoming, kept.hash());
     let where_to = if doorbell.is_some() {

@@ -37,7 +37,7 @@ pub(super) use self::request::Fields;
 use super::Console;
 use crate::error::Error;
 
-/// In bytes. Programs and their inputs are the longest content that is sent.
+/// The limit for a form, in bytes. The longest forms contain a program and its input.
 const LARGEST_BODY: usize = 262_144;
 const COOKIE: &str = "protimectl";
 /// The form field with the token that shows that a form is ours.

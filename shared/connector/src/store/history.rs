@@ -79,8 +79,8 @@ pub struct Failure {
     pub message: String,
 }
 
-/// Runs push out others of their own sort only. So the times of a schedule, which tell whether a connection is overdue,
-/// outlive any number of rings, and completed runs any number of failures.
+/// A new run pushes out old runs of its own sort only. So any number of rings leaves the scheduled runs, which tell
+/// whether a connection is overdue. Any number of failures leaves the completed runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sort {
     Scheduled,

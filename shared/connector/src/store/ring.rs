@@ -1,7 +1,7 @@
-//! Rings: something has changed at Protime, so that a connection is to be run now.
+//! Rings: something has changed at Protime, so a connection is to run now.
 //!
-//! A ring is a run that is due, as one is that met another run: whoever has the lease begins it when it has ended, and the
-//! watch begins it where it was left behind. One that has not begun answers every ring that comes until then.
+//! A ring is stored as a run that is due, like a run that met another one. The attempt that releases the lease starts
+//! it. The watch starts it if it was left behind. Until the run starts, it serves every further ring.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
@@ -11,36 +11,36 @@ use super::item::{Item, count_of, number, refused_item, text, time, time_of};
 use super::lease::{DueOutcome, MOST_DUE, is_due};
 use super::{ConnectionState, Due, StateError, StateTable, connection_id};
 
-/// A run that is due is left behind after so long.
+/// A due run counts as left behind after this time.
 const LEFT_BEHIND: SignedDuration = SignedDuration::from_mins(10);
-/// The item is read again so often after it has changed meanwhile.
+/// How often the item is read and updated, if other writers change it in between.
 const ATTEMPTS: u32 = 5;
 
-/// What came of a ring.
+/// The result of storing a ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rung {
-    /// The run is due, and nobody has the lease. A continuation of this run lets it begin: its own, or the one of an
-    /// unfinished run, which goes first.
+    /// The run is due, and nobody holds the lease. The caller sends a continuation: of this run, or of an unfinished
+    /// run, which goes first.
     Free {
-        /// The run that the continuation has to name.
+        /// The run that the continuation must name.
         run: String,
-        /// And the generation.
+        /// The generation that the continuation must name.
         generation: u64,
     },
-    /// The run is due, and begins when the run ends that is under way or waits for its continuation.
+    /// The run is due. It starts after another run, which is in progress or waits for its continuation.
     Busy,
-    /// A run that another ring asked for is due and has not begun; it reads what this one tells of.
+    /// Nothing is stored: the run of another ring is due and has not begun. It reads the change of this ring too.
     Answered,
-    /// The connection is paused until then, and nothing is remembered.
+    /// Nothing is stored: the connection is paused until this time.
     Paused(Timestamp),
-    /// So many runs are due already that this one is not remembered.
+    /// Not stored: too many runs are due already.
     TooMany,
-    /// The connection has never run.
+    /// Nothing is stored: the state table does not know the connection, which never ran or was forgotten.
     Unknown,
 }
 
 impl StateTable {
-    /// Remembers the run of a ring as due.
+    /// Stores the run of a ring as due, unless the run of another ring is due already.
     pub async fn ring(
         &self,
         incoming: &str,
@@ -57,7 +57,7 @@ impl StateTable {
                 return Ok(Rung::Paused(until));
             }
             if let Some(known) = due_of(&item).into_iter().find(|known| known.is_ring) {
-                // It was delivered again, or the answer to an attempt was lost.
+                // The ring was delivered again, or DynamoDB's answer to an earlier update was lost.
                 let is_own = known.run == due.run;
                 return if is_own || is_left_behind(&item, &known, now) {
                     rung(&item, incoming, &known, now)
@@ -79,8 +79,8 @@ impl StateTable {
         })
     }
 
-    /// Remembers a run in the place of a ring, where no more can be due: a ring keeps no other run out. The run begins later
-    /// than the ring came, and so reads what it tells of.
+    /// Stores a due run in the place of a ring's run when no more runs can be due. So a ring keeps no other run out.
+    /// The run starts after the ring came, and so reads the ring's change.
     pub(super) async fn replace_ring(
         &self,
         incoming: &str,
@@ -104,7 +104,7 @@ impl StateTable {
             Ok(_) => Ok(DueOutcome::Due),
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-                // The SDK asked again after an answer that was lost.
+                // The SDK repeats an update whose answer was lost, so the run may be stored already.
                 let is_done = is_due(&item, &due.run);
                 Ok(if is_done {
                     DueOutcome::Due
@@ -115,7 +115,8 @@ impl StateTable {
         }
     }
 
-    /// Stores a ring where so many runs are due, and returns the item; none if it has changed meanwhile.
+    /// Stores the run of a ring if exactly `count` runs are due. Returns the updated item, or `None` if the due runs
+    /// have changed in between.
     async fn add_ring(&self, id: &str, due: &Due, count: i64) -> Result<Option<Item>, StateError> {
         let update = self
             .update(id)
@@ -134,12 +135,12 @@ impl StateTable {
 }
 
 fn json_of(due: &Due) -> String {
-    // Plain data with string keys always is JSON.
+    // Plain data with string keys always serialises to JSON.
     serde_json::to_string(due).unwrap_or_default()
 }
 
-/// Whether a run that is due waits for nobody: its continuation is lost, or has failed. The watch lets more and more time
-/// pass then; another ring does not.
+/// Whether nothing will start a due run: its continuation was lost or has failed. The watch waits longer before each
+/// further attempt. For another ring, [`LEFT_BEHIND`] is always enough.
 fn is_left_behind(item: &Item, due: &Due, now: Timestamp) -> bool {
     let since = ["idle_since", "lease_until", "not_before"].map(|name| time_of(item, name));
     let since = since
@@ -149,8 +150,8 @@ fn is_left_behind(item: &Item, due: &Due, now: Timestamp) -> bool {
     now.duration_since(since) >= LEFT_BEHIND
 }
 
-/// Who begins the run, by the item in which it is due: whoever has the lease gives it back after that, and then looks for
-/// what is due.
+/// Decides from the item, in which the run is due, what starts the run. A holder of the lease releases it later and
+/// then looks for due runs.
 fn rung(item: &Item, incoming: &str, due: &Due, now: Timestamp) -> Result<Rung, StateError> {
     if time_of(item, "lease_until").is_some_and(|until| until >= now) {
         return Ok(Rung::Busy);

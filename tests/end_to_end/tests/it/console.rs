@@ -1,4 +1,4 @@
-//! The console: what it shows, what it changes, and what it does neither of.
+//! The console: what it shows, what it changes, and which requests it refuses.
 
 mod browser;
 mod chromium;
@@ -22,7 +22,7 @@ fn folder(name: &str) -> Folder {
     Folder::named(&format!("{name}-{}", std::process::id()))
 }
 
-/// Every page of a stack with this connection.
+/// The paths of all pages, for a stack with this connection.
 fn pages(connection: &str) -> Vec<String> {
     let of_connection = [
         format!("/connection?name={connection}"),
@@ -97,7 +97,7 @@ async fn pages_tell_what_the_commands_tell() {
     let run = console.get("/run?connection=fresh&run=fresh%40x").body;
     assert!(run.contains("completed"), "{run}");
 
-    // It is read-only: there is neither a button nor a path.
+    // The console is read-only here: it has neither buttons nor paths for changes.
     let parked = console.get("/parked").body;
     assert!(parked.contains("refused") && !parked.contains("/ask?"));
     assert_eq!(console.get("/ask?what=redrive").status, 404);
@@ -145,13 +145,13 @@ async fn what_is_parked_is_shown_and_moved_once_it_is_agreed_to() {
         "{after}"
     );
     assert!(!after.contains(&id));
-    // The same yes, once more.
+    // A confirmation works only once.
     assert_eq!(console.post("/do", &[("id", &yes)]).status, 400);
     assert_eq!(stack.taken("PublishQueue").await, [1]);
 
     let ask = console.get("/ask?what=skip");
     let yes = ask.found("name=\"id\" value=\"([0-9a-f]+)\"");
-    // What was parked after the question is not meant.
+    // A message that was parked after the question stays.
     stack.park(3, "refused").await;
     assert_eq!(console.post("/do", &[("id", &yes)]).status, 303);
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
@@ -193,7 +193,7 @@ async fn a_transformer_is_tried_and_its_error_shown_at_its_place() {
     assert!(answer.body.contains("aria-invalid=\"true\""));
 }
 
-/// What the script sends to refresh a page does not count: nobody may be there.
+/// Requests of the script that refreshes a page do not keep the console alive: nobody may be looking.
 #[tokio::test(flavor = "multi_thread")]
 async fn it_ends_once_nobody_has_used_it_for_a_while() {
     let stack = Stack::new("console-idle", &[], false).await;
@@ -225,7 +225,7 @@ async fn it_ends_once_nobody_has_used_it_for_a_while() {
 
 /// A connection of the deployed stack.
 const NAME: &str = "nested-people";
-/// Its secret.
+/// The name of its client's secret.
 const CLIENT: &str = "protime/acme";
 
 async fn right_client() -> String {
@@ -234,7 +234,7 @@ async fn right_client() -> String {
     get.send().await.unwrap().secret_string.unwrap()
 }
 
-/// Stores the secret, with another client id if there is one.
+/// Stores the client's secret, with the client id `id` if it is given.
 async fn store_client(right: &str, id: Option<&str>) {
     let secrets = aws_sdk_secretsmanager::Client::new(&aws().load().await);
     let mut client: Value = serde_json::from_str(right).unwrap();
@@ -245,7 +245,7 @@ async fn store_client(right: &str, id: Option<&str>) {
     put.secret_string(client.to_string()).send().await.unwrap();
 }
 
-/// A failing connection is found, checked, mended and run, on the deployed stack.
+/// The user finds a failing connection, checks it, mends it and runs it. The stack is the deployed one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failing_connection_is_mended_and_run() {
     let deployed = Deployed::of_environment().await;

@@ -1,4 +1,4 @@
-//! The deployed doorbell, called by its URL as Protime would call it.
+//! The deployed doorbell, called at its URL as Protime would call it.
 
 use std::time::Duration;
 
@@ -11,13 +11,13 @@ use tokio::time::Instant;
 
 /// The connection whose token `infra/run.py` gives the doorbell.
 const RUNG: &str = "rung";
-/// How long SQS gathers rings on AWS, and not at all on local AWS.
+/// The batching window for rings on AWS. Local AWS has none.
 const WINDOW: Duration = Duration::from_secs(10);
 const RINGS: u32 = 20;
-/// A word of every delivery.
+/// A word in every delivery, which must not appear in the log.
 const CANARY: &str = "canary-delivery";
 
-/// Calls the URL. Its host is not in any DNS here: local AWS is told of it by the header.
+/// Calls the doorbell's URL. Its host is in no DNS here, so the `Host` header tells it to local AWS.
 async fn call(method: Method, path: &str, body: impl Into<reqwest::Body>) -> Response {
     let url = variable("DOORBELL_DOORBELL_URL");
     let host = url.trim_start_matches("https://").trim_end_matches('/');
@@ -35,7 +35,7 @@ fn right_path() -> String {
     format!("/{}", variable("DOORBELL_TOKEN"))
 }
 
-/// Neither the token nor anything that was delivered.
+/// Requires that the log has neither the token nor the canary.
 async fn nothing_is_logged(tenant: &Tenant) {
     let group = format!("/aws/lambda/{}-doorbell", variable("STACK_NAME"));
     let lines = tenant.stack.log_lines_of(&group, "").await;
@@ -55,13 +55,13 @@ async fn change(tenant: &Tenant, minute: u32) {
     assert!(answer.status().is_success());
 }
 
-/// From a change in Protime to its page in the queue. Local AWS has no batching window, so that it is added to what is
-/// measured: no ring waits longer on AWS.
+/// Measures the time from a change in Protime to its page in the queue. Local AWS has no batching window, so the test
+/// adds it to the measured time. On AWS, no ring waits longer than the window.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_in_the_queue_within_15_seconds_at_the_95th_percentile() {
     let tenant = Tenant::new().await;
     let program = ".query.filter = \"date ge '\\(start_of_year)'\"";
-    // As its schedule sends it.
+    // The event as the connection's schedule sends it.
     let outcome = tenant.completed(json!({
         "incoming": RUNG, "entity": "clockings", "sync": "delta", "transform": program,
         "scheduled": "<aws.scheduler.scheduled-time>",
@@ -120,7 +120,7 @@ async fn what_is_no_ring_does_nothing() {
     // AWS itself refuses bodies over 6 MB, with the same status.
     assert_eq!(call(Method::POST, &right, large).await.status(), 413);
     nothing_is_logged(&tenant).await;
-    // The dead-letter queue and the queue have nothing of it.
+    // Neither the queue nor its dead-letter queue has a message.
     for queue in [queue, variable("DOORBELL_RINGS_DEAD_LETTER_QUEUE_URL")] {
         let name = QueueAttributeName::ApproximateNumberOfMessages;
         let get = tenant.stack.sqs.get_queue_attributes().queue_url(&queue);

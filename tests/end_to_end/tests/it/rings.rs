@@ -1,5 +1,5 @@
-//! Rings of the doorbell, as SQS delivers them to the subscriber: whatever happens, what they tell of is read, and a burst
-//! of them is one poll.
+//! Rings of the doorbell, as SQS delivers them to the subscriber. Whatever happens, the subscriber reads the changes
+//! that they announce. A burst of rings is one poll.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use simulator::{Action, Fault, Options};
 
 const MINUTE: Duration = Duration::from_mins(1);
-/// The requests of the subscriber until a ring is acknowledged: two reads, the run that is due, and its continuation.
+/// The subscriber's requests until it acknowledges a ring: two reads, an update that stores the due run, and the
+/// continuation.
 const BEFORE_ACKNOWLEDGED: u32 = 4;
 const POLL: &str = "/connector/protimeapi/api/v1/delta/clockings";
 
@@ -26,7 +27,7 @@ fn scheduled(connection: &Value, at: Timestamp) -> Value {
     connection
 }
 
-/// A delta of clockings that its schedule has loaded.
+/// A subscriber with a delta connection of clockings, whose initial load a schedule has started and completed.
 async fn loaded(now: Timestamp) -> InProcessSubscriber {
     let options = Options {
         people: 3,
@@ -41,7 +42,7 @@ async fn loaded(now: Timestamp) -> InProcessSubscriber {
     local
 }
 
-/// Changes a clocking, which can be told by its minute.
+/// Changes a clocking. The minute identifies the change.
 async fn change(local: &InProcessSubscriber, minute: u32) {
     let change = json!({"entity": "clockings", "id": "1", "set": {"timeOfDayInMinutes": minute}});
     let url = format!("{}/_simulator/changes", local.tenant.protime.base_uri());
@@ -51,7 +52,7 @@ async fn change(local: &InProcessSubscriber, minute: u32) {
     assert!(answer.status().is_success());
 }
 
-/// The minutes of the changes in the pages queue, and the runs that brought them.
+/// The minutes of the changes in the pages queue, with the runs that sent them.
 async fn arrived(local: &InProcessSubscriber) -> Vec<(u64, String)> {
     let mut found = Vec::new();
     for event in local.tenant.events().await {
@@ -71,7 +72,7 @@ fn polls(local: &InProcessSubscriber) -> usize {
         .count()
 }
 
-/// One message of the rings queue.
+/// A message of the rings queue.
 fn ring_of(incoming: &str, id: &str, sent: Timestamp) -> Value {
     message(id, sent, &json!({"ring": incoming}).to_string())
 }
@@ -89,12 +90,12 @@ fn batch(messages: &[Value]) -> String {
     json!({"Records": messages}).to_string()
 }
 
-/// The answer by which one message comes again.
+/// The answer that makes SQS deliver one message again.
 fn failed(id: &str) -> Value {
     json!({"batchItemFailures": [{"itemIdentifier": id}]})
 }
 
-/// Rings the connection `test`; the message has to be acknowledged.
+/// Rings the connection `test`, and requires that the message is acknowledged.
 async fn ring(local: &InProcessSubscriber, id: &str, now: Timestamp) {
     let rings = batch(&[ring_of(&local.incoming("test"), id, now)]);
     let answer = local.handle(rings, now, MINUTE).await.unwrap();
@@ -117,7 +118,7 @@ async fn go_on(local: &InProcessSubscriber, now: Timestamp) -> usize {
     }
 }
 
-/// The watch and SQS alone, a quarter of an hour at a time.
+/// Lets only the watch and SQS act, every 15 minutes, until no run is unfinished.
 async fn come_to_rest(local: &InProcessSubscriber, mut now: Timestamp) {
     for _ in 0..10 {
         now += 15.minutes();
@@ -144,7 +145,7 @@ async fn a_ring_runs_a_connection_as_its_schedule_last_did() {
     assert_eq!(polls(&local), 0, "the ring itself is answered in a moment");
     assert_eq!(go_on(&local, now).await, 1);
     assert_eq!(arrived(&local).await, [(601, "ring-m1".to_owned())]);
-    // Delivered again, before its run and after it, it is the same run.
+    // A message that is delivered again is the same run, whether that run has ended or not.
     change(&local, 602).await;
     ring(&local, "m2", now).await;
     ring(&local, "m2", now).await;
@@ -153,7 +154,7 @@ async fn a_ring_runs_a_connection_as_its_schedule_last_did() {
     ring(&local, "m2", now).await;
     assert_eq!(go_on(&local, now).await, 0);
     assert_eq!((after, polls(&local)), (2, 2));
-    // A ring is no time of the schedule: it does not tell whether the connection is overdue.
+    // A ring is not a scheduled time, so it does not decide whether the connection is overdue.
     let history = local.history("test").await;
     assert_eq!(history.run("ring-m2").unwrap().scheduled, None);
     let never = now + 1000.hours();
@@ -170,7 +171,7 @@ async fn without_a_run_of_its_schedule_a_ring_does_nothing() {
     let now = Timestamp::now();
     let local = InProcessSubscriber::new(Options::default()).await;
     ring(&local, "m1", now).await;
-    // Somebody may run another version of it by hand.
+    // Somebody may run another version of the connection by hand. A ring does not run that version.
     let by_hand = json!({"entity": "departments"});
     local.run_at(&by_hand, now, MINUTE).await.unwrap();
     let before = local.tenant.targets().len();
@@ -197,7 +198,7 @@ async fn the_rings_of_a_batch_are_one_run_for_each_connection() {
         ring_of("gone", "g", now),
     ]);
     let answer = local.handle(rings, now, MINUTE).await.unwrap();
-    // Only what is no ring comes again, and is parked after five times.
+    // SQS delivers only the invalid messages again. After five receives they go to the dead-letter queue.
     assert_eq!(
         answer,
         json!({"batchItemFailures": [{"itemIdentifier": "broken"}, {"itemIdentifier": "unnamed"}]})
@@ -213,7 +214,7 @@ async fn the_rings_of_a_batch_are_one_run_for_each_connection() {
     assert_eq!(completed, ["ring-newest", "ring-o"]);
 }
 
-/// In process, since local AWS has no batching window: what SQS hands over is what came within ten seconds.
+/// The test makes the batches itself, since local AWS has no batching window. A batch has the rings of ten seconds.
 #[tokio::test]
 async fn a_thousand_rings_in_a_minute_are_at_most_ten_polls() {
     let start = Timestamp::now();
@@ -287,7 +288,7 @@ async fn rings_during_a_run_are_acknowledged_and_start_one_more_at_its_end() {
     assert_eq!(due(&local).await, 0);
 }
 
-/// A ring falls into every moment of a run, its very end as well. Nothing but continuations is delivered afterwards.
+/// A ring comes at every moment of a run, also at its very end. Afterwards only continuations are delivered.
 #[tokio::test]
 async fn whenever_a_ring_falls_into_a_run_what_it_tells_of_is_read() {
     let now = Timestamp::now();
@@ -331,8 +332,8 @@ async fn whenever_a_ring_falls_into_a_run_what_it_tells_of_is_read() {
     );
 }
 
-/// The subscriber dies at any request of a ring and of its run, or loses the answer. SQS delivers again what was not
-/// acknowledged, and the watch does the rest.
+/// The subscriber dies at each request of a ring and of its run, or loses the answer. SQS delivers an unacknowledged
+/// ring again, and the watch does the rest.
 #[tokio::test]
 async fn wherever_a_ring_or_its_run_is_stopped_or_loses_an_answer_the_change_is_read() {
     let now = Timestamp::now();
@@ -413,7 +414,7 @@ async fn a_paused_connection_is_not_rung() {
     assert_eq!(polls(&local), 1);
 }
 
-/// The watch lets more and more time pass between its attempts; another ring does not.
+/// The watch waits longer after each attempt. Another ring always waits ten minutes.
 #[tokio::test]
 async fn a_run_that_was_left_behind_begins_by_another_ring_after_ten_minutes() {
     let now = Timestamp::now();
@@ -429,7 +430,7 @@ async fn a_run_that_was_left_behind_begins_by_another_ring_after_ten_minutes() {
     assert_eq!(arrived(&local).await, [(601, "ring-m1".to_owned())]);
 }
 
-/// Rings use up no receives while Protime fails: the run is due, and the watch begins it again.
+/// Rings use up no receives while Protime fails. The run stays due, and the watch or another ring starts it again.
 #[tokio::test]
 async fn while_protime_fails_rings_are_acknowledged_and_one_run_waits() {
     let now = Timestamp::now();
@@ -457,7 +458,8 @@ async fn while_protime_fails_rings_are_acknowledged_and_one_run_waits() {
     assert_eq!(due(&local).await, 0);
 }
 
-/// Ten runs may be due. A ring neither takes a place from a schedule, nor uses up the receives of another connection.
+/// At most ten runs can be due. A ring neither keeps out a scheduled run nor uses up the receives of another
+/// connection.
 #[tokio::test]
 async fn a_ring_keeps_no_other_run_out() {
     let now = Timestamp::now();
@@ -469,7 +471,7 @@ async fn a_ring_keeps_no_other_run_out() {
     other["incoming"] = "other".into();
     local.run_at(&other, now, MINUTE).await.unwrap();
     local.tenant.events().await;
-    // Another run is under way.
+    // Another run holds the lease.
     let id = format!("connection/{}", local.incoming("test"));
     let until = AttributeValue::N((now + 1.hour()).as_millisecond().to_string());
     local.set(&id, "lease_until", until).await;

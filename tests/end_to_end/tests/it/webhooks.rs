@@ -1,7 +1,7 @@
-//! `protimectl webhooks`, with the deployed doorbell: keys are kept and not shown, and after whatever went wrong the same
-//! command goes on.
+//! `protimectl webhooks`, with the deployed doorbell. Keys are kept and never printed. After any failure, the same
+//! command continues.
 //!
-//! The doorbell is a stack of its own on local AWS, so that connections come from files.
+//! On local AWS the doorbell is a stack of its own, without schedules. So the connections come from files.
 
 use aws_sdk_secretsmanager::Client as Secrets;
 use end_to_end::{Tenant, aws, variable};
@@ -11,7 +11,7 @@ use simulator::{Action, Fault};
 use crate::json_documents::documented;
 use crate::protimectl::{Folder, Protimectl, connection};
 
-/// The stack of the doorbell, and the connection that it knows.
+/// The suffix of the doorbell's stack. [`RUNG`] is the only connection that it knows.
 const SUFFIX: &str = "-doorbell";
 const RUNG: &str = "rung";
 
@@ -47,14 +47,14 @@ impl Rung {
         format!("{}{SUFFIX}-webhooks/{incoming}", variable("STACK_NAME"))
     }
 
-    /// What is kept of a connection's webhook.
+    /// The secret of a connection's webhook, if there is one.
     async fn kept(&self, incoming: &str) -> Option<Value> {
         let get = self.secrets.get_secret_value();
         let value = get.secret_id(Self::secret(incoming)).send().await.ok()?;
         Some(serde_json::from_str(&value.secret_string?).unwrap())
     }
 
-    /// Keeps the token that the doorbell knows, as `webhooks create` would have.
+    /// Stores the token that the doorbell knows, as `webhooks create` would.
     async fn keep_token(&self) {
         let kept = json!({
             "incoming": RUNG, "client": self.tenant.client, "collection": "clockings", "token": variable("DOORBELL_TOKEN"),
@@ -63,7 +63,7 @@ impl Rung {
         create.secret_string(kept.to_string()).send().await.unwrap();
     }
 
-    /// The webhooks at Protime that ring the connection: id and whether they are enabled.
+    /// Protime's webhooks that ring the connection [`RUNG`]: the id, and whether it is enabled.
     async fn at_protime(&self) -> Vec<(String, bool)> {
         let url = format!(
             "{}{}",
@@ -141,7 +141,7 @@ async fn first_a_token_is_made_whose_hash_the_template_needs() {
     assert!(token.bytes().all(|digit| digit.is_ascii_hexdigit()));
     assert_eq!(first["hash"], doorbell::token_hash(token));
     assert!(!first.to_string().contains(token));
-    // Until it is deployed, the same is said again, and Protime is not asked.
+    // Until the hash is deployed, the command answers the same and sends Protime no request.
     assert_eq!(
         rung.succeeds(&["webhooks", "create", &file, "--yes"]),
         first
@@ -163,7 +163,7 @@ async fn first_a_token_is_made_whose_hash_the_template_needs() {
     assert!(rung.kept(&name).await.is_none());
 }
 
-/// One after the other, since they are about one connection.
+/// One test for all commands, since the doorbell knows only one connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_are_created_listed_renewed_and_deleted() {
     let rung = Rung::new().await;
@@ -173,7 +173,7 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
     rung.keep_token().await;
     let file = rung.event(RUNG, "clockings");
 
-    // The answer is lost after the webhook was made: its key is lost as well, and so it is replaced.
+    // Protime creates the webhook, but its answer is lost, and the key with it. So the webhook is replaced.
     let fault = Fault {
         method: Some("POST".to_owned()),
         ..Fault::new("/webhooks", 1, Action::DropAfter)
@@ -196,7 +196,7 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
         format!("simulated-private-key-of-{id}")
     );
 
-    // Once more does nothing more.
+    // The same command again changes nothing.
     let again = rung.succeeds(&["webhooks", "create", &file, "--yes"]);
     assert_eq!((&again["isNew"], &again["id"]), (&json!(false), &json!(id)));
     let renewed = rung.succeeds(&["webhooks", "renew", "--yes"]);
@@ -215,7 +215,7 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
     );
     assert_eq!(own["daysLeft"], 89);
 
-    // It ends within 91 days.
+    // The webhook ends within 91 days, so it is renewed.
     let renewed = rung.succeeds(&["webhooks", "renew", RUNG, "--within", "91", "--yes"]);
     let next = renewed["webhooks"][0]["id"].as_str().unwrap().to_owned();
     assert_ne!(next, id);

@@ -1,4 +1,4 @@
-//! A `DynamoDB` whose conditional updates are right, at the wire: one table, with the index `connections`.
+//! A fake of `DynamoDB` with exact conditional updates: one table, with the index `connections`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 
 use crate::expression::{Item, Placeholders};
 
-/// What one item may have.
+/// `DynamoDB`'s limit for an item.
 const MOST_BYTES: usize = 400 * 1024;
-/// The index knows an item so much later than the table.
+/// The index has a new item this much later than the table.
 const LAG: Duration = Duration::from_secs(3);
-/// So many items come in a page of a query, so that there are several.
+/// The items in a page of a query: so few that a query has several pages.
 const PAGE: usize = 2;
 
 #[derive(Default)]
 pub(crate) struct DynamoDb {
     pub(crate) items: BTreeMap<String, Item>,
-    /// Since when the index has an item.
+    /// The time from which the index has each item.
     indexed: BTreeMap<String, Instant>,
 }
 
@@ -46,7 +46,7 @@ impl DynamoDb {
                 let (mut responses, mut unprocessed) = (json!({}), json!({}));
                 for (table, asked) in request["RequestItems"].as_object().expect("tables") {
                     let keys = asked["Keys"].as_array().expect("keys");
-                    // The last is left for another call, as DynamoDB may do it.
+                    // The last key is left for another call, as DynamoDB may do.
                     let now = keys.len() - usize::from(is_partial);
                     let found = keys[..now]
                         .iter()
@@ -112,7 +112,7 @@ impl DynamoDb {
         (200, answer)
     }
 
-    /// The index has the keys of all items of a kind.
+    /// Answers a query of the index, which has the keys of all items of a kind.
     fn query(&self, request: &Value) -> (u16, Value) {
         let wanted = &request["ExpressionAttributeValues"][":kind"];
         let after = request["ExclusiveStartKey"]["id"]["S"]

@@ -1,4 +1,4 @@
-//! The expressions of `DynamoDB`, as far as the connector writes them: conditions and updates.
+//! Conditions and updates in the expression language of `DynamoDB`, as far as the connector uses it.
 
 use serde_json::{Map, Value, json};
 use winnow::ascii::{space0, space1};
@@ -37,7 +37,7 @@ struct Update {
     remove: Vec<Path>,
 }
 
-/// What the placeholders of a request stand for.
+/// The names and values that a request's placeholders stand for.
 pub(crate) struct Placeholders<'a> {
     pub(crate) names: &'a Value,
     pub(crate) values: &'a Value,
@@ -261,7 +261,7 @@ impl Placeholders<'_> {
         )
     }
 
-    /// The item as an update leaves it, or what `DynamoDB` says of a path whose parent is missing.
+    /// The item after an update, or `DynamoDB`'s error for a path whose parent is missing.
     pub(crate) fn update(&self, text: &str, item: &Item) -> Result<Item, String> {
         let update = update
             .parse(text)

@@ -1,4 +1,4 @@
-//! What has to hold when all has come to rest.
+//! The invariants: what must hold when everything has come to rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +10,10 @@ use crate::wire::Services;
 use crate::world::{DAYS, PEOPLE, World, connections};
 use crate::{publishing, requests};
 
-/// Which records are compared with what consumers have.
+/// The query for the records that are compared with the consumers' view.
 const DATED: &str = "?filter=date%20ge%20%272026-11-01%27";
 
-/// The first invariant that is violated when all is over.
+/// The first invariant that is violated at the end of a storm.
 pub(crate) async fn violated(world: &World) -> Option<String> {
     let pages = world.pages();
     let of = |name: &str| -> Vec<&Value> {
@@ -35,12 +35,12 @@ pub(crate) async fn violated(world: &World) -> Option<String> {
         .or(against_protime(world, &of("delta")).await)
 }
 
-/// What has to hold whenever the weather has been fair for a while, without another schedule.
+/// The first violation of what must hold after a while of fair weather, without another scheduled run.
 pub(crate) fn violated_at_rest(world: &World) -> Option<String> {
     every_run(world, &world.pages()).or_else(|| at_rest(world))
 }
 
-/// What a ring has told of is read without another schedule, once a schedule has run the connection at all.
+/// A change that was rung is read without another scheduled run, if a schedule has run the connection before.
 pub(crate) async fn unread(world: &World) -> Option<String> {
     let history = {
         let dynamodb = world.services.dynamodb.borrow();
@@ -59,8 +59,8 @@ pub(crate) async fn unread(world: &World) -> Option<String> {
 }
 
 impl Services {
-    /// Looks at what SQS was asked to take: consumers are told to drop what they have only once the load that takes its
-    /// place has begun.
+    /// Checks a request to SQS: a resync, which makes consumers drop their records, is sent only after the new load has
+    /// begun.
     pub(crate) fn look(&self, request: &Value) {
         for entry in request["Entries"].as_array().into_iter().flatten() {
             let body = entry["MessageBody"].as_str().unwrap_or_default();
@@ -84,7 +84,7 @@ impl Services {
     }
 }
 
-/// On a FIFO queue, pages come in their order; one that comes again is an old one.
+/// On a FIFO queue, the pages of a chain come in order. A page that was seen before does not count.
 fn in_order(events: &[&Value]) -> Option<String> {
     let mut newest: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -102,7 +102,7 @@ fn in_order(events: &[&Value]) -> Option<String> {
         })
 }
 
-/// What Protime has, compared with what consumers have and producers wanted.
+/// Compares Protime's records with the consumers' view and with the producers' writes.
 async fn against_protime(world: &World, events: &[&Value]) -> Option<String> {
     let definitions = "activity-structure-versions/v/levels/1/activity-definitions";
     let mut written = BTreeMap::new();
@@ -116,7 +116,7 @@ async fn against_protime(world: &World, events: &[&Value]) -> Option<String> {
     delta(&written["clockings"], events).or_else(|| publishing::violated(world, &written))
 }
 
-/// The same id is the same message; of pages whose data does not change, no page has two.
+/// Messages with the same id have the same data. If the records do not change, as those of `people`, a page has one id.
 fn same_ids(pages: &[Value]) -> Option<String> {
     let mut by_id: BTreeMap<&str, &Value> = BTreeMap::new();
     let mut of_page: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
@@ -141,7 +141,7 @@ fn same_ids(pages: &[Value]) -> Option<String> {
     twice.map(|(place, ids)| format!("{place} has the ids {ids:?}"))
 }
 
-/// Nothing is sent that the fields of its connection do not name.
+/// No property is sent that the connection's `fields` do not name.
 fn unlisted(events: &[&Value]) -> Option<String> {
     let allowed = [
         "id",
@@ -172,7 +172,7 @@ fn unlisted(events: &[&Value]) -> Option<String> {
     })
 }
 
-/// One completion for each run, which says what arrived; every record is there.
+/// A completed run has one completion, whose count is right, and every record has arrived.
 fn runs(events: &[&Value], records: usize) -> Option<String> {
     let mut by_run: BTreeMap<&str, BTreeMap<&str, &Value>> = BTreeMap::new();
     for event in events {
@@ -216,7 +216,7 @@ fn runs(events: &[&Value], records: usize) -> Option<String> {
     None
 }
 
-/// Every run that was due has completed, or somebody was told that it failed.
+/// Every scheduled run has completed, or its event is in the failure queue.
 fn every_run(world: &World, pages: &[Value]) -> Option<String> {
     let completed: BTreeSet<&str> = pages
         .iter()
@@ -229,13 +229,13 @@ fn every_run(world: &World, pages: &[Value]) -> Option<String> {
         let told = failed
             .iter()
             .any(|event| event["incoming"] == *name && event["scheduled"] == due.to_string());
-        // A poll of a delta reads what the polls before it would have read.
+        // A lost poll of a delta does no harm: a later poll reads the same changes.
         let is_lost = *name != "delta" && !completed.contains(run.as_str()) && !told;
         is_lost.then(|| format!("{run} neither completed nor failed"))
     })
 }
 
-/// Nothing is under way, waits, or is owed.
+/// No run is in progress or due, and no continuation or ring waits.
 fn at_rest(world: &World) -> Option<String> {
     let sqs = world.services.sqs.borrow();
     let waiting = sqs.messages("continuations").len();
@@ -277,7 +277,7 @@ fn at_rest(world: &World) -> Option<String> {
     })
 }
 
-/// Who keeps the newest of each record, and drops what it has when it is told to, has what Protime has.
+/// A consumer that keeps the newest version of each record, and drops all records at a resync, has Protime's records.
 fn delta(clockings: &[Value], events: &[&Value]) -> Option<String> {
     let mut view: BTreeMap<u64, String> = BTreeMap::new();
     let mut resyncs = BTreeSet::new();
@@ -315,7 +315,7 @@ fn delta(clockings: &[Value], events: &[&Value]) -> Option<String> {
     })
 }
 
-/// The records that Protime has, asked past the weather.
+/// Protime's records, read directly from the simulator without the weather.
 async fn truth(world: &World, entity: &str, target: &str) -> Vec<Value> {
     world
         .protime

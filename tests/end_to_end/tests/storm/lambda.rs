@@ -1,4 +1,4 @@
-//! Environments of both functions, and how the weather treats their invocations.
+//! The environments of both functions, and what the weather does to their invocations.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -22,24 +22,24 @@ use crate::wire::serve;
 use crate::world::{CONTINUATIONS, PAGES, World};
 
 pub(crate) const TABLE: &str = "state";
-/// What Lambda gives an invocation of the subscriber: more than it waits before it tries again, so that an attempt meets
-/// the lease of one that died.
+/// The timeout of the subscriber. It is longer than Lambda's wait before the first retry, so that the retry meets the
+/// lease of an attempt that died.
 pub(crate) const SUBSCRIBER_TIME: Duration = Duration::from_mins(2);
 
-/// Where all environments reach the services.
+/// The origins of the services that all environments share.
 pub(crate) struct Origins {
     pub(crate) sqs: String,
     pub(crate) dynamodb: String,
 }
 
-/// An environment with its function.
+/// A Lambda environment with its function.
 pub(crate) struct Environment<T> {
     number: usize,
     pub(crate) clock: Clock,
     pub(crate) function: T,
 }
 
-/// Environments that wait for an invocation.
+/// The environments of a function that wait for an invocation.
 pub(crate) struct Pool<T>(RefCell<Vec<Rc<Environment<T>>>>);
 
 impl<T> Default for Pool<T> {
@@ -58,7 +58,7 @@ impl<T> Pool<T> {
     }
 }
 
-/// What the functions share.
+/// The clients and metrics that both functions need.
 pub(crate) struct Shared {
     pub(crate) sqs: aws_sdk_sqs::Client,
     pub(crate) dynamodb: aws_sdk_dynamodb::Client,
@@ -70,13 +70,13 @@ pub(crate) struct Shared {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
     Succeeded,
-    /// With the reason.
+    /// The answer says why nothing was done.
     Skipped(String),
     Failed,
 }
 
 impl World {
-    /// An environment that waits, or a new one, whose function is made of what both share.
+    /// An environment that waits, or a new one, whose function is made by `function`.
     pub(crate) async fn environment<T>(
         &self,
         waiting: &Pool<T>,
@@ -123,7 +123,7 @@ impl World {
         format!("{}/000000000000/{name}", self.origins.sqs)
     }
 
-    /// One invocation of the subscriber, in an environment that waits or in a new one.
+    /// Invokes the subscriber once, in an environment that waits or in a new one.
     pub(crate) async fn invoke(self: &Rc<Self>, request_id: &str, event: &str) -> End {
         let idle = &self.idle_subscribers;
         let new = |shared| self.subscriber(shared);
@@ -155,7 +155,8 @@ impl World {
         }
     }
 
-    /// Lets an invocation run as far as the weather does. What dies, or is out of time, takes its environment with it.
+    /// Runs an invocation as far as the weather lets it. Returns `None` if it dies or times out, which ends its
+    /// environment too.
     pub(crate) async fn under_the_weather<F, T>(
         &self,
         environment: &Environment<F>,
@@ -184,7 +185,7 @@ impl World {
                 let orders = orders.clone();
                 tokio::task::spawn_local(async move {
                     sleep(Duration::from_millis(after.into())).await;
-                    // It may have ended before.
+                    // The invocation may have ended before.
                     let _ = orders.send(order);
                 });
             }
@@ -195,7 +196,7 @@ impl World {
             tokio::select! {
                 biased;
                 order = ordered.recv() => match order {
-                    // Lambda's time goes on when the environment does.
+                    // Lambda's timeout does not run while the environment stands still.
                     Some(Order::StandStill(long)) => {
                         self.stood_still.borrow_mut().insert(number);
                         sleep(long).await;

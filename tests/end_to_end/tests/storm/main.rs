@@ -1,11 +1,12 @@
 //! The storm: both functions keep their promises whatever the services around them do.
 //!
-//! The functions run in this process, among Protime, SQS, `DynamoDB` and Secrets Manager at the wire, in a time that jumps
-//! to the next thing that happens: some four hours pass in a second. The rules of Lambda, SQS and the schedules are in
-//! `world` and `publishing`, what goes wrong in `weather`, what has to hold in `invariants`.
+//! The functions run in this process. Fakes of Protime, SQS, `DynamoDB` and Secrets Manager answer them over HTTP. Time
+//! jumps to the next thing that happens, so some four hours pass in a second. `world` and `publishing` have the rules
+//! of Lambda, SQS and the schedules. `weather` has what goes wrong, and `invariants` has what must hold.
 //!
-//! A seed makes the weather, a list of events. When it ends, everything has to come to rest by itself, and the invariants
-//! are checked. A seed that fails is told with its weather, made as short as it can be, and replays: `make storm SEED=n`.
+//! A seed makes the weather, a list of events. When the weather ends, everything must come to rest by itself. Then the
+//! invariants are checked. If a seed fails, the test prints it with its weather, as short as possible. `make storm
+//! SEED=n` replays it.
 
 #![expect(
     clippy::print_stderr,
@@ -36,7 +37,7 @@ use proptest::strategy::ValueTree;
 use weather::Event;
 use world::World;
 
-/// Lets one storm pass. Returns what is violated when it is over.
+/// Runs one storm. Returns the violation that it shows, if any.
 fn storm(events: Vec<Event>) -> Option<String> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime
@@ -53,8 +54,8 @@ fn storm(events: Vec<Event>) -> Option<String> {
     })
 }
 
-/// The shortest weather that still fails, as far as proptest finds it; the whole, where it does not fail again: answers
-/// that come at the same moment come in any order.
+/// The shortest weather that still fails, as far as proptest finds it, with its violation. It is the whole weather if
+/// the seed does not fail again, since answers that come at the same moment come in any order.
 fn shortest(seed: u64, violation: &str) -> (Vec<Event>, String) {
     let mut tree = weather::of_seed(seed);
     let mut worst = (tree.current(), violation.to_owned());
@@ -82,7 +83,8 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
-/// The seeds that fail, with what they violate, of those that are tried side by side; all of them, or up to the first.
+/// Runs the seeds in parallel. Returns the seeds that fail, with their violations: all of them, or those up to the
+/// first.
 fn failures(seeds: Range<u64>, up_to_first: bool) -> BTreeMap<u64, String> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let (next, failed) = (AtomicU64::new(seeds.start), Mutex::new(BTreeMap::new()));
@@ -118,13 +120,14 @@ fn whatever_the_weather_all_comes_to_rest() {
         None => 0..number("SEEDS").unwrap_or(40),
     };
     if number("SEED").is_some() {
-        // What the functions log, and the weather.
+        // For a single seed, the functions' log lines and the weather are printed.
         tracing_subscriber::fmt()
             .with_writer(std::io::stderr)
             .init();
         eprintln!("{:#?}", weather::of_seed(seeds.start).current());
     }
-    // How many fail tells how well the storm sees a fault: `all`, or the `first`.
+    // The number of failing seeds shows how well the storm finds a fault. `COUNT` is `all`, or `first` to stop at the
+    // first.
     let counts = std::env::var("COUNT");
     let failures = failures(seeds, counts.as_deref() != Ok("all"));
     let Some((&seed, violation)) = failures.first_key_value() else {

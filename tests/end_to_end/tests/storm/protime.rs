@@ -1,4 +1,4 @@
-//! Protime behind the wire: the simulator, and a ledger of what it was asked by which invocation.
+//! Protime: the simulator, with a log of the requests that each invocation sent.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ use serde_json::Value;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 
-/// Each environment has a client secret with its number behind this, by which its tokens, and so its requests, are known.
+/// The client secret of an environment ends with this and the environment's number. So the environment's tokens, and
+/// its requests, can be recognised.
 const OF_ENVIRONMENT: &str = "-of-";
 
 /// A request that Protime got.
@@ -22,28 +23,28 @@ pub(crate) struct Asked {
     pub(crate) target: String,
     pub(crate) body: Bytes,
     pub(crate) came: Instant,
-    /// When it took effect, or was refused by Protime itself.
+    /// When the request took effect, or the simulator refused it. `None` if it never reached the simulator.
     pub(crate) done: Option<Instant>,
-    /// What the one who asked was answered, if anything.
+    /// The status that the sender got. `None` if it got no answer.
     pub(crate) status: Option<StatusCode>,
 }
 
 pub(crate) struct Protime {
-    /// The simulator.
+    /// The simulator's own origin.
     origin: String,
     secret: String,
-    /// Where the functions reach it.
+    /// The origin that the functions use, which has the weather.
     pub(crate) door: OnceCell<String>,
     http: reqwest::Client,
-    /// What it was asked, but for tokens.
+    /// The requests of the functions, except those for tokens.
     pub(crate) asked: RefCell<Vec<Asked>>,
-    /// The environments of its tokens.
+    /// The environment to which each access token was given.
     tokens: RefCell<BTreeMap<String, usize>>,
-    /// Which invocation an environment is at, and how it is told to stand still.
+    /// The current invocation of each environment, and the channel for its orders.
     at_work: RefCell<BTreeMap<usize, (u32, UnboundedSender<Order>)>>,
 }
 
-/// What becomes of an invocation.
+/// What an invocation must do.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Order {
     Die,
@@ -51,7 +52,6 @@ pub(crate) enum Order {
 }
 
 impl Protime {
-    /// The simulator at `origin`, with its secret.
     pub(crate) fn new(origin: String, secret: String) -> Self {
         Self {
             origin,
@@ -64,7 +64,7 @@ impl Protime {
         }
     }
 
-    /// An environment begins with an invocation, which takes orders.
+    /// Remembers that an environment begins an invocation, and the channel for its orders.
     pub(crate) fn begins(
         &self,
         environment: usize,
@@ -75,13 +75,13 @@ impl Protime {
         at_work.insert(environment, (invocation, orders));
     }
 
-    /// Whoever sent a request stands still.
+    /// Makes the invocation that sent a request stand still. `place` is the request's place in the log.
     pub(crate) fn freeze(&self, place: usize, long: Duration) {
         let invocation = self.asked.borrow()[place].invocation;
         let at_work = self.at_work.borrow();
         let own = at_work.values().find(|(number, _)| *number == invocation);
         if let Some((_, orders)) = own {
-            // An invocation that is over takes no orders.
+            // An invocation that has ended takes no orders.
             let _ = orders.send(Order::StandStill(long));
         }
     }
@@ -95,7 +95,7 @@ impl Protime {
         secret.to_string()
     }
 
-    /// Remembers a request; its place in the ledger, unless it asks for a token.
+    /// Logs a request. Returns its place in the log, or `None` if it asks for a token.
     pub(crate) fn came(&self, parts: &Parts, body: &Bytes) -> Option<usize> {
         let token = bearer(&parts.headers)?;
         let environment = *self.tokens.borrow().get(token)?;

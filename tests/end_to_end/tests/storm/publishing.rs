@@ -1,4 +1,4 @@
-//! The publisher's side of the storm: a producer, the publish queue by SQS's rules, and what became of each request.
+//! The publisher's side of the storm: a producer, the publish queue by SQS's rules, and the outcome of each request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -21,32 +21,33 @@ use crate::world::World;
 const PUBLISH: &str = "publish";
 const PARKED: &str = "parked";
 const RESULTS: &str = "results";
-/// So many requests are put on the queue, one every few minutes.
+/// The number of publish requests. The producer sends one in each interval [`EVERY`].
 const REQUESTS: usize = 20;
 const EVERY: Duration = Duration::from_secs(200);
-/// A day that no run of `full` reads.
+/// The date of the clockings, which no run of `full` reads.
 const DATE: &str = "2026-11-21";
-/// Its person does not exist.
+/// The request that Protime refuses, since its person does not exist.
 const REFUSED: usize = 14;
-/// The producer of every third sends it twice: at once, or when it heard nothing for a while.
+/// The producer sends every third request again, [`LATER`] intervals later. It sends the request [`AT_ONCE`] twice at
+/// once.
 const SENT_AGAIN: usize = 3;
 const AT_ONCE: usize = 5;
 const LATER: usize = 4;
-/// An operator acts so long after a message was parked.
+/// An operator acts this long after a message was parked.
 const OPERATOR: Duration = Duration::from_mins(30);
 const BATCH: usize = 10;
-/// What Lambda gives an invocation of the publisher.
+/// The timeout of the publisher.
 const TIME: Duration = Duration::from_mins(1);
 const VISIBILITY: Duration = Duration::from_mins(6);
 
-/// What is asked for.
+/// The kind of a publish request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// A creation that can be looked up.
     Clocking,
     /// An update, which can be repeated.
     Assignment,
-    /// A creation of which nobody can tell whether it was made.
+    /// A creation that cannot be looked up.
     Definition,
 }
 
@@ -58,7 +59,7 @@ fn kind(number: usize) -> Kind {
     }
 }
 
-/// What tells a write from all others: the minutes of a clocking, else a text. A corrected one has others.
+/// The value that identifies a write: the minutes of a clocking, else a text. A corrected request has another value.
 fn mark(number: usize, is_corrected: bool) -> Value {
     match (kind(number), is_corrected) {
         (Kind::Clocking, false) => json!(480 + number),
@@ -98,12 +99,12 @@ fn is_sent_again(number: usize) -> bool {
     number.is_multiple_of(SENT_AGAIN)
 }
 
-/// Of those, copies can be under way while one is parked.
+/// Whether a request is sent twice, so that a copy can be in progress while the other is parked.
 fn has_copies(number: usize) -> bool {
     is_sent_again(number) || number == AT_ONCE
 }
 
-/// Whose write it is that Protime gets.
+/// The number of the request whose write has this body.
 fn number_of(body: &Value) -> Option<usize> {
     let marks = [
         &body["timeOfDayInMinutes"],
@@ -115,7 +116,7 @@ fn number_of(body: &Value) -> Option<usize> {
 }
 
 impl World {
-    /// Puts what is due on the publish queue.
+    /// Sends the requests that are due to the publish queue.
     pub(crate) fn produce(&self) {
         let number = self.produced.get();
         let due = EVERY * u32::try_from(number).expect("a number");
@@ -138,8 +139,8 @@ impl World {
         }
     }
 
-    /// An operator looks at what was parked half an hour ago and nobody knows the outcome of, and sends it again with what is
-    /// right now, under the same key.
+    /// An operator handles messages that were parked with an unknown outcome and are older than [`OPERATOR`]. The
+    /// operator sends a corrected request with the same idempotency key.
     pub(crate) fn correct(&self) {
         let now = Instant::now();
         let mut due = Vec::new();
@@ -152,7 +153,7 @@ impl World {
             }
         }
         for number in due {
-            // Where the producer sends it twice, the operator leaves it at that.
+            // The operator does nothing if the producer sends the request twice.
             if !has_copies(number) && self.corrected.borrow_mut().insert(number) {
                 let body = request(number, true).to_string();
                 self.services.sqs.borrow_mut().put(PUBLISH, &body);
@@ -160,7 +161,7 @@ impl World {
         }
     }
 
-    /// Delivers what is visible in the publish queue, in one batch.
+    /// Delivers the visible messages of the publish queue, up to [`BATCH`], in one batch.
     pub(crate) fn deliver_publish_requests(self: &Rc<Self>) {
         let mut batch = Vec::new();
         while batch.len() < BATCH
@@ -177,7 +178,7 @@ impl World {
         }
     }
 
-    /// One invocation of the publisher; what it does not name as failed is deleted.
+    /// Invokes the publisher once, and deletes the messages that it does not report as failed.
     async fn publish(&self, batch: &[Message]) {
         let idle = &self.idle_publishers;
         let new = |shared| self.publisher(shared);
@@ -234,7 +235,7 @@ impl World {
     }
 }
 
-/// The reasons with which requests were parked, by key.
+/// The reasons with which requests were parked, by idempotency key.
 fn parked(world: &World) -> BTreeMap<String, Vec<String>> {
     let mut parked: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for message in world.services.sqs.borrow().messages(PARKED) {
@@ -253,7 +254,7 @@ fn parked(world: &World) -> BTreeMap<String, Vec<String>> {
 }
 
 impl Services {
-    /// Looks at a write that Protime gets: of one that was told to be published, none follows.
+    /// Checks a write that Protime gets: none may follow after the result `published`.
     pub(crate) fn look_at_write(&self, asked: &Asked) {
         let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
         let Some(number) = number_of(&body) else {
@@ -267,7 +268,7 @@ impl Services {
     }
 }
 
-/// Whether the write with that body was parked before then, so that what came after it is a write of its own.
+/// Whether the write with this body was parked before `before`. Then a later write counts as a new one.
 pub(crate) fn was_parked(world: &World, body: &[u8], before: Instant) -> bool {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
     let Some(number) = number_of(&body) else {
@@ -282,7 +283,7 @@ pub(crate) fn was_parked(world: &World, body: &[u8], before: Instant) -> bool {
     })
 }
 
-/// What producers were told of a request.
+/// The kinds of the results that the producer got for a request, such as `published`.
 fn told(services: &Services, key: &str) -> BTreeSet<String> {
     let sqs = services.sqs.borrow();
     let results = sqs
@@ -297,7 +298,7 @@ fn told(services: &Services, key: &str) -> BTreeSet<String> {
     kinds.collect()
 }
 
-/// Each request was written once, or parked with a reason that is true.
+/// Each request was written once, or parked with a true reason.
 pub(crate) fn violated(world: &World, written: &BTreeMap<&str, Vec<Value>>) -> Option<String> {
     let sqs = world.services.sqs.borrow();
     if let Some(left) = sqs.messages(PUBLISH).first() {
@@ -322,7 +323,7 @@ pub(crate) fn violated(world: &World, written: &BTreeMap<&str, Vec<Value>>) -> O
     })
 }
 
-/// How often it was written.
+/// How often a request was written.
 fn times(written: &BTreeMap<&str, Vec<Value>>, number: usize, is_corrected: bool) -> usize {
     let (entity, mark) = (kind(number), mark(number, is_corrected));
     let entity = match entity {
@@ -346,10 +347,10 @@ fn is_right(
     first: usize,
     corrected: usize,
 ) -> bool {
-    // Whether it was written is what nobody knows.
+    // With these reasons, nobody knows whether the request was written.
     let is_open = |reason: &String| matches!(reason.as_str(), "unknown-outcome" | "crashed");
     let told: Vec<&str> = told.iter().map(String::as_str).collect();
-    // A correction replaces what the first one wrote, where it is an update.
+    // If the request is an update, its correction replaces what the first one wrote.
     let can_be_replaced = was_corrected && kind(number) == Kind::Assignment;
     match (reasons, was_corrected) {
         ([], _) => told == ["published"] && first == 1,
@@ -357,12 +358,12 @@ fn is_right(
             let is_refused = |reason: &String| reason == "refused" || is_open(reason);
             told == ["rejected"] && first == 0 && reasons.iter().all(is_refused)
         }
-        // What is sent again after it was parked is a write of its own.
+        // A copy that is delivered after the first was parked counts as a new write.
         (reasons, false) if has_copies(number) && reasons.iter().all(is_open) => {
             let least = usize::from(told.contains(&"published"));
             (least..=2).contains(&first)
         }
-        // Parked twice where an attempt died in between.
+        // A request may be parked twice if an attempt died in between.
         (reasons, false) => told == ["rejected"] && first <= 1 && reasons.iter().all(is_open),
         (reasons, true) if told.contains(&"published") => {
             (first <= 1 || can_be_replaced) && corrected == 1 && reasons.iter().all(is_open)

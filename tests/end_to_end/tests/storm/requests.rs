@@ -1,4 +1,4 @@
-//! What has to hold of the requests that Protime gets.
+//! The invariants of the requests that Protime gets.
 
 use std::collections::BTreeMap;
 
@@ -18,7 +18,7 @@ pub(crate) fn violated(world: &World) -> Option<String> {
         .or_else(|| blind_repetition(world, &asked))
 }
 
-/// Which connection reads so; none for the look-ups of the publisher.
+/// The connection that sent a read. `None` for writes, and for the look-ups of the publisher.
 fn connection_of(asked: &Asked) -> Option<&'static str> {
     let target = asked.target.as_str();
     let is_read = asked.method == Method::GET;
@@ -30,13 +30,14 @@ fn connection_of(asked: &Asked) -> Option<&'static str> {
     }
 }
 
-/// Only the publisher asks for persons.
+/// Only the publisher's look-ups filter by persons.
 fn is_look_up(asked: &Asked) -> bool {
     asked.method == Method::GET && asked.target.contains("person+in")
 }
 
-/// Two invocations never read a connection at the same time, unless one of them lost its lease while it stood still, or
-/// their clocks disagree. Of an event that Lambda delivers twice, the second may take the lease back.
+/// Two invocations never read a connection at the same time. There are exceptions: one of them lost its lease while it
+/// stood still, or their clocks disagree. If Lambda delivers an event twice, the second delivery may take back the
+/// lease.
 fn side_by_side(world: &World, asked: &[Asked], connection: &str) -> Option<String> {
     let events = &world.sky.events;
     if events
@@ -65,7 +66,7 @@ fn side_by_side(world: &World, asked: &[Asked], connection: &str) -> Option<Stri
     })
 }
 
-/// A creation is not asked for again before Protime has been asked whether it is there, at a time when it would be.
+/// A creation is not repeated before a look-up was answered that came late enough to see the first one.
 fn blind_repetition(world: &World, asked: &[Asked]) -> Option<String> {
     let mut creations: BTreeMap<&[u8], Vec<usize>> = BTreeMap::new();
     for (place, request) in asked.iter().enumerate() {
@@ -93,7 +94,7 @@ fn blind_repetition(world: &World, asked: &[Asked]) -> Option<String> {
     })
 }
 
-/// Protime says by these that it has not written.
+/// Whether Protime says with this status that it has not written.
 fn is_not_written(status: StatusCode) -> bool {
     status == StatusCode::SERVICE_UNAVAILABLE
         || status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT

@@ -1,4 +1,4 @@
-//! Rings: Protime tells of each change, and SQS hands all rings that wait to the subscriber at once.
+//! Rings: each change at Protime makes rings, and SQS delivers all waiting rings to the subscriber in one batch.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::world::{MOST_RECEIVES, VISIBILITY, World};
 pub(crate) const RINGS: &str = "rings";
 
 impl World {
-    /// Rings the connections that read clockings; the full one less often, since it reads everything.
+    /// Rings `delta`, and at every third change `full` too, which reads everything.
     pub(crate) fn ring(&self, change: u32) {
         let mut sqs = self.services.sqs.borrow_mut();
         let full = Some("full").filter(|_| change.is_multiple_of(3));
@@ -20,7 +20,7 @@ impl World {
         }
     }
 
-    /// Delivers what is visible in the queue of rings, by SQS's rules.
+    /// Delivers the visible messages of the queue of rings, by SQS's rules.
     pub(crate) fn deliver_rings(self: &Rc<Self>) {
         let mut batch = Vec::new();
         loop {

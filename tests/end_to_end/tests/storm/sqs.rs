@@ -1,4 +1,4 @@
-//! SQS at the wire: what was sent stays, and is delivered by the driver under SQS's rules.
+//! A fake of SQS: it keeps the messages, and the test delivers them by SQS's rules.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,13 +17,13 @@ pub(crate) struct Message {
     pub(crate) received: u32,
 }
 
-/// A FIFO queue takes the same deduplication id once in this time.
+/// A FIFO queue takes a message with the same deduplication id only once in this time.
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 
 #[derive(Default)]
 pub(crate) struct Sqs {
     pub(crate) queues: BTreeMap<String, Vec<Message>>,
-    /// When a FIFO queue took which deduplication id.
+    /// The time at which a FIFO queue last took each deduplication id.
     deduplication: BTreeMap<String, Instant>,
     sent: u32,
 }
@@ -42,7 +42,7 @@ impl Sqs {
                 let entries = request["Entries"].as_array().expect("entries");
                 let (mut successful, mut failed) = (Vec::new(), Vec::new());
                 for (number, entry) in entries.iter().enumerate() {
-                    // Every second entry is refused, as SQS may do it.
+                    // Every second entry is refused, as SQS may do.
                     if is_partial && number % 2 == 1 {
                         failed.push(json!({"Id": entry["Id"], "SenderFault": false, "Code": "InternalError"}));
                     } else {
@@ -71,7 +71,7 @@ impl Sqs {
         }
     }
 
-    /// Whether a queue takes a message for one that it does not have yet.
+    /// Whether a message is new to a queue: always on a standard queue, by its deduplication id on a FIFO queue.
     fn is_new(&mut self, name: &str, entry: &Value) -> bool {
         if Path::new(name).extension().is_none() {
             return true;
@@ -108,7 +108,7 @@ impl Sqs {
         self.send(name, &json!({"MessageBody": body}));
     }
 
-    /// Takes a message that is visible, and hides it for so long.
+    /// Receives a visible message, and hides it for the time `hidden`.
     pub(crate) fn receive(&mut self, name: &str, hidden: Duration) -> Option<Message> {
         let now = Instant::now();
         let messages = self.queues.get_mut(name)?;

@@ -1,4 +1,5 @@
-//! What goes wrong, as a list of events. The same seed makes the same list, and the list is all that a storm depends on.
+//! The weather: a list of events that go wrong. The same seed makes the same list. A storm depends on this list only,
+//! but for the order of simultaneous answers.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,7 +8,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
-    /// Its reads, and its tokens.
+    /// Protime's reads, and its token endpoint.
     Protime,
     ProtimeWrites,
     Sqs,
@@ -17,70 +18,71 @@ pub(crate) enum Service {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The answer comes after so many seconds.
+    /// The answer comes after this many seconds.
     Delay(u8),
     Throttle,
-    /// An error of the service, and nothing is done.
+    /// The service answers with an error and does nothing.
     Refuse,
-    /// The connection breaks before anything is done.
+    /// The connection breaks before the service does anything.
     Drop,
-    /// It takes effect, and the connection breaks before the answer.
+    /// The request takes effect, and the connection breaks before the answer.
     LoseAnswer,
-    /// The connection breaks after so many seconds, and it takes effect so many seconds later.
+    /// The connection breaks after `breaks` seconds. The request takes effect `effect` seconds later.
     Late {
         breaks: u8,
         effect: u8,
     },
-    /// A part of a batch is refused; of services without batches, nothing.
+    /// The service refuses part of a batch. Services without batches refuse nothing.
     Partial,
-    /// Protime answers a read with 200 and without what was asked for; others as ever.
+    /// Protime answers a GET with 200 and an empty object. Nothing else is affected.
     Hollow,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
-    /// So many requests to a service, from that one on.
+    /// The fault hits `times` requests to a service, from request number `from` on.
     Wire {
         service: Service,
         from: u16,
         times: u8,
         fault: Fault,
     },
-    /// All requests to a service, from that second on, for so long.
+    /// The fault hits all requests to a service for `seconds` seconds, from second `from` on.
     Outage {
         service: Service,
         from: u16,
         seconds: u16,
         fault: Fault,
     },
-    /// The invocation of that number dies after so many milliseconds.
+    /// An invocation, by its number, dies after `after` milliseconds.
     Kill { invocation: u8, after: u16 },
-    /// The invocation of that number stands still after so many milliseconds, for so many seconds.
+    /// An invocation, by its number, stands still after `after` milliseconds, for `seconds` seconds.
     Freeze {
         invocation: u8,
         after: u16,
         seconds: u16,
     },
-    /// Whoever sends Protime the write of that number stands still from then on, for so many seconds.
+    /// The invocation that sends write number `write` to Protime then stands still for `seconds` seconds.
     FreezeAtWrite { write: u16, seconds: u16 },
-    /// The schedule fires twice, that time.
+    /// A schedule fires twice, at its firing of this number.
     FireTwice { firing: u8 },
-    /// Lambda delivers the schedule's event twice, under one request id.
+    /// Lambda delivers a schedule's event twice, with one request id.
     InvokeTwice { firing: u8 },
-    /// A message is delivered twice at once, that time.
+    /// SQS makes the delivery of this number twice at once.
     DeliverTwice { delivery: u8 },
-    /// The clock of the environment of that number is off from that second on, for so long, by so many seconds.
+    /// The clock of an environment, by its number, is off by `by` seconds. This begins at second `from` and lasts
+    /// `seconds` seconds.
     Jump {
         environment: u8,
         from: u16,
         seconds: u16,
         by: i8,
     },
-    /// Protime forgets its deltas at that second.
+    /// Protime forgets its deltas at second `at`.
     ForgetDeltas { at: u16 },
 }
 
-/// Some requests of a service, of as many as a storm without weather has.
+/// A service and the number of a request, within about as many requests as a storm in fair weather has.
 fn requests() -> impl Strategy<Value = (Service, u16)> {
     prop_oneof![
         3 => (0_u16..200).prop_map(|from| (Service::Protime, from)),
@@ -91,7 +93,7 @@ fn requests() -> impl Strategy<Value = (Service, u16)> {
     ]
 }
 
-/// A write shows at most half a minute after its answer was lost: so long the publisher waits for it.
+/// A late write takes effect within half a minute after its answer was lost. The publisher waits that long for it.
 fn fault() -> impl Strategy<Value = Fault> {
     prop_oneof![
         3 => (1_u8..30).prop_map(Fault::Delay),
@@ -105,7 +107,7 @@ fn fault() -> impl Strategy<Value = Fault> {
     ]
 }
 
-/// Some milliseconds of an invocation: those of the publisher are short.
+/// Milliseconds since the start of an invocation. The publisher's invocations are short, so small values are frequent.
 fn after() -> impl Strategy<Value = u16> {
     prop_oneof![0_u16..1_000, 0_u16..60_000]
 }
@@ -126,7 +128,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// The weather of a seed, which can be made simpler.
+/// The weather of a seed, which proptest can simplify.
 pub(crate) fn of_seed(seed: u64) -> Box<dyn ValueTree<Value = Vec<Event>>> {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

@@ -1,4 +1,4 @@
-//! The services at the wire, and the weather in front of each.
+//! The HTTP servers of the services, with the weather in front of each.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,7 +20,7 @@ use crate::protime::Protime;
 use crate::sqs::Sqs;
 use crate::weather::{Event, Fault, Service};
 
-/// How long a request takes in fair weather, in milliseconds. Protime takes its time with lists, so that runs outlast
+/// How long a request takes in fair weather, in milliseconds. Protime's lists are slow, so that runs outlast
 /// invocations and meet each other.
 fn latency(service: Service) -> std::ops::Range<u64> {
     match service {
@@ -30,11 +30,11 @@ fn latency(service: Service) -> std::ops::Range<u64> {
     }
 }
 
-/// What the weather is at each request.
+/// The weather, with the state that decides what happens to each request.
 pub(crate) struct Sky {
     pub(crate) events: Vec<Event>,
     pub(crate) start: Instant,
-    /// What tells each environment the time.
+    /// The clock of each environment, by the environment's number.
     clocks: RefCell<Vec<Clock>>,
     base: Timestamp,
     counts: [Cell<u32>; 5],
@@ -55,7 +55,7 @@ impl Sky {
         }
     }
 
-    /// How long after it was asked for, something may still take effect at a service.
+    /// The longest time after which a request to a service may still take effect.
     pub(crate) fn latest_effect(&self, of: Service) -> Duration {
         let faults = self.events.iter().filter_map(|event| match *event {
             Event::Wire { service, fault, .. } | Event::Outage { service, fault, .. } => {
@@ -70,7 +70,7 @@ impl Sky {
         Duration::from_secs(seconds.max().unwrap_or_default())
     }
 
-    /// The time outside of the functions.
+    /// The true time, which no event changes.
     pub(crate) fn now(&self) -> Timestamp {
         self.at(Instant::now())
     }
@@ -80,7 +80,7 @@ impl Sky {
         self.base + SignedDuration::try_from(passed).expect("a while")
     }
 
-    /// The clock of a new environment, and the environment's number.
+    /// The number of a new environment, and its clock.
     pub(crate) fn new_clock(&self) -> (usize, Clock) {
         let clock = Clock::default();
         let mut clocks = self.clocks.borrow_mut();
@@ -91,7 +91,7 @@ impl Sky {
         (number, clock)
     }
 
-    /// The environments' clocks go with tokio's, but for what the weather does to them.
+    /// Sets the environments' clocks to tokio's time, except where the weather changes them.
     pub(crate) fn move_clocks(&self) {
         let passed = self.start.elapsed().as_secs();
         let now = self.now();
@@ -115,12 +115,12 @@ impl Sky {
         }
     }
 
-    /// Ends all that goes wrong.
+    /// Ends the weather: from now on, no request or clock has a fault.
     pub(crate) fn clear(&self) {
         self.is_clear.set(true);
     }
 
-    /// How long the one who has just sent a write stands still.
+    /// How long the sender of the newest write stands still.
     fn freeze_at_write(&self) -> Option<Duration> {
         let number = self.counts[Service::ProtimeWrites as usize].get() - 1;
         let of = |event: &Event| match *event {
@@ -132,7 +132,7 @@ impl Sky {
         self.events.iter().find_map(of)
     }
 
-    /// How long this request takes, and what happens to it.
+    /// The duration of the next request to a service, and its fault.
     fn next(&self, service: Service) -> (Duration, Option<Fault>) {
         let count = &self.counts[service as usize];
         let number = count.get();
@@ -174,12 +174,12 @@ impl Sky {
     }
 }
 
-/// The services, and what they remember.
+/// The services with their state.
 pub(crate) struct Services {
     pub(crate) dynamodb: RefCell<DynamoDb>,
     pub(crate) sqs: RefCell<Sqs>,
     pub(crate) protime: Protime,
-    /// What was seen at the wire and must not be, whatever comes after it.
+    /// The first violation that was seen during the storm, before the checks at its end.
     pub(crate) violation: RefCell<Option<String>>,
 }
 
@@ -194,15 +194,16 @@ impl Services {
     }
 }
 
-/// An HTTP client that trusts nobody: reading what the system trusts takes longer than a storm.
+/// An HTTP client without root certificates: loading the system's takes longer than a storm.
 pub(crate) fn client() -> reqwest::Client {
     let builder = reqwest::Client::builder().tls_certs_only([]);
-    // The simulator is no part of the weather: no connection to it is found closed.
+    // The simulator is not part of the weather, so a pooled connection to it must never turn out to be closed.
     let builder = builder.pool_max_idle_per_host(0);
     builder.build().expect("an HTTP client")
 }
 
-/// Serves one of them; returns its origin. The secret is that of the environment of that number.
+/// Serves a service, and returns its origin. Secrets Manager returns the client secret of the environment number
+/// `environment`.
 pub(crate) async fn serve(
     service: Service,
     environment: usize,
@@ -246,7 +247,7 @@ impl Host {
             .await;
     }
 
-    /// An error breaks the connection.
+    /// Answers a request. An error makes the server break the connection.
     async fn answer(&self, request: Request<hyper::body::Incoming>) -> io::Result<Response<Body>> {
         let (parts, body) = request.into_parts();
         let body = to_bytes(Body::new(body), usize::MAX)
@@ -269,7 +270,7 @@ impl Host {
         {
             self.services.protime.freeze(asked, long);
         }
-        // A service goes on with what it was asked for when the one who asked is gone.
+        // A service completes a request even if its sender is gone.
         let host = self.clone();
         let answer = tokio::task::spawn_local(async move {
             tokio::time::sleep(latency).await;
@@ -289,7 +290,7 @@ impl Host {
                 Some(Fault::Drop) => None,
                 Some(Fault::Throttle) => Some(host.refused(true)),
                 Some(Fault::Refuse) => Some(host.refused(false)),
-                // What it answers to a write with 2xx is its word.
+                // Never for a write: a 2xx answer to a write means that Protime has written.
                 Some(Fault::Hollow) if service == Service::Protime && parts.method == "GET" => {
                     Some(json_response(200, &json!({})))
                 }
@@ -376,7 +377,7 @@ impl Host {
     }
 }
 
-/// Whether it changes something; a token is no write.
+/// Whether a request changes something. A request for a token is no write.
 fn is_write(parts: &http::request::Parts) -> bool {
     let authorization = parts.headers.get("authorization");
     let has_token = authorization.is_some_and(|value| value.as_bytes().starts_with(b"Bearer"));

@@ -1,5 +1,5 @@
-//! An account in which a storm passes: schedules fire, Lambda and SQS try again by their rules, environments die, stand
-//! still and time out. Time is tokio's, which jumps to the next thing that happens.
+//! The AWS account of a storm. Schedules fire, Lambda and SQS retry by their rules, and environments die, stand still
+//! and time out. Time is tokio's, which jumps to the next thing that happens.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,21 +25,21 @@ pub(crate) const DAYS: u32 = 20;
 const PAGE: usize = 6;
 /// How long the weather lasts. No schedule fires after it.
 pub(crate) const WEATHER: Duration = Duration::from_hours(2);
-/// Then the watch and redelivery bring to an end what has begun.
+/// The time after the weather in which the watch and redelivery finish what has begun.
 const REST: Duration = Duration::from_mins(50);
-/// Then every schedule fires once more, and it rests again.
+/// The time of rest after every schedule has fired once more.
 const SECOND_REST: Duration = Duration::from_mins(40);
-/// How often it is looked whether something is due.
+/// The interval between two checks for what is due.
 const STEP: Duration = Duration::from_secs(2);
 const RETRIES: u32 = 2;
 pub(crate) const VISIBILITY: Duration = Duration::from_mins(12);
 pub(crate) const MOST_RECEIVES: u32 = 5;
 pub(crate) const PAGES: &str = "pages";
-/// Of the connection `full`.
+/// The FIFO queue for the pages of the connection `full`.
 const PAGES_IN_ORDER: &str = "pages.fifo";
 pub(crate) const CONTINUATIONS: &str = "continuations";
 
-/// What is sent of clockings and people beside what always is; of the connection `full`, everything.
+/// The `fields` of the connections `delta` and `people`. The connection `full` has none, so it sends everything.
 pub(crate) const FIELDS: [&str; 3] = ["person.id", "kind", "lastName"];
 
 /// An incoming connection with its schedule.
@@ -75,34 +75,34 @@ pub(crate) struct World {
     pub(crate) services: Rc<Services>,
     pub(crate) sky: Rc<Sky>,
     pub(crate) protime: Simulator,
-    /// What was given up after its retries, as the failure queue gets it.
+    /// The events that Lambda gave up after their retries, as the failure queue gets them.
     pub(crate) failed: RefCell<Vec<Value>>,
-    /// When which connection was due.
+    /// The connections whose schedules fired, with the scheduled time.
     pub(crate) fired: RefCell<Vec<(&'static str, Timestamp)>>,
-    /// What is violated already before the schedules fire once more.
+    /// The violation after the first rest, before the schedules fire once more.
     pub(crate) violation: RefCell<Option<String>>,
     http: reqwest::Client,
     pub(crate) origins: Origins,
-    /// Environments that wait for an invocation.
+    /// The environments that wait for an invocation.
     pub(crate) idle_subscribers: Pool<Subscriber>,
     pub(crate) idle_publishers: Pool<Publisher>,
-    /// How many events were given to Lambda.
+    /// The number of events for asynchronous invocation, from which request ids are made.
     started: Cell<u32>,
     pub(crate) invocations: Cell<u32>,
-    /// The invocations that stood still.
+    /// The numbers of the invocations that stood still.
     pub(crate) stood_still: RefCell<BTreeSet<u32>>,
-    /// The request ids of the subscriber's invocations.
+    /// The request ids of the subscriber's invocations, by the invocation's number.
     pub(crate) request_ids: RefCell<BTreeMap<u32, String>>,
     delivered: Cell<usize>,
     log: RefCell<Vec<Logged>>,
     watch: Every,
     change: Every,
     changes: Cell<u32>,
-    /// How often Protime was told to forget its deltas.
+    /// The number of [`Event::ForgetDeltas`] that have happened.
     forgotten: Cell<usize>,
-    /// The publish requests that an operator has corrected and sent again.
+    /// The numbers of the publish requests that an operator has corrected and sent again.
     pub(crate) corrected: RefCell<BTreeSet<usize>>,
-    /// How many publish requests the producer has sent.
+    /// The number of the producer's next publish request.
     pub(crate) produced: Cell<usize>,
 }
 
@@ -114,7 +114,7 @@ struct Logged {
     ended: Option<Instant>,
 }
 
-/// What comes again and again, from now on.
+/// Something that is due at a fixed interval, for the first time at once.
 struct Every {
     next: Cell<Instant>,
     every: Duration,
@@ -184,7 +184,7 @@ impl World {
         })
     }
 
-    /// Lets the storm pass, and all come to rest.
+    /// Runs the storm, then lets everything come to rest, twice.
     pub(crate) async fn pass(self: &Rc<Self>) {
         let schedules = connections().map(|connection| (Every::new(connection.every), connection));
         let end = self.sky.start + WEATHER;
@@ -217,12 +217,12 @@ impl World {
         }
     }
 
-    /// All that goes on with or without schedules.
+    /// Does everything that is due, except for the schedules, and lets one [`STEP`] pass.
     async fn step(self: &Rc<Self>) {
         if self.watch.is_due() {
             self.start(&json!({"watch": true}).to_string(), 1);
         }
-        // The last poll has to see the last change.
+        // Changes end early enough that the last poll sees the last one.
         if self.sky.start.elapsed() < WEATHER + REST / 2 && self.change.is_due() {
             self.change().await;
         }
@@ -305,9 +305,9 @@ impl World {
         }
     }
 
-    /// Starts an asynchronous invocation, which Lambda makes again when it fails, and may make several times at once.
+    /// Starts an asynchronous invocation, `deliveries` times at once. Lambda retries each when it fails.
     fn start(self: &Rc<Self>, event: &str, deliveries: usize) {
-        // Lambda gives each event an id of its own, which its retries share.
+        // Lambda gives each event a request id, which its retries share.
         let started = self.started.get();
         self.started.set(started + 1);
         for _ in 0..deliveries {
@@ -331,7 +331,7 @@ impl World {
         self.failed.borrow_mut().push(event);
     }
 
-    /// Remembers that an invocation begins for the connection in `event`; its place.
+    /// Logs that an invocation begins for the connection in `event`. Returns its place in the log.
     fn log(&self, event: &str, request_id: &str) -> usize {
         let event: Value = serde_json::from_str(event).expect("JSON");
         let mut log = self.log.borrow_mut();
@@ -344,8 +344,8 @@ impl World {
         log.len() - 1
     }
 
-    /// An attempt does not take itself for another one: where it says that another is at its run, or has taken its lease,
-    /// another event of the connection was at work.
+    /// Logs that an invocation has ended, and checks that it has not mistaken itself for another. If it says that
+    /// another attempt works on its run or has taken its lease, then another event of the connection was at work.
     fn ended(&self, place: usize, end: &End) {
         let now = Instant::now();
         let mut log = self.log.borrow_mut();
@@ -353,23 +353,23 @@ impl World {
         let own = &log[place];
         let mut of_own_event = own.started;
         let since = match end {
-            // The lease of an invocation that died lives on for as long as that could have lived.
+            // If an invocation died, its lease lasts as long as the invocation could have lasted.
             End::Skipped(reason) if reason.starts_with("this run is under way") => {
                 now - SUBSCRIBER_TIME
             }
-            // After standing still, it may be the watch that has taken the run up.
+            // Only if the invocation kept its time: after standing still, it may have lost its run to the watch.
             End::Skipped(reason)
                 if reason.starts_with("the lease of connection")
                     && now - own.started <= SUBSCRIBER_TIME =>
             {
-                // What another delivery of the event asked for may take effect after it has given up.
+                // A request of another delivery of the event may take effect after that delivery has ended.
                 of_own_event -= self.sky.latest_effect(Service::DynamoDb);
                 own.started
             }
             _ => return,
         };
         let is_other = |(number, other): (usize, &Logged)| {
-            // Lambda may deliver an event twice at once; its retries come after each other.
+            // Lambda may deliver an event twice at once. Its retries come one after the other.
             let is_same = other.request_id == own.request_id;
             let since = if is_same { of_own_event } else { since };
             let was_at_work = other.ended.is_none_or(|ended| ended >= since);
@@ -425,7 +425,7 @@ impl World {
         }
     }
 
-    /// How often the next delivery of SQS is made at once.
+    /// How many times SQS makes its next delivery at once.
     pub(crate) fn deliveries(&self) -> usize {
         let delivery = self.delivered.get();
         self.delivered.set(delivery + 1);
@@ -435,7 +435,7 @@ impl World {
         1 + again.count()
     }
 
-    /// What consumers find in the queues for pages, in the order in which SQS took it.
+    /// The messages that consumers find in the queues for pages, in the order in which SQS took them.
     pub(crate) fn pages(&self) -> Vec<Value> {
         let sqs = self.services.sqs.borrow();
         let messages = [PAGES, PAGES_IN_ORDER].map(|queue| sqs.messages(queue));
@@ -446,7 +446,7 @@ impl World {
     }
 }
 
-/// The event by which SQS delivers a message.
+/// The event with which SQS delivers a continuation.
 fn delivered(message: &Message) -> String {
     json!({"Records": [{
         "messageId": message.id, "receiptHandle": message.id, "body": message.body, "messageAttributes": {},

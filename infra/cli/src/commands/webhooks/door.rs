@@ -6,13 +6,13 @@ use super::kept::Kept;
 use crate::error::Error;
 use crate::stack::Stack;
 
-/// As `infra/doorbell.yaml` names it and its parameter.
+/// The function's logical id in `infra/doorbell.yaml`.
 const FUNCTION: &str = "Doorbell";
 const CONNECTIONS: &str = "CONNECTIONS";
 
-/// What is deployed.
+/// The doorbell as it is deployed: its URL, and the hashes of the tokens.
 pub(super) struct Doorbell {
-    /// What all URLs begin with, `/` included.
+    /// The function's URL, which ends with `/`.
     url: String,
     doors: Doors,
 }
@@ -41,22 +41,21 @@ impl Doorbell {
         Ok(Some(Self { url, doors }))
     }
 
-    /// Whether a connection's token rings it.
+    /// Whether the doorbell knows the connection's token.
     pub(super) fn knows(&self, kept: &Kept) -> bool {
         self.doors.opens(&kept.incoming, &kept.token)
     }
 
-    /// Where a connection's webhook delivers: its token is in it, so that nobody is shown it.
+    /// The URL to which a connection's webhook delivers. It contains the token, so it is never printed.
     pub(super) fn url_of(&self, kept: &Kept) -> String {
         format!("{}{}", self.url, kept.token)
     }
 
-    /// The connection that a URL rings.
+    /// The connection that a URL rings, if it is a URL of this doorbell with a known token.
     pub(super) fn behind(&self, url: &str) -> Option<&str> {
         self.doors.behind(url.strip_prefix(&self.url)?)
     }
 
-    /// The connections that can be rung.
     pub(super) fn connections(&self) -> impl Iterator<Item = &str> {
         self.doors.names()
     }

@@ -1,4 +1,4 @@
-//! What is kept of a webhook in Secrets Manager: its token and its key, which nobody is shown.
+//! The secrets of webhooks in Secrets Manager: tokens and private keys, which are never printed.
 
 use aws_sdk_secretsmanager::operation::get_secret_value::GetSecretValueError;
 use doorbell::token_hash;
@@ -8,36 +8,36 @@ use serde_json::Value;
 use crate::error::Error;
 use crate::stack::Stack;
 
-/// 128 bits.
+/// 128 bits, as 32 hex digits in the URL.
 const TOKEN_BYTES: usize = 16;
 
-/// The value of a secret. It has no `Debug`: nothing of it is printed.
+/// The value of a secret. It has no `Debug`, so that nothing of it is printed.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kept {
-    /// The connection.
+    /// The connection that the webhook rings.
     pub(super) incoming: String,
-    /// The secret of its HTTP client.
+    /// The name of the secret with the credentials of the connection's client.
     pub(super) client: String,
     pub(super) collection: String,
-    /// What stands in the URL.
+    /// The path of the webhook's URL, without `/`.
     pub(super) token: String,
-    /// Where the webhook delivers.
+    /// The URL of the webhook. It is `None` until the webhook is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) url: Option<String>,
-    /// Its id.
+    /// The webhook's id at Protime. It is `None` until the webhook is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) webhook: Option<String>,
     /// The webhooks that this one replaced. They are deleted, unless the command ended before it could.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) replaced: Vec<String>,
-    /// All that Protime answered when it was created: the private key is among it, whose name is not documented.
+    /// Protime's whole answer to the creation. It contains the private key, in a property whose name is not documented.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) answer: Option<Value>,
 }
 
 impl Kept {
-    /// A connection with a new token.
+    /// A new token for a connection, which has no webhook yet.
     pub(super) fn new(incoming: &str, client: &str, collection: &str) -> Result<Self, Error> {
         let mut bytes = [0; TOKEN_BYTES];
         aws_lc_rs::rand::fill(&mut bytes)
@@ -54,7 +54,7 @@ impl Kept {
         })
     }
 
-    /// What the doorbell knows of the token.
+    /// The hash of the token, which the doorbell knows.
     pub(super) fn hash(&self) -> String {
         token_hash(&self.token)
     }
@@ -74,7 +74,7 @@ impl Keeper {
         }
     }
 
-    /// The name of a connection's secret; the functions may read none that is called so.
+    /// The name of a connection's secret. The functions may not read secrets with such names.
     pub(super) fn secret(&self, incoming: &str) -> String {
         format!("{}-webhooks/{incoming}", self.stack)
     }
@@ -97,7 +97,7 @@ impl Keeper {
             Err(error) => return Err(Error::aws(self.what(incoming), &error)),
         };
         let kept = serde_json::from_str(&value);
-        // Its own words would show what stands there.
+        // The parser's message is left out, since it could quote the secret.
         let kept = kept.map_err(|_| {
             Error::Other(format!(
                 "{}: not what protimectl keeps; delete it to begin anew",
@@ -128,7 +128,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// At once: the webhook is gone, and neither token nor key is of any use.
+    /// Deletes the secret at once, without a recovery window. The webhook is gone, so token and key are of no use.
     pub(super) async fn delete(&self, incoming: &str) -> Result<(), Error> {
         let delete = self.secrets.delete_secret();
         let delete = delete

@@ -1,4 +1,4 @@
-//! What webhooks Protime has. Where they deliver is shown as far as the host: the rest is a token.
+//! Lists Protime's webhooks. Of each URL it shows the host only, since the path is a token.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::output::{Report, hint, table};
 use crate::stack::Stack;
 
-/// A webhook that is valid for fewer days ends soon.
+/// A webhook that is valid for fewer days than this ends soon.
 const SOON: i64 = 14;
 
 pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Error> {
@@ -90,7 +90,7 @@ fn row(connection: Option<&str>, webhook: &Webhook, days: Option<i64>, url: &str
     ]
 }
 
-/// The clients of the connections that can be rung.
+/// The clients of the connections that can be rung, by the names of their secrets.
 async fn rung(stack: &Stack, doorbell: Option<&Doorbell>) -> Result<BTreeSet<String>, Error> {
     let Some(doorbell) = doorbell else {
         return Err(super::no_doorbell(stack));
@@ -105,7 +105,7 @@ async fn rung(stack: &Stack, doorbell: Option<&Doorbell>) -> Result<BTreeSet<Str
     Ok(clients)
 }
 
-/// The host and port of a URL, without names and passwords; none where it cannot be told.
+/// The host and port of a URL, without user name and password. `None` if the URL has no host.
 fn host(url: &str) -> Option<&str> {
     let (_, rest) = url.split_once("://")?;
     let authority = rest.split(['/', '?', '#', '\\']).next()?;

@@ -1,5 +1,5 @@
-//! Webhooks at Protime (`how-to/set-up-webhooks`). What is not documented is taken as it comes: the status may be any word,
-//! and the property with the private key any property of the answer.
+//! Webhooks at Protime (`how-to/set-up-webhooks`). Two things are not documented and not checked: the words for the
+//! status, and the name of the property with the private key.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,25 +16,26 @@ use crate::stack::Stack;
 use crate::wording::relative;
 
 const ENTITY: &str = "webhooks";
-/// What one request may take at Protime.
+/// The time limit of each request.
 const TIME: Duration = Duration::from_mins(2);
 const NOT_FOUND: u16 = 404;
 
-/// A webhook.
+/// A webhook as Protime lists it. Only the id is required.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Webhook {
     pub(super) id: String,
-    /// A time with an offset, as far as it can be read.
+    /// A time with an offset, as Protime writes it. It may be unreadable.
     pub(super) valid_until: Option<String>,
     pub(super) status: Option<String>,
-    /// Its token is in it, so that nobody is shown it.
+    /// The URL contains the token, so it is never printed.
     pub(super) destination_url: Option<String>,
     pub(super) collection_name: Option<String>,
 }
 
 impl Webhook {
-    /// Disabled, deleted or over: it cannot be revived. Any other word, and none, counts as enabled.
+    /// Whether the webhook is disabled, deleted or expired. It cannot be revived. Any other status, or none, counts as
+    /// enabled.
     pub(super) fn is_disabled(&self) -> bool {
         self.status.as_deref() == Some("Disabled")
     }
@@ -48,13 +49,13 @@ impl Webhook {
         }
     }
 
-    /// For how long it is valid; none where that cannot be told.
+    /// How long the webhook stays valid, negative if it has ended. `None` if `validUntil` is absent or unreadable.
     pub(super) fn left(&self, now: Timestamp) -> Option<SignedDuration> {
         let until: Timestamp = self.valid_until.as_deref()?.parse().ok()?;
         Some(until.duration_since(now))
     }
 
-    /// The end of a sentence: `, until 2027-02-24T10:00:00+01:00 (in 90 days)`.
+    /// The end of a sentence about the webhook, such as `, until 2027-02-24T10:00:00+01:00 (in 90 days)`.
     pub(super) fn until(&self) -> Option<String> {
         let text = self.valid_until.as_deref()?;
         let until = text.parse::<Timestamp>().ok();
@@ -92,7 +93,8 @@ impl Remote {
         Ok(found)
     }
 
-    /// Creates one, and returns all that Protime answered besides. Sent once: asked again, Protime could make a second one.
+    /// Creates a webhook. Returns it with Protime's whole answer. The request is never retried, since Protime could
+    /// create a second webhook.
     pub(super) async fn create(
         &self,
         url: &str,
@@ -123,7 +125,7 @@ impl Remote {
         Ok((webhook, answer))
     }
 
-    /// Deletes one that may be gone.
+    /// Deletes a webhook. It is no error if Protime no longer has it.
     pub(super) async fn delete(&self, id: &str) -> Result<(), Error> {
         let path = serde_json::from_value(json!({"id": id})).map_err(|_| unreadable())?;
         let request = self.write(Method::Delete, &path)?;
@@ -173,7 +175,7 @@ fn webhooks(path: &PathParameters) -> Target<'_> {
     }
 }
 
-/// Without what was answered, which can hold a key.
+/// The error for an unusable answer. It does not quote the answer, which can contain a key.
 fn unreadable() -> Error {
     Error::Other("Protime's answer about a webhook has no `id`, or is not a webhook".to_owned())
 }

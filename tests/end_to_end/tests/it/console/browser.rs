@@ -1,4 +1,4 @@
-//! A console, and what a browser does with it, down to what no browser does.
+//! A running console, and its requests: those of a browser, and those that no browser sends.
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -10,22 +10,22 @@ use regex_lite::Regex;
 
 use crate::protimectl::{Folder, program};
 
-/// How long anything may take.
+/// The time limit for every wait.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-/// A program that serves, and what lets in.
+/// A running console, with the secrets that admit a request.
 pub(crate) struct Console {
     program: Child,
-    /// `127.0.0.1:40123`
+    /// The host and port, such as `127.0.0.1:40123`.
     pub(crate) authority: String,
     pub(crate) token: String,
-    /// What the paths of its pages begin with; empty until it is opened.
+    /// The prefix of all pages' paths. Empty until the console is opened.
     pub(crate) base: String,
     pub(crate) cookie: String,
     pub(crate) form: String,
 }
 
-/// What it answered; the status is 0 if it did not.
+/// An answer of the console. The status is 0 if there was none.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -34,14 +34,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// A header's value.
+    /// The value of the first header of that name.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let lines = self.head.lines().filter_map(|line| line.split_once(": "));
         let mut of_name = lines.filter(|(known, _)| known.eq_ignore_ascii_case(name));
         of_name.next().map(|(_, value)| value)
     }
 
-    /// What a pattern captures in the body.
+    /// The first group that a pattern captures in the body.
     pub(crate) fn found(&self, pattern: &str) -> String {
         let found = Regex::new(pattern).unwrap().captures(&self.body);
         let found = found.unwrap_or_else(|| panic!("no {pattern} in {}", self.body));
@@ -50,7 +50,7 @@ impl Answer {
 }
 
 impl Console {
-    /// Starts one that nobody has opened yet.
+    /// Starts a console, and does not open its URL.
     pub(crate) fn start(stack: &str, folder: &Folder, arguments: &[&str]) -> Self {
         let mut command = Command::new(program());
         command.arg("console").args(arguments);
@@ -73,7 +73,7 @@ impl Console {
         }
     }
 
-    /// Starts one, and opens it.
+    /// Starts a console, and opens its URL.
     pub(crate) fn open(stack: &str, folder: &Folder, arguments: &[&str]) -> Self {
         let mut console = Self::start(stack, folder, arguments);
         let answer = console.send(&format!("GET /?token={}", console.token), &[], "");
@@ -93,13 +93,13 @@ impl Console {
         console
     }
 
-    /// What a browser gets of a page.
+    /// Gets a page as a browser does.
     pub(crate) fn get(&self, path: &str) -> Answer {
         let request = format!("GET {}{path}", self.base);
         self.send(&request, &[("Cookie", &self.cookie)], "")
     }
 
-    /// What a browser gets that sends a form of ours.
+    /// Sends a form of the console's own pages as a browser does.
     pub(crate) fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let mut all = vec![("form", self.form.as_str())];
         all.extend(fields);
@@ -113,13 +113,13 @@ impl Console {
         self.send(&format!("POST {}{path}", self.base), &headers, &body)
     }
 
-    /// With the right `Host`.
+    /// Sends a request with the right `Host` and these headers.
     pub(crate) fn send(&self, request: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let host = [("Host", self.authority.as_str())];
         self.raw(request, &[&host, headers].concat(), body)
     }
 
-    /// Exactly these headers, and the length of the body.
+    /// Sends a request with exactly these headers and `Content-Length`.
     pub(crate) fn raw(&self, request: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let Ok(mut stream) = TcpStream::connect(&self.authority) else {
             return Answer::default();
@@ -130,7 +130,7 @@ impl Console {
             let _ = write!(text, "{name}: {value}\r\n");
         }
         let _ = write!(text, "Content-Length: {}\r\n\r\n{body}", body.len());
-        // What is too long is refused before all of it was read.
+        // The console refuses a body that is too long before it has read all of it. So the write may fail.
         let _ = stream.write_all(text.as_bytes());
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
@@ -147,12 +147,12 @@ impl Console {
         }
     }
 
-    /// How it ended, if it has.
+    /// The exit status, or `None` while the console runs.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.program.try_wait().unwrap()
     }
 
-    /// Asks for a page until it has what is waited for.
+    /// Gets a page until its body contains `what`.
     pub(crate) fn eventually(&self, path: &str, what: &str) -> Answer {
         let end = Instant::now() + PATIENCE;
         loop {
@@ -173,7 +173,7 @@ impl Drop for Console {
     }
 }
 
-/// As a form is sent.
+/// The fields as the body of a form, `application/x-www-form-urlencoded`.
 pub(crate) fn encoded(fields: &[(&str, &str)]) -> String {
     let mut encoded = String::new();
     for (name, value) in fields {

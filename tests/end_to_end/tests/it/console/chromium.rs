@@ -1,4 +1,4 @@
-//! Debian's Chromium, driven by its `DevTools` protocol over a pipe.
+//! Debian's Chromium, controlled with the `DevTools` protocol over a pipe.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -24,14 +24,15 @@ pub(super) struct Chromium {
 }
 
 impl Chromium {
-    /// None where it is not installed, which it says in a line.
+    /// Starts the browser. Prints a line and returns `None` if it is not installed.
     pub(super) fn start(folder: &Folder) -> Option<Self> {
         let path = std::env::var("CHROMIUM").unwrap_or_else(|_| DEBIANS.to_owned());
         if !Path::new(&path).exists() {
             println!("NOT TESTED in a browser: there is no {path}.");
             return None;
         }
-        // It reads from descriptor 3 and writes to 4. Its sandbox does not run as root, and it sees our pages only.
+        // Chromium reads from descriptor 3 and writes to 4. Its sandbox does not work as root. It sees only our own
+        // pages.
         let command = "exec \"$0\" --headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars \
              --no-first-run --user-data-dir=\"$1\" --remote-debugging-pipe about:blank 3<&0 4>&1 >/dev/null";
         let mut program = Command::new("sh")
@@ -56,7 +57,7 @@ impl Chromium {
         Some(chromium)
     }
 
-    /// What a method of the protocol returns, or its error.
+    /// Calls a method of the protocol. Returns its result or its error.
     fn answer(&mut self, method: &str, parameters: &Value) -> Result<Value, String> {
         self.calls += 1;
         let mut message = json!({"id": self.calls, "method": method, "params": parameters});
@@ -84,12 +85,12 @@ impl Chromium {
         self.answer(method, parameters).unwrap()
     }
 
-    /// The value of an expression in the page, waited for if it is a promise.
+    /// The value of an expression in the page. A promise is awaited.
     pub(super) fn evaluate(&mut self, expression: &str) -> Value {
         self.evaluated(expression).unwrap()
     }
 
-    /// An error where the page goes away meanwhile.
+    /// As [`Self::evaluate`], but an error if the page goes away meanwhile.
     fn evaluated(&mut self, expression: &str) -> Result<Value, String> {
         let parameters =
             json!({"expression": expression, "awaitPromise": true, "returnByValue": true});
@@ -105,7 +106,7 @@ impl Chromium {
         self.call("Page.navigate", &json!({"url": url}));
     }
 
-    /// Waits until the page has a text, in its main part.
+    /// Waits until the page's `main` element contains a text.
     pub(super) fn sees(&mut self, text: &str) {
         let expression =
             "document.readyState === 'complete' && document.querySelector('main')?.innerText || ''";
@@ -121,7 +122,7 @@ impl Chromium {
         }
     }
 
-    /// Reaches a link or button by its text with the tabulator, and presses Enter.
+    /// Moves to a link or button with this text by the Tab key, and presses Enter.
     pub(super) fn chooses(&mut self, text: &str) {
         self.evaluate("document.activeElement.blur()");
         for _ in 0..200 {
@@ -145,7 +146,7 @@ impl Chromium {
         }
     }
 
-    /// As somebody has it who likes `light` or `dark`, in a window of that width.
+    /// Sets the preferred colour scheme, `light` or `dark`, and the width of the window in pixels.
     pub(super) fn looks_like(&mut self, scheme: &str, width: u32) {
         let features = json!([{"name": "prefers-color-scheme", "value": scheme}]);
         self.call("Emulation.setEmulatedMedia", &json!({"features": features}));
@@ -154,7 +155,7 @@ impl Chromium {
         self.call("Emulation.setDeviceMetricsOverride", &size);
     }
 
-    /// A picture of the whole page, as PNG.
+    /// A PNG of the whole page, including the part outside the window.
     pub(super) fn picture(&mut self) -> Vec<u8> {
         let parameters = json!({"format": "png", "captureBeyondViewport": true});
         let picture = self.call("Page.captureScreenshot", &parameters);

@@ -1,10 +1,10 @@
-//! Requests that no page of the console makes. Each of them shows nothing, and changes nothing.
+//! Requests that no page of the console sends. The answers show nothing, and the requests change nothing.
 
 use super::browser::{Answer, Console, encoded};
 use super::{POLICY, folder};
 use crate::screens::Stack;
 
-/// A form that the console takes, as far as it is not said otherwise.
+/// A request with a form. The console accepts it unless a test changes a part of it.
 struct Form<'a> {
     console: &'a Console,
     method: &'a str,
@@ -18,7 +18,7 @@ struct Form<'a> {
 }
 
 impl<'a> Form<'a> {
-    /// The yes to a change.
+    /// The confirmation `yes` of a change.
     fn new(console: &'a Console, yes: &str) -> Self {
         Self {
             console,
@@ -47,7 +47,7 @@ impl<'a> Form<'a> {
     }
 }
 
-/// What is sent, the status that refuses it, and the request.
+/// A request with its description and the status that refuses it.
 type Hostile<'a> = (&'static str, u16, Form<'a>);
 
 impl Form<'_> {
@@ -58,7 +58,7 @@ impl Form<'_> {
     }
 }
 
-/// By those who reach the console under another name, or know only some of what lets in.
+/// Reads that reach the console under another name, or lack some of the secrets.
 fn reads(console: &Console) -> Vec<Hostile<'_>> {
     let port = console.authority.rsplit(':').next().unwrap();
     let get = || {
@@ -117,7 +117,7 @@ fn reads(console: &Console) -> Vec<Hostile<'_>> {
     ]
 }
 
-/// A yes to a change that does not come from the page that asks for it.
+/// Confirmations that do not come from the page that asks for them.
 fn changes<'a>(console: &'a Console, yes: &str) -> Vec<Hostile<'a>> {
     let form = || Form::new(console, yes);
     let origin = |origin: &str| form().with(|form| form.origin = Some(origin.to_owned()));
@@ -223,7 +223,7 @@ async fn what_is_hostile_shows_nothing_and_changes_nothing() {
         }
     }
     assert!(stack.taken("PublishQueue").await.is_empty());
-    // Nothing of this has used up what the page itself does.
+    // The refused requests have not used up the confirmation.
     assert_eq!(console.post("/do", &[("id", &yes)]).status, 303);
     assert_eq!(stack.taken("PublishQueue").await, [1]);
 }

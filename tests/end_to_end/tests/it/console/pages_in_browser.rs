@@ -1,5 +1,5 @@
-//! The console in a real browser, by the keyboard: a failing connection is mended and run, a parked message sent back. Every
-//! page is looked at by axe-core. `UPDATE_README=1` keeps README's pictures.
+//! The console in a real browser, used by the keyboard: a failing connection is mended and run, and a parked message is
+//! sent back. axe-core checks every page. `UPDATE_README=1` stores the pictures of the README.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,8 @@ const PICTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../infra");
 const WIDE: u32 = 1_100;
 const TELEPHONE: u32 = 360;
 
-/// Where `make end-to-end` installs it, or what `AXE` names.
+/// The script of axe-core: the file that `AXE` names, or the one that `make end-to-end` installs. `None` if it is
+/// absent.
 fn axe() -> Option<String> {
     let installed = "../../.tools/axe/node_modules/axe-core/axe.min.js";
     let installed = Path::new(env!("CARGO_MANIFEST_DIR")).join(installed);
@@ -34,7 +35,7 @@ struct Visitor {
 }
 
 impl Visitor {
-    /// Whether the page that is shown can be used: by axe-core, in both colour schemes, and without scrolling sideways on a
+    /// Checks the current page in both colour schemes: axe-core finds nothing, and nothing scrolls sideways, also on a
     /// telephone.
     fn looks(&mut self) {
         for (scheme, width) in [("dark", TELEPHONE), ("light", WIDE)] {
@@ -93,12 +94,12 @@ async fn the_whole_story_in_a_browser() {
     assert!(visitor.looked_at >= 14, "{}", visitor.looked_at);
 }
 
-/// From a connection that fails to its pages.
+/// From a failing connection to a completed run.
 async fn reads(visitor: &mut Visitor, console: &Console, tenant: &Tenant) {
     let right = right_client().await;
     let event = json!({"incoming": NAME, "client": "protime/acme", "entity": "people"});
     store_client(&right, Some("another-client")).await;
-    // The functions keep a token for as long as it lives.
+    // The functions keep an access token until it expires, so a run may still succeed.
     let failed = tenant.invoke(check_of(&event)).await;
     assert!(
         failed.payload.to_string().contains("client"),
@@ -132,7 +133,7 @@ async fn reads(visitor: &mut Visitor, console: &Console, tenant: &Tenant) {
     visitor.comes_to("This will run connection");
     visitor.chromium.chooses("Yes, go on");
     visitor.chromium.sees("was started.");
-    // The script takes what is new from the page, by itself.
+    // The console's script refreshes the page by itself.
     visitor.chromium.sees("completed\t");
     visitor.looks();
     let run = Protimectl::deployed().succeeds(&["runs", NAME])["runs"][0].clone();
@@ -144,7 +145,7 @@ fn check_of(event: &Value) -> String {
     json!({"check": event}).to_string()
 }
 
-/// From a write that Protime refuses to one that it takes.
+/// From a write that Protime refuses to one that it accepts.
 async fn writes(visitor: &mut Visitor, tenant: &Tenant) {
     let parked = variable("PUBLISH_DEAD_LETTER_QUEUE_URL");
     tenant.stack.purge(&parked).await;

@@ -279,10 +279,12 @@ async fn replace(
         .filter(is_old)
         .map(|known| known.id.clone())
         .collect();
+    let is_orphan = |id: &&String| kept.webhook.as_ref() != Some(*id);
+    let orphans: Vec<&String> = old.iter().filter(is_orphan).collect();
     let created = match remote.create(&url, &kept.collection).await {
-        // Protime may allow one webhook for each collection.
-        Err(error) if is_refused(&error) && !old.is_empty() => {
-            for id in &old {
+        // Protime may allow one webhook for each collection. Those whose keys are lost make room; the one that rings stays.
+        Err(error) if is_refused(&error) && !orphans.is_empty() => {
+            for id in orphans {
                 remote.delete(id).await?;
             }
             remote.create(&url, &kept.collection).await

@@ -107,6 +107,25 @@ impl Rung {
         .collect()
     }
 
+    /// The ids of the enabled webhooks at Protime that ring the connection.
+    async fn enabled(&self) -> Vec<String> {
+        let all = self.at_protime().await.into_iter();
+        all.filter(|(_, is)| *is).map(|(id, _)| id).collect()
+    }
+
+    /// Lets Protime answer the next such request with an error.
+    fn refuse(&self, method: &str, status: u16, body: &str) {
+        let answer = Action::Answer {
+            status,
+            headers: Vec::new(),
+            body: body.to_owned(),
+        };
+        self.tenant.protime.add_fault(Fault {
+            method: Some(method.to_owned()),
+            ..Fault::new("/webhooks", 1, answer)
+        });
+    }
+
     fn succeeds(&self, arguments: &[&str]) -> Value {
         let printed = self.protimectl.run(&[arguments, &["--json"]].concat());
         assert_eq!(
@@ -219,13 +238,7 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
     let renewed = rung.succeeds(&["webhooks", "renew", RUNG, "--within", "91", "--yes"]);
     let next = renewed["webhooks"][0]["id"].as_str().unwrap().to_owned();
     assert_ne!(next, id);
-    let enabled: Vec<(String, bool)> = rung.at_protime().await;
-    let enabled: Vec<&String> = enabled
-        .iter()
-        .filter(|(_, is)| *is)
-        .map(|(id, _)| id)
-        .collect();
-    assert_eq!(enabled, [&next]);
+    assert_eq!(rung.enabled().await, [next.as_str()]);
     assert_eq!(rung.kept(RUNG).await.unwrap()["webhook"], next.as_str());
 
     rung.succeeds(&["webhooks", "delete", RUNG, "--yes"]);
@@ -238,6 +251,35 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
     assert!(rung.kept(RUNG).await.is_none());
     let printed = rung.protimectl.run(&["webhooks", "delete", RUNG, "--yes"]);
     assert_eq!(printed.code, 11, "{}", printed.stderr);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_command_left_at_protime_the_next_one_deletes() {
+    let rung = Rung::new().await;
+    rung.keep_token().await;
+    let file = rung.event(RUNG, "clockings");
+    let first = rung.succeeds(&["webhooks", "create", &file, "--yes"])["id"].clone();
+    // The new webhook is created, and the old one cannot be deleted.
+    rung.refuse("DELETE", 503, "");
+    let renew = ["webhooks", "renew", RUNG, "--within", "91", "--yes"];
+    assert_ne!(rung.protimectl.run(&renew).code, 0);
+    assert_eq!(rung.enabled().await.len(), 2);
+    let stays = rung.succeeds(&["webhooks", "renew", "--yes"]);
+    assert_eq!(stays["webhooks"][0]["isNew"], false);
+    let enabled = rung.enabled().await;
+    assert_eq!(enabled.len(), 1);
+    assert_ne!(json!(enabled[0]), first);
+
+    // Protime refuses the URL and quotes it: the webhook that rings stays, and the token is not printed.
+    let token = variable("DOORBELL_TOKEN");
+    let refusal = json!({"error": {"code": "BadRequest", "message": format!("{token} is no URL")}});
+    rung.refuse("POST", 400, &refusal.to_string());
+    let printed = rung.protimectl.run(&renew);
+    assert_ne!(printed.code, 0);
+    assert!(printed.stdout.contains("is no URL"), "{}", printed.stdout);
+    assert!(!(printed.stdout + &printed.stderr).contains(&token));
+    assert_eq!(rung.enabled().await, enabled);
+    rung.succeeds(&["webhooks", "delete", RUNG, "--yes"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -194,7 +194,7 @@ end_to_end() {
   # What these measure is the functions as they are deployed. Those compile while other tests mostly wait; what fails to
   # compile here fails once more below, where it is told.
   local released='many:: memory::'
-  as_released nice -n 19 cargo lambda build --quiet --release -p subscriber -p publisher --lambda-dir .tools/ahead >.tools/ahead.log 2>&1 &
+  as_released nice -n 19 cargo lambda build --quiet --release -p subscriber -p publisher -p doorbell --lambda-dir .tools/ahead >.tools/ahead.log 2>&1 &
   local ahead=$!
   # shellcheck disable=SC2064 # its number now
   trap "kill $ahead 2>/dev/null" EXIT

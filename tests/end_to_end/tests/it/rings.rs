@@ -494,3 +494,66 @@ async fn a_ring_keeps_no_other_run_out() {
     let answer = local.handle(rings, now, MINUTE).await.unwrap();
     assert_eq!(answer, failed("m2"));
 }
+
+#[tokio::test]
+async fn a_ring_that_waits_runs_the_connection_as_its_schedule_runs_it_by_then() {
+    let now = Timestamp::now();
+    let local = InProcessSubscriber::new(Options::default()).await;
+    let records = r#"[{"id": 1, "name": "a", "code": "x"}]"#;
+    let protime = &local.tenant.protime;
+    protime.set_records("departments", records).unwrap();
+    let old = scheduled(&json!({"entity": "departments"}), now);
+    local.run_at(&old, now, MINUTE).await.unwrap();
+    ring(&local, "m1", now).await;
+    // The connection is edited, and its schedule fires before the ring's continuation is delivered.
+    let later = now + 1.hour();
+    let edited = json!({"entity": "departments", "fields": ["name"]});
+    let edited = scheduled(&edited, later);
+    local.run_at(&edited, later, MINUTE).await.unwrap();
+    // The old event comes once more.
+    local.run_at(&old, later, MINUTE).await.unwrap();
+    local.tenant.events().await;
+    go_on(&local, later).await;
+    let mut of_ring = local.tenant.events().await;
+    of_ring.retain(|event| event["run"] == "ring-m1" && event["type"] == "protime.page.v1");
+    let [page] = &of_ring[..] else {
+        panic!("one page: {of_ring:?}");
+    };
+    assert_eq!(page["data"]["value"], json!([{"id": 1, "name": "a"}]));
+}
+
+#[tokio::test]
+async fn an_event_that_comes_again_takes_no_rings_place() {
+    let now = Timestamp::now();
+    let local = loaded(now).await;
+    let protime = &local.tenant.protime;
+    protime.configure(|settings| settings.latency_ms = 3_000);
+    let second = scheduled(&clockings(), now + 1.hour());
+    let meanwhile = async {
+        let id = format!("connection/{}", local.incoming("test"));
+        while !local.item(&id).await.contains_key("lease_owner") {
+            tokio::task::yield_now().await;
+        }
+        change(&local, 601).await;
+        ring(&local, "m1", now).await;
+        // EventBridge delivers the event of the first load again.
+        let again = scheduled(&clockings(), now);
+        let outcome = local.run_at(&again, now, MINUTE).await.unwrap();
+        assert_eq!(outcome["status"], "skipped");
+        assert!(
+            outcome["reason"]
+                .as_str()
+                .unwrap()
+                .contains("completed before")
+        );
+        assert_eq!(due(&local).await, 1);
+    };
+    let (outcome, ()) = tokio::join!(local.run_at(&second, now, MINUTE), meanwhile);
+    assert_eq!(outcome.unwrap()["status"], "completed");
+    go_on(&local, now).await;
+    let arrived = arrived(&local).await;
+    assert!(
+        arrived.iter().any(|(minute, _)| *minute == 601),
+        "{arrived:?}"
+    );
+}

@@ -161,7 +161,7 @@ check() {
   .tools/checkov/bin/checkov --config-file infra/checkov.yaml --skip-download -f .tools/translated/template.json .tools/translated/outgoing.json .tools/translated/connections.json .tools/translated/doorbell.json
   echo '== Unit, property and documentation tests, and the storm in short'
   cargo test --quiet --workspace
-  cargo test --quiet --workspace --test connections --test nested --test roles -- --ignored
+  cargo test --quiet --workspace --test connections --test doorbell --test nested --test roles -- --ignored
   echo '== The example of a consumer'
   python -m unittest discover --quiet infra/consumer
   echo '== Connections of the templates'

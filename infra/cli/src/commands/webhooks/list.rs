@@ -11,9 +11,6 @@ use crate::error::Error;
 use crate::output::{Report, hint, table};
 use crate::stack::Stack;
 
-/// A webhook that is valid for fewer days than this ends soon.
-const SOON: i64 = 14;
-
 pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Error> {
     let doorbell = Doorbell::find(stack).await?;
     let clients: BTreeSet<String> = if clients.is_empty() {
@@ -28,9 +25,9 @@ pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Er
         for webhook in Remote::of(stack, client).await?.webhooks().await? {
             let url = webhook.destination_url.as_deref().unwrap_or_default();
             let connection = doorbell.as_ref().and_then(|bell| bell.behind(url));
-            let days = webhook.left(now).map(|left| left.as_hours().div_euclid(24));
-            let ends = webhook.is_disabled() || days.is_some_and(|days| days < SOON);
-            is_in_need |= connection.is_some() && ends;
+            let seen = webhook.seen();
+            let days = seen.days_left(now);
+            is_in_need |= connection.is_some() && seen.needs_renewal(now);
             if let Some(incoming) = connection {
                 let best = best
                     .entry(incoming.to_owned())

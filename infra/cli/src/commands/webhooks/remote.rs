@@ -51,8 +51,7 @@ impl Webhook {
 
     /// How long the webhook stays valid, negative if it has ended. `None` if `validUntil` is absent or unreadable.
     pub(super) fn left(&self, now: Timestamp) -> Option<SignedDuration> {
-        let until: Timestamp = self.valid_until.as_deref()?.parse().ok()?;
-        Some(until.duration_since(now))
+        Some(self.seen().valid_until?.duration_since(now))
     }
 
     /// The end of a sentence about the webhook, such as `, until 2027-02-24T10:00:00+01:00 (in 90 days)`.

@@ -129,7 +129,7 @@ class Story:
             raise Refused
 
     def until(self, what: str, happened) -> None:
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not happened():
             self.check()
             if time.monotonic() > end:
@@ -155,15 +155,18 @@ class Story:
         self.invoke(connection | delta | {"incoming": f"roles-delta-{self.number}"})
         self.invoke({"watch": True})
         # A run that comes while another is under way is started by that one.
-        simulator("faults", {"target": "/departments", "action": {"delay": {"ms": 1000}}})
+        simulator("faults", {"target": "/departments", "action": {"delay": {"ms": 2000}}})
         slow = threading.Thread(target=lambda: aws["lambda"].invoke(FunctionName=self.role.function, Payload=json.dumps(connection | {"run": "slow"})))
         before = len(requests("/departments"))
         slow.start()
-        self.until("the slow run", lambda: len(requests("/connect/token")) > 0)
-        time.sleep(0.3)
+        self.until("the lease of the slow run", lambda: self.is_leased(connection["incoming"]))
         self.invoke(connection | {"run": "due"})
         slow.join()
         self.until("the run that was due", lambda: len(requests("/departments")) >= before + 2)
+
+    def is_leased(self, incoming: str) -> bool:
+        item = aws["dynamodb"].get_item(TableName=os.environ["STATE_TABLE_NAME"], Key={"id": {"S": f"connection/{incoming}"}}).get("Item", {})
+        return "lease_owner" in item
 
     def publisher(self) -> None:
         clocking = {"person": {"id": 1}, "date": time.strftime("%Y-%m-%d"), "timeOfDayInMinutes": self.number, "kind": "InOut"}
@@ -176,9 +179,11 @@ class Story:
         levels = [{"level": 1, "activityDefinition": definition}]
         assignment = {"person": {"id": 1}, "from": f"2026-03-{self.number % 28 + 1:02}", "activityLevels": levels}
         request = assignment | {"client": self.client, "assignment": 7}
-        self.publish("OUTGOING_", "PUT", "/assignments", request, {"client": self.client})
         results = os.environ["RESULTS_QUEUE_URL"]
-        self.until("the result", lambda: "Messages" in aws["sqs"].receive_message(QueueUrl=results))
+        aws["sqs"].purge_queue(QueueUrl=results)
+        self.publish("OUTGOING_", "PUT", "/assignments", request, {"client": self.client})
+        if waiting(results) != 2:
+            raise SystemExit(f"there are {waiting(results)} results, and nothing was refused")
 
     def doorbell(self) -> None:
         """A delivery as the function's URL hands it over."""
@@ -190,6 +195,9 @@ class Story:
     def publish(self, prefix: str, method: str, path: str, request: dict, invalid: dict) -> None:
         """A write that is deferred once, and a message that is parked."""
         queue, dead_letters = (os.environ[f"{prefix}PUBLISH_{name}QUEUE_URL"] for name in ("", "DEAD_LETTER_"))
+        # What earlier stories left would be taken for what this one does.
+        for url in (queue, dead_letters):
+            aws["sqs"].purge_queue(QueueUrl=url)
 
         def send(body: dict) -> None:
             name = f"{time.monotonic()}"
@@ -204,11 +212,17 @@ class Story:
         simulator("faults", {"method": method, "target": path, "action": {"answer": {"status": 503}}})
         send(request)
         send(invalid)
-        self.until("the write", lambda: written() > before)
-        self.until("the parking", lambda: "Messages" in aws["sqs"].receive_message(QueueUrl=dead_letters))
-        # The last that is done is remembering the write.
-        time.sleep(1)
-        self.check()
+        # A message is deleted after everything was done.
+        self.until("the end of both messages", lambda: waiting(queue) == 0)
+        if written() == before or waiting(dead_letters) != 1:
+            raise SystemExit(f"{written() - before} writes, {waiting(dead_letters)} parked messages, and nothing was refused")
+
+
+def waiting(url: str) -> int:
+    """How many messages a queue has, those included that somebody has received."""
+    names = [f"ApproximateNumberOfMessages{suffix}" for suffix in ("", "NotVisible", "Delayed")]
+    attributes = aws["sqs"].get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(attributes[name]) for name in names)
 
 
 def main() -> None:

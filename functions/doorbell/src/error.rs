@@ -18,9 +18,10 @@ pub enum Error {
 
 /// A stable word for each kind of error, for alarms and queries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
-#[expect(missing_docs, reason = "README's table says what each means")]
 pub enum Kind {
+    /// SQS did not take the ring.
     Queue,
+    /// The event is not a request to the function's URL.
     UnknownEvent,
 }
 

@@ -132,12 +132,12 @@ impl Page {
             fields.of_records()
         };
         body.push(b'[');
-        for record in self.records() {
+        for record in &self.records {
             if !records.is_empty() {
                 body.push(b',');
             }
             let start = body.len();
-            selector.append(record.as_bytes(), &mut body);
+            selector.append(&self.body[record.clone()], &mut body);
             records.push(start..body.len());
         }
         body.push(b']');

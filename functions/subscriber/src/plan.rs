@@ -168,12 +168,24 @@ async fn delta(
     {
         return Err(Error::EditedDelta(connection.name.clone()));
     }
-    let claim = claim(connection, settings, table, now, takeover).await?;
+    // The secret may lead to another client or host by now, to which the link means nothing.
+    let key = delta_key(connection, settings);
     let lives = |delta: &&Delta| {
-        !takeover && claim != DeltaClaim::TakenOver && now.duration_since(delta.polled) < DELTA_LIFE
+        let is_there = delta.key.as_ref().is_none_or(|known| *known == key);
+        is_there && !takeover && now.duration_since(delta.polled) < DELTA_LIFE
     };
-    let Some(delta) = state.delta.as_ref().filter(lives) else {
-        let anew = initial(connection, settings, state, table).await?;
+    let live = state.delta.as_ref().filter(lives);
+    // A load that cannot be requested must not end the delta of another connection.
+    let anew = match live {
+        Some(_) => None,
+        None => Some(initial(connection, settings, state, table).await?),
+    };
+    let claim = claim(connection, settings, table, now, takeover).await?;
+    let Some(delta) = live.filter(|_| claim != DeltaClaim::TakenOver) else {
+        let anew = match anew {
+            Some(anew) => anew,
+            None => initial(connection, settings, state, table).await?,
+        };
         // The old delta is forgotten only once its replacement is known.
         if state.delta.take().is_some() {
             tracing::warn!("the delta is started anew; everything is loaded");

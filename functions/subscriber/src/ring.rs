@@ -120,6 +120,7 @@ impl Subscriber {
             run: run.clone(),
             scheduled: now,
             event,
+            fingerprint: None,
             is_ring: true,
         };
         match self.state.ring(incoming, &due, now).await? {

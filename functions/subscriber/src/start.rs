@@ -1,7 +1,9 @@
 //! From an event to a run that holds the lease.
 
 use connector::contract::connection::{IncomingConnection, SyncMode};
-use connector::store::{Acquired, Attempt, Due, DueOutcome, Leased, RunStatus, StateError};
+use connector::store::{
+    Acquired, Attempt, Checkpoint, Due, DueOutcome, Leased, RunStatus, StateError,
+};
 use jiff::Timestamp;
 
 use crate::continuation::Continuation;
@@ -24,7 +26,7 @@ enum Start {
 /// Why a run that holds the lease does not begin yet.
 struct Wait<'a> {
     /// The unfinished run that goes first.
-    unfinished: &'a str,
+    unfinished: &'a Checkpoint,
     /// When the unfinished run can go on.
     until: Timestamp,
     because: String,
@@ -41,20 +43,27 @@ fn wait<'a>(
     if let Some(until) = leased.not_before.filter(|until| *until > now) {
         let because = format!("Protime asked to be left alone until {until:.0}");
         return Some(Wait {
-            unfinished: &unfinished.run,
+            unfinished,
             until,
             because,
         });
     }
     let gets_on = unfinished.handed_over && leased.rescues == 0;
-    let is_other = unfinished.run != connection.run
-        && unfinished.fingerprint != connection.fingerprint()
+    let is_other = unfinished.fingerprint != connection.fingerprint()
         && connection.unused_takeover(&leased.state).is_none();
     (gets_on && is_other).then(|| Wait {
-        unfinished: &unfinished.run,
+        unfinished,
         until: now,
         because: "an unfinished run asks for something else than this one".to_owned(),
     })
+}
+
+/// Two connections share a name, and so their runs share an id.
+pub(crate) fn run_of_another(connection: &IncomingConnection) -> Error {
+    Error::RunOfAnother {
+        incoming: connection.name.clone(),
+        run: connection.run.clone(),
+    }
 }
 
 impl Subscriber {
@@ -97,7 +106,8 @@ impl Subscriber {
         for _ in 0..LEASE_ATTEMPTS {
             let now = invocation.clock.now();
             let attempt = Attempt::new(&invocation.request_id, run);
-            let (until, other) = match self
+            let attempt = attempt.of_connection(connection.fingerprint());
+            let (until, other, fingerprint) = match self
                 .state
                 .acquire(incoming, &attempt, now, invocation.ends, None)
                 .await?
@@ -115,11 +125,18 @@ impl Subscriber {
                     let reason = format!("the connection is paused until {until:.0}");
                     return Ok(Start::Skipped(reason));
                 }
-                Acquired::Busy { until, run } => (until, run),
+                Acquired::Busy {
+                    until,
+                    run,
+                    fingerprint,
+                } => (until, run, fingerprint),
                 // Only a continuation names a generation, so a new run is never stale.
                 Acquired::Stale => continue,
             };
             if other == *run {
+                if fingerprint.is_some_and(|holder| holder != connection.fingerprint()) {
+                    return Err(run_of_another(connection));
+                }
                 let reason = format!(
                     "this run is under way in another invocation, until {until:.0} at the latest"
                 );
@@ -136,6 +153,7 @@ impl Subscriber {
                     return Ok(Start::Skipped(reason));
                 }
                 DueOutcome::TooMany => return Err(Error::TooManyDue(incoming.clone())),
+                DueOutcome::OfAnother => return Err(run_of_another(connection)),
                 DueOutcome::Free => {}
             }
         }
@@ -156,7 +174,9 @@ impl Subscriber {
         invocation: &Invocation,
     ) -> Result<Start, Error> {
         let incoming = &connection.name;
-        let is_own = unfinished == connection.run;
+        let is_own =
+            unfinished.run == connection.run && unfinished.fingerprint == connection.fingerprint();
+        let unfinished = &unfinished.run;
         let is_done = !is_own && self.is_done(connection).await.unwrap_or(false);
         let remembered = if is_own || is_done {
             Ok(DueOutcome::Due)
@@ -167,6 +187,7 @@ impl Subscriber {
         match remembered? {
             DueOutcome::Due => {}
             DueOutcome::TooMany => return Err(Error::TooManyDue(incoming.clone())),
+            DueOutcome::OfAnother => return Err(run_of_another(connection)),
             // The lease has expired meanwhile, so nobody would start the stored run.
             DueOutcome::Free => return Err(Error::Contended(incoming.clone())),
         }
@@ -185,13 +206,19 @@ impl Subscriber {
 
     /// Whether the run has completed. Its event came a second time: stored as due, it could take a ring's place and then
     /// not run.
-    async fn is_done(&self, connection: &IncomingConnection) -> Result<bool, StateError> {
+    async fn is_done(&self, connection: &IncomingConnection) -> Result<bool, Error> {
         if connection.has_takeover() {
             return Ok(false);
         }
         let history = self.state.history(&connection.name).await?;
         let known = history.run(&connection.run);
-        Ok(known.is_some_and(|known| known.status == RunStatus::Completed))
+        match known.filter(|known| known.status == RunStatus::Completed) {
+            None => Ok(false),
+            Some(known) if known.fingerprint != connection.fingerprint() => {
+                Err(run_of_another(connection))
+            }
+            Some(_) => Ok(true),
+        }
     }
 
     /// Stores a run as due. For a delta only the newest is kept, since every poll asks the same.
@@ -206,6 +233,7 @@ impl Subscriber {
             run: connection.run.clone(),
             scheduled: connection.scheduled,
             event,
+            fingerprint: Some(connection.fingerprint()),
             is_ring: false,
         };
         let only_newest = connection.sync == SyncMode::Delta;

@@ -12,13 +12,8 @@ impl Run<'_> {
     pub(super) fn drop_taken_over(&mut self) {
         if self.connection.sync == SyncMode::Delta
             && self.connection.unused_takeover(&self.state).is_some()
-            && let Some(checkpoint) = self.state.checkpoint.take()
         {
-            self.forget_load(&checkpoint);
-            tracing::warn!(
-                run = checkpoint.run,
-                "an unfinished run of the delta is dropped"
-            );
+            self.drop_checkpoint("an unfinished run of the delta is dropped");
         }
     }
 

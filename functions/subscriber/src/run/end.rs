@@ -12,6 +12,7 @@ use protime::{Client, Effort};
 
 use super::{Run, header};
 use crate::continuation::Continuation;
+use crate::start::run_of_another;
 use crate::{Error, Outcome, Status, plan};
 
 /// How often to write the history when other attempts write it at the same time.
@@ -170,6 +171,7 @@ impl Run<'_> {
         match remembered {
             DueOutcome::Due => Ok(()),
             DueOutcome::TooMany => Err(Error::TooManyDue(self.connection.name.clone())),
+            DueOutcome::OfAnother => Err(run_of_another(self.connection)),
             // The lease has expired meanwhile, so nobody would start the stored run.
             DueOutcome::Free => Err(Error::Contended(self.connection.name.clone())),
         }
@@ -188,6 +190,7 @@ impl Run<'_> {
             link: link.to_owned(),
             polled: now,
             fingerprint: checkpoint.fingerprint.clone(),
+            key: Some(key),
             request: checkpoint.request.clone(),
         });
         Ok(())
@@ -256,14 +259,17 @@ impl Run<'_> {
         self.record(&failed, RunStatus::Failed, Some(failure))
             .await?;
         if is_begun && error.ends_run() {
+            // Consumers have part of a load that nobody continues.
+            self.state.resync_is_due |=
+                failed.load == LoadKind::Initial && failed.chains.counts().messages > 0;
             self.state.checkpoint = None;
             self.release(None).await?;
             self.begin_due().await;
             return Ok(());
         }
-        // The dropped checkpoint stays, since nothing has replaced it.
-        if !is_begun && let Some(dropped) = self.dropped.take() {
-            self.state.checkpoint = Some(dropped);
+        // What was dropped stays, since nothing has replaced it.
+        if !is_begun && let Some(before) = self.before_drop.take() {
+            self.state = before;
         }
         let ending = Ending {
             now,
@@ -277,6 +283,9 @@ impl Run<'_> {
             .release(&self.lease, Some(&self.state), ending, due)
             .await?;
         self.is_released = true;
+        if is_over && self.state.checkpoint.is_none() {
+            self.begin_due().await;
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use protime::{Client, Effort};
 
 use crate::plan;
 use crate::report::Tally;
+use crate::start::run_of_another;
 use crate::transfer::{Stopped, Transfer};
 use crate::{Error, Invocation, Kind, Outcome, Status, Subscriber};
 
@@ -34,8 +35,8 @@ pub(crate) struct Run<'a> {
     queue: Queue,
     lease: Lease,
     state: ConnectionState,
-    /// A useless checkpoint, which stays stored until another one replaces it.
-    dropped: Option<Checkpoint>,
+    /// The state from before its checkpoint was dropped. It stays stored until another checkpoint replaces that one.
+    before_drop: Option<ConnectionState>,
     history: History,
     /// Whether the lease has been released.
     is_released: bool,
@@ -62,7 +63,7 @@ impl<'a> Run<'a> {
             queue: Queue::new(subscriber.sqs.clone(), queue),
             lease: leased.lease,
             state: leased.state,
-            dropped: None,
+            before_drop: None,
             history: History::default(),
             is_released: false,
             tally: Tally::default(),
@@ -123,24 +124,23 @@ impl<'a> Run<'a> {
     /// version may be the corrected one.
     fn drop_other_version(&mut self) {
         let fingerprint = self.connection.fingerprint();
-        let dropped = self
-            .state
-            .checkpoint
-            .take_if(|checkpoint| checkpoint.fingerprint != fingerprint);
-        if let Some(checkpoint) = dropped {
-            self.forget_load(&checkpoint);
-            tracing::warn!(
-                run = checkpoint.run,
-                "an unfinished run of an earlier version of the connection is dropped"
+        let checkpoint = self.state.checkpoint.as_ref();
+        if checkpoint.is_some_and(|checkpoint| checkpoint.fingerprint != fingerprint) {
+            self.drop_checkpoint(
+                "an unfinished run of an earlier version of the connection is dropped",
             );
         }
     }
 
-    /// Keeps a dropped checkpoint until another one is stored in its place. Consumers have part of a delta's load,
-    /// which does not belong to the next one, so a resync is due.
-    fn forget_load(&mut self, checkpoint: &Checkpoint) {
-        self.state.resync_is_due |= checkpoint.load != LoadKind::Full;
-        self.dropped = Some(checkpoint.clone());
+    /// Drops the checkpoint, but keeps the state from before until another checkpoint is stored. Consumers have part of
+    /// a delta's load, which does not belong to the next one, so a resync is due.
+    fn drop_checkpoint(&mut self, message: &str) {
+        let before = self.state.clone();
+        if let Some(checkpoint) = self.state.checkpoint.take() {
+            self.state.resync_is_due |= checkpoint.load != LoadKind::Full;
+            self.before_drop = Some(before);
+            tracing::warn!(run = checkpoint.run, "{message}");
+        }
     }
 
     /// The reason to skip the run: it has completed before.
@@ -153,10 +153,7 @@ impl<'a> Run<'a> {
         match completed {
             None => Ok(None),
             Some(record) if record.fingerprint != connection.fingerprint() => {
-                Err(Error::RunOfAnother {
-                    incoming: connection.name.clone(),
-                    run: connection.run.clone(),
-                })
+                Err(run_of_another(connection))
             }
             Some(_) if connection.unused_takeover(&self.state).is_some() => Ok(None),
             Some(_) => Ok(Some("this run has completed before".to_owned())),
@@ -187,7 +184,8 @@ impl<'a> Run<'a> {
             let kept = table.store_text(&self.connection.name, &event).await?;
             self.history.event = Some(kept);
         }
-        if let Some(dropped) = self.dropped.clone() {
+        let before_drop = self.before_drop.as_ref();
+        if let Some(dropped) = before_drop.and_then(|before| before.checkpoint.clone()) {
             let run = &self.connection.run;
             let message =
                 format!("dropped when run `{run}` of another version of the connection began");
@@ -206,7 +204,7 @@ impl<'a> Run<'a> {
             self.state.taken_over(takeover);
         }
         self.state.checkpoint = Some(checkpoint);
-        self.dropped = None;
+        self.before_drop = None;
         let run = &self.connection.run;
         table.begin(&mut self.lease, &self.state, run).await?;
         Ok(())

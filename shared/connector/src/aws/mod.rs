@@ -4,7 +4,9 @@ pub mod credentials;
 pub mod http;
 pub mod queue;
 
-use aws_sdk_sqs::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use std::error::Error;
+
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
 /// Whether the same call may succeed later. False only if AWS blames the request, or it could not be built.
 pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
@@ -21,10 +23,9 @@ pub fn is_transient<E: ProvideErrorMetadata>(error: &SdkError<E>) -> bool {
     }
 }
 
-/// The service's error code and message. Without them, the whole chain of causes, which the SDK's own text omits.
-pub fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(
-    error: &SdkError<E>,
-) -> String {
+/// The service's error code and message. Without them, the whole chain of causes, which the SDK's own text omits. Never
+/// the answer, which may hold a secret.
+pub fn describe<E: ProvideErrorMetadata + Error + 'static>(error: &SdkError<E>) -> String {
     match error {
         SdkError::ServiceError(error) => {
             let error = error.err();
@@ -34,6 +35,14 @@ pub fn describe<E: ProvideErrorMetadata + std::error::Error + 'static>(
                 error.message().unwrap_or("no message")
             )
         }
-        other => DisplayErrorContext(other).to_string(),
+        other => {
+            let mut causes = vec![other.to_string()];
+            let mut source = other.source();
+            while let Some(cause) = source {
+                causes.push(cause.to_string());
+                source = cause.source();
+            }
+            causes.join(": ")
+        }
     }
 }

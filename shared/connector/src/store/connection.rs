@@ -95,6 +95,9 @@ pub struct Delta {
     pub polled: Timestamp,
     /// Fingerprint of the connection that started the delta.
     pub fingerprint: String,
+    /// Which of Protime's deltas it is: host, client and collection. None in items of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The request parameters that started the delta.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<StoredText>,
@@ -120,9 +123,20 @@ pub struct Due {
     pub scheduled: Timestamp,
     /// The event that starts the run.
     pub event: StoredText,
+    /// The fingerprint of the connection. None for a ring, and in items of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<String>,
     /// Whether a ring asked for the run. Such a run is served by any run that starts later.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_ring: bool,
+}
+
+impl Due {
+    /// Whether the run can belong to a connection with this fingerprint.
+    pub(super) fn is_of(&self, fingerprint: Option<&str>) -> bool {
+        let pair = self.fingerprint.as_deref().zip(fingerprint);
+        pair.is_none_or(|(known, other)| known == other)
+    }
 }
 
 impl ConnectionState {

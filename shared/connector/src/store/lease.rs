@@ -20,6 +20,8 @@ pub struct Attempt<'a> {
     pub request_id: &'a str,
     /// The run's id, which begins the id of each message.
     pub run: &'a str,
+    /// The connection's fingerprint. None where it is known only from what is stored.
+    pub fingerprint: Option<String>,
     token: String,
 }
 
@@ -29,7 +31,17 @@ impl<'a> Attempt<'a> {
         Self {
             request_id,
             run,
+            fingerprint: None,
             token: format!("{request_id}/{:016x}", fastrand::u64(..)),
+        }
+    }
+
+    /// The same attempt at the run of a connection with this fingerprint.
+    #[must_use]
+    pub fn of_connection(self, fingerprint: String) -> Self {
+        Self {
+            fingerprint: Some(fingerprint),
+            ..self
         }
     }
 }
@@ -84,6 +96,8 @@ pub enum Acquired {
         until: Timestamp,
         /// The id of the run that holds the lease.
         run: String,
+        /// The fingerprint of that run's connection. None if it is not known.
+        fingerprint: Option<String>,
     },
     /// An operator has paused the connection until this time.
     Paused(Timestamp),
@@ -98,6 +112,8 @@ pub enum DueOutcome {
     Due,
     /// Not stored: too many runs are due already.
     TooMany,
+    /// Not stored: another connection's run of the same id is due.
+    OfAnother,
     /// Not stored: the lease is free, so the run can start.
     Free,
 }
@@ -140,9 +156,12 @@ impl StateTable {
         generation: Option<u64>,
     ) -> Result<Acquired, StateError> {
         let mut condition = "(attribute_not_exists(lease_until) OR lease_until < :now OR lease_request = :request) AND (attribute_not_exists(paused_until) OR paused_until <= :now)".to_owned();
+        let fingerprint = attempt.fingerprint.clone().map(AttributeValue::S);
+        let fingerprint = fingerprint.unwrap_or(AttributeValue::Null(true));
         let mut update = self
             .update(&connection_id(incoming))
-            .update_expression("SET lease_owner = :token, lease_request = :request, lease_run = :run, lease_until = :until, generation = if_not_exists(generation, :zero), first_seen = if_not_exists(first_seen, :now), due = if_not_exists(due, :none), #kind = :kind, version = :version")
+            .expression_attribute_values(":fingerprint", fingerprint)
+            .update_expression("SET lease_owner = :token, lease_request = :request, lease_run = :run, lease_fingerprint = :fingerprint, lease_until = :until, generation = if_not_exists(generation, :zero), first_seen = if_not_exists(first_seen, :now), due = if_not_exists(due, :none), #kind = :kind, version = :version")
             .expression_attribute_names("#kind", "kind")
             .expression_attribute_values(":kind", text(KIND))
             .expression_attribute_values(":version", number(VERSION))
@@ -306,7 +325,8 @@ impl StateTable {
             let only = HashMap::from([(due.run.clone(), json)]);
             update
                 .update_expression("SET due = :only")
-                .condition_expression(held)
+                .condition_expression(format!("{held} AND attribute_not_exists(due.#run)"))
+                .expression_attribute_names("#run", &due.run)
                 .expression_attribute_values(":only", AttributeValue::M(only))
         } else {
             // A run is due only once, however often its event arrives.
@@ -325,8 +345,13 @@ impl StateTable {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
                 if time_of(&item, "lease_until").is_none_or(|until| until < now) {
                     Ok(DueOutcome::Free)
-                } else if is_due(&item, &due.run) {
-                    Ok(DueOutcome::Due)
+                } else if let Some(known) = due_as(&item, &due.run) {
+                    let is_same = known.is_of(due.fingerprint.as_deref());
+                    Ok(if is_same {
+                        DueOutcome::Due
+                    } else {
+                        DueOutcome::OfAnother
+                    })
                 } else {
                     self.replace_ring(incoming, &item, due, now).await
                 }
@@ -379,7 +404,13 @@ impl StateTable {
         }
         if let Some(now) = effect.frees {
             set.extend(["idle_since = :now", "released_by = :token"]);
-            remove.extend(["lease_owner", "lease_request", "lease_run", "lease_until"]);
+            remove.extend([
+                "lease_owner",
+                "lease_request",
+                "lease_run",
+                "lease_fingerprint",
+                "lease_until",
+            ]);
             update = update.expression_attribute_values(":now", time(now));
         }
         match effect.not_before {
@@ -417,14 +448,16 @@ impl StateTable {
     }
 }
 
-/// Whether a run of that id is due.
-pub(super) fn is_due(item: &Item, run: &str) -> bool {
-    due_of(item).iter().any(|known| known.run == run)
+/// The due run of that id.
+pub(super) fn due_as(item: &Item, run: &str) -> Option<Due> {
+    due_of(item).into_iter().find(|known| known.run == run)
 }
 
 /// Why the lease was refused, given the current item.
 fn refused(item: &Item, now: Timestamp, generation: Option<u64>) -> Acquired {
-    if generation.is_some_and(|generation| generation != count_of(item, "generation")) {
+    // Without an item, the connection was forgotten.
+    let is_stale = |generation| item.is_empty() || generation != count_of(item, "generation");
+    if generation.is_some_and(is_stale) {
         return Acquired::Stale;
     }
     match time_of(item, "paused_until") {
@@ -432,6 +465,7 @@ fn refused(item: &Item, now: Timestamp, generation: Option<u64>) -> Acquired {
         _ => Acquired::Busy {
             until: time_of(item, "lease_until").unwrap_or(now),
             run: string_of(item, "lease_run").unwrap_or_default().to_owned(),
+            fingerprint: string_of(item, "lease_fingerprint").map(str::to_owned),
         },
     }
 }

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::connection::due_of;
 use super::item::{Item, count_of, number, refused_item, text, time, time_of};
-use super::lease::{DueOutcome, MOST_DUE, is_due};
+use super::lease::{DueOutcome, MOST_DUE, due_as};
 use super::{ConnectionState, Due, StateError, StateTable, connection_id};
 
 /// A due run counts as left behind after this time.
@@ -105,7 +105,7 @@ impl StateTable {
             Err(error) => {
                 let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
                 // The SDK repeats an update whose answer was lost, so the run may be stored already.
-                let is_done = is_due(&item, &due.run);
+                let is_done = due_as(&item, &due.run).is_some();
                 Ok(if is_done {
                     DueOutcome::Due
                 } else {

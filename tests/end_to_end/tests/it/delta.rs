@@ -255,6 +255,21 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
 }
 
 #[tokio::test]
+async fn a_takeover_with_a_mistake_ends_nobodys_delta() {
+    let local = local().await;
+    local.run(&clockings()).await.unwrap();
+    let mut mistaken = clockings();
+    mistaken["incoming"] = json!("mistaken");
+    mistaken["takeover"] = json!(true);
+    mistaken["transform"] = json!(".query.filter = \"person eq 1\"");
+    let error = local.run(&mistaken).await.unwrap_err();
+    assert_eq!(error.kind().name(), "InvalidRequest", "{error}");
+    arrived(&local).await;
+    local.run(&clockings()).await.unwrap();
+    assert_eq!(arrived(&local).await, [event(COMPLETED, "delta")]);
+}
+
+#[tokio::test]
 async fn an_edited_request_under_a_live_delta_is_refused() {
     let local = local().await;
     local.run(&clockings()).await.unwrap();

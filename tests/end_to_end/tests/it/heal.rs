@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -131,6 +132,64 @@ async fn a_delta_that_cannot_be_started_anew_is_not_forgotten() {
     assert!(local.state("test").await.delta.is_some());
     connection["scheduled"] = later.to_string().into();
     local.run_at(&connection, later, MINUTE).await.unwrap();
+    assert_eq!(arrived(&local).await, ANEW);
+}
+
+/// A first load of which only the first page arrived, since every later request gets this answer.
+async fn half_loaded(status: u16, body: &str) -> InProcessSubscriber {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    let protime = &local.tenant.protime;
+    protime.configure(|settings| settings.page_size = 10);
+    let answer = Action::Answer {
+        status,
+        headers: Vec::new(),
+        body: body.to_owned(),
+    };
+    let fault = Fault::new("/clockings", u32::MAX, answer);
+    protime.add_fault(Fault { skip: 1, ..fault });
+    local.run(&clockings()).await.unwrap_err();
+    assert_eq!(arrived(&local).await, ["protime.page.v1 initial"]);
+    protime.clear_faults();
+    local
+}
+
+#[tokio::test]
+async fn a_mistake_in_between_does_not_make_consumers_forget_a_load_that_goes_on() {
+    let local = half_loaded(200, "{}").await;
+    let no_date = json!({"filter": "person eq 1"});
+    for mistake in [with("query", no_date.clone()), {
+        let mut mistake = with("query", no_date);
+        mistake["takeover"] = true.into();
+        mistake
+    }] {
+        local.run(&mistake).await.unwrap_err();
+        assert_eq!(arrived(&local).await, [""; 0]);
+    }
+    local.run(&clockings()).await.unwrap();
+    let went_on = arrived(&local).await;
+    let has = |kind: &str| went_on.iter().any(|known| known == kind);
+    assert!(has(ANEW[0]) && has(ANEW[2]) && !has(ANEW[1]), "{went_on:?}");
+}
+
+#[tokio::test]
+async fn after_a_load_that_ended_half_way_consumers_are_told_to_forget_it() {
+    let local = half_loaded(403, "{}").await;
+    local.run(&clockings()).await.unwrap();
+    assert_eq!(arrived(&local).await, ANEW);
+}
+
+#[tokio::test]
+async fn a_link_of_another_client_is_not_polled() {
+    let local = loaded().await;
+    let id = format!("connection/{}", local.incoming("test"));
+    // As after the secret got another client, and the run that claimed that client's delta has died.
+    let stored = local.item(&id).await["state"].as_s().unwrap().clone();
+    let mut state: Value = serde_json::from_str(&stored).unwrap();
+    let key = state["delta"]["key"].as_str().unwrap();
+    state["delta"]["key"] = format!("{key}-of-another").into();
+    let state = AttributeValue::S(state.to_string());
+    local.set(&id, "state", state).await;
+    local.run(&clockings()).await.unwrap();
     assert_eq!(arrived(&local).await, ANEW);
 }
 

@@ -16,6 +16,7 @@ mod logs;
 mod many;
 mod memory;
 mod mistakes;
+mod namesakes;
 mod new;
 mod once;
 mod operator;

@@ -169,9 +169,9 @@ impl Attempt<'_> {
             return Ok(Deferral::new(Kind::Elsewhere, because).into());
         }
         let path = &self.resolved.path;
-        // Only a creation is looked up, so the lost response was a 201.
+        // Protime's answer was lost, and with it the status.
         let write = CompletedWrite {
-            status: 201,
+            status: 0,
             location: Some(format!("{}{path}/{id}", protime::API_PATH)),
         };
         self.remember(&write).await;

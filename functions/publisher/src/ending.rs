@@ -8,6 +8,7 @@ use connector::store::Pause;
 
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::delivery::Delivery;
+use crate::idempotency_store::StoreError;
 use crate::invocation::Invocation;
 use crate::message_record::{Ended, GivenUp, Outcome, Stage};
 use crate::report::{Counted, Tally};
@@ -58,7 +59,7 @@ pub(crate) struct Handling<'a> {
     pub(crate) token: String,
     pub(crate) tally: &'a Tally,
     /// The pause of all publishing.
-    pub(crate) pause: Option<&'a Pause>,
+    pub(crate) pause: &'a Result<Option<Pause>, StoreError>,
     /// Whether the store has counted this attempt.
     pub(crate) is_counted: Cell<bool>,
     /// The token of an earlier end, from before the message was sent back under the same id.
@@ -137,9 +138,22 @@ impl Handling<'_> {
             let ended = self.ended(context, Outcome::Written(write.clone()), Stage::Done);
             self.keep(&ended, self.seen()).await
         };
-        let is_kept = self.is_counted.get();
-        if is_kept {
-            keep().await?;
+        let mut is_kept = false;
+        if self.is_counted.get() {
+            match keep().await {
+                // Delivered again, the message could be written again, as nothing remembers the write.
+                Err(deferral) if deferral.kind == Kind::State => {
+                    tracing::warn!(
+                        messageId = self.delivery.id,
+                        error = deferral.because,
+                        "the end is not remembered"
+                    );
+                }
+                kept => {
+                    kept?;
+                    is_kept = true;
+                }
+            }
         }
         let told = self
             .send_result(|| context.published(write, repeated, now))
@@ -200,7 +214,7 @@ impl Handling<'_> {
         let now = self.invocation.clock.now();
         let result = || match &ended.outcome {
             Outcome::Written(write) => context.published(write, false, now),
-            Outcome::Parked { letter, .. } => context.rejected(letter, now),
+            Outcome::Parked { letter, .. } => context.rejected(letter, self.delivery.id, now),
         };
         self.send_result(result).await?;
         ended.stage = Stage::Told;

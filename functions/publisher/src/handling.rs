@@ -41,9 +41,14 @@ impl Handling<'_> {
         if !self.invocation.has_time() {
             return self.end(context, Deferral::no_time().into()).await;
         }
-        if let Some(pause) = self.pause {
-            let deferral = Deferral::paused(pause, self.invocation.clock.now());
-            return self.end(context, deferral.into()).await;
+        match self.pause {
+            Ok(None) => {}
+            Ok(Some(pause)) => {
+                let deferral = Deferral::paused(pause, self.invocation.clock.now());
+                return self.end(context, deferral.into()).await;
+            }
+            // An operator may have paused publishing.
+            Err(error) => return self.end(context, without_state(error)).await,
         }
         match self.known().await {
             Ok(MessageRecord {

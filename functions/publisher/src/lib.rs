@@ -130,9 +130,8 @@ impl Publisher {
             .collect::<Option<Vec<_>>>()
             .ok_or_else(|| MalformedEvent::Record.logged())?;
         let tally = Tally::default();
-        let pause = self.pause(invocation).await;
-        let pause = pause.as_ref();
-        let publish = |group| self.publish_group(group, pause, invocation, &tally);
+        let pause = self.store.pause(invocation.clock.now()).await;
+        let publish = |group| self.publish_group(group, &pause, invocation, &tally);
         // A message that was delivered often may be what kills the function. So each such message is handled alone.
         let (counted, others): (Vec<_>, Vec<_>) = self
             .groups(deliveries)
@@ -151,20 +150,11 @@ impl Publisher {
         Ok(response)
     }
 
-    /// The pause that an operator has set. None if the table cannot be read: the first write reports that.
-    async fn pause(&self, invocation: &Invocation) -> Option<Pause> {
-        let pause = self.store.pause(invocation.clock.now()).await;
-        pause.unwrap_or_else(|error| {
-            tracing::warn!(%error, "whether publishing is paused is not known");
-            None
-        })
-    }
-
     /// Publishes the messages of one group. Returns the ids of those that SQS has to deliver again.
     async fn publish_group<'a>(
         &self,
         group: Vec<Delivery<'a>>,
-        pause: Option<&Pause>,
+        pause: &Result<Option<Pause>, StoreError>,
         invocation: &Invocation,
         tally: &Tally,
     ) -> Vec<&'a str> {

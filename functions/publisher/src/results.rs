@@ -74,18 +74,26 @@ impl ResultContext {
             repeated,
             ..self.data()
         };
-        self.message("protime.published.v1", &data, now)
+        let id = format!("{}/published", self.id);
+        self.message("protime.published.v1", &id, &data, now)
     }
 
-    /// The result of a message that was parked.
-    pub(crate) fn rejected(&self, letter: &DeadLetter, now: Timestamp) -> Message {
+    /// The result of a message that was parked. Several messages of one key can be parked, each for its own reason, so
+    /// the result's id names the message.
+    pub(crate) fn rejected(
+        &self,
+        letter: &DeadLetter,
+        message_id: &str,
+        now: Timestamp,
+    ) -> Message {
         let data = Data {
             status: letter.answer.as_ref().map(|answer| answer.status),
             reason: Some(letter.reason.as_str()),
             message: Some(&letter.message),
             ..self.data()
         };
-        self.message("protime.rejected.v1", &data, now)
+        let id = format!("{}/{message_id}/rejected", self.id);
+        self.message("protime.rejected.v1", &id, &data, now)
     }
 
     fn data(&self) -> Data<'_> {
@@ -104,13 +112,12 @@ impl ResultContext {
 
     /// Builds the result, and drops what is too long for SQS. The producer's correlation goes first. The explanation
     /// follows, since the dead letter has it as well.
-    fn message(&self, kind: &'static str, data: &Data<'_>, now: Timestamp) -> Message {
+    fn message(&self, kind: &'static str, id: &str, data: &Data<'_>, now: Timestamp) -> Message {
         let attributes = vec![Attribute::text("type", kind)];
         let room = MESSAGE_LIMIT - attributes.iter().map(Attribute::size).sum::<usize>();
-        let id = format!("{}/{}", self.id, kind.split('.').nth(1).unwrap_or(kind));
         let opening = CloudEvent {
             kind,
-            id: &id,
+            id,
             source: "/protime-connector/publisher",
             subject: None,
             time: now,
@@ -138,7 +145,7 @@ impl ResultContext {
         }
         Message {
             group: self.idempotency_key.clone(),
-            id,
+            id: id.to_owned(),
             body: body.into(),
             attributes,
             delay_seconds: 0,

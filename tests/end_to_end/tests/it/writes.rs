@@ -1,5 +1,6 @@
 //! A write happens once, or is parked with the reason: kinds of faults, each through a queue whose clock the test moves.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -160,11 +161,14 @@ async fn after_the_verdict_only_the_result_is_left() {
     queue.set_fault("results", None);
     queue.drain().await;
     assert_eq!(queue.statuses("POST").len(), 3);
-    let types: Vec<Value> = queue
-        .results()
+    let results = queue.results();
+    // The copies have the keys of the messages, but were parked anew.
+    let ids: HashSet<&str> = results
         .iter()
-        .map(|result| result["type"].clone())
+        .filter_map(|result| result["id"].as_str())
         .collect();
+    assert_eq!(ids.len(), 5, "{ids:?}");
+    let types: Vec<&Value> = results.iter().map(|result| &result["type"]).collect();
     let rejected = types.iter().filter(|kind| **kind == "protime.rejected.v1");
     assert_eq!((types.len(), rejected.count()), (5, 4), "{types:?}");
 }

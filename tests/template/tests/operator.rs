@@ -59,6 +59,22 @@ fn the_dashboard_shows_every_metric_under_its_dimensions_and_no_other() {
 }
 
 #[test]
+fn the_dashboard_shows_every_alarm() {
+    let dashboard = Template::load().dashboard();
+    let widgets = dashboard["widgets"].as_array().unwrap().iter();
+    let shown: Names = widgets
+        .filter_map(|widget| widget["properties"]["alarms"].as_array())
+        .flatten()
+        .map(|alarm| alarm.as_str().unwrap().to_owned())
+        .collect();
+    let alarms = Template::load().alarms().into_iter();
+    let expected: Names = alarms
+        .map(|alarm| format!("${{{}.Arn}}", alarm.name))
+        .collect();
+    assert_eq!(shown, expected);
+}
+
+#[test]
 fn alarms_look_at_metrics_that_there_are() {
     for alarm in Template::load().alarms() {
         let metric = alarm.series.metric;

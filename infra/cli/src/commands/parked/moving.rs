@@ -97,26 +97,31 @@ impl Plan {
     }
 }
 
+/// What makes two messages one write.
+fn write(message: &Message) -> (String, String) {
+    (letter::key(message).to_owned(), message.body.clone())
+}
+
 /// Sends fitting messages back to the publish queue, each with its key.
 struct Redrive<'a> {
     chosen: &'a Chosen,
     publish: &'a Queue,
-    /// The keys that were sent. None is sent again: the message may be parked again, and clocks may differ. Two
-    /// messages with one key are one write, and the second waits for the outcome of the first.
-    keys: HashSet<String>,
+    /// Key and body of what was sent. It is not sent again: the message may be parked again, and clocks may differ. Two
+    /// messages with one key and body are one write, and the second waits for the outcome of the first.
+    sent: HashSet<(String, String)>,
     bar: &'a ProgressBar,
 }
 
 impl MessageHandler for Redrive<'_> {
     fn wants(&mut self, message: &Message) -> bool {
-        self.chosen.fits(&Letter::of(message)) && !self.keys.contains(letter::key(message))
+        self.chosen.fits(&Letter::of(message)) && !self.sent.contains(&write(message))
     }
 
     async fn take(&mut self, message: &Message) -> Result<(), Error> {
         let attributes = letter::own_attributes(message);
         let attributes = attributes.map_err(|error| Error::Other(error.to_string()))?;
         self.publish.send(message, attributes).await?;
-        self.keys.insert(letter::key(message).to_owned());
+        self.sent.insert(write(message));
         self.bar.inc(1);
         Ok(())
     }
@@ -170,7 +175,7 @@ pub(crate) async fn send_back(
         let taker = Redrive {
             chosen,
             publish: &outgoing.publish,
-            keys: HashSet::new(),
+            sent: HashSet::new(),
             bar,
         };
         let (tally, result) = pass::take(&outgoing.parked, start, taker).await;

@@ -99,9 +99,12 @@ def denials(role: Role) -> list[dict]:
     return [line for line in rights() if line["role"] == role.name and not line["allowed"]]
 
 
-def simulator(path: str, body: dict) -> None:
-    headers = {"content-type": "application/json"}
-    urllib.request.urlopen(urllib.request.Request(f"{SIMULATOR}/_simulator/{path}", json.dumps(body).encode(), headers)).read()
+def fail_once(target: str, action: dict, method: str | None = None) -> None:
+    """Lets the next such request fail, and none more: an earlier story may have ended before its own did."""
+    url, headers = f"{SIMULATOR}/_simulator/faults", {"content-type": "application/json"}
+    fault = {"target": target, "action": action} | ({"method": method} if method else {})
+    for verb, data in (("DELETE", None), ("POST", json.dumps(fault).encode())):
+        urllib.request.urlopen(urllib.request.Request(url, data, headers, method=verb)).read()
 
 
 def requests(text: str) -> list[dict]:
@@ -155,7 +158,7 @@ class Story:
         self.invoke(connection | delta | {"incoming": f"roles-delta-{self.number}"})
         self.invoke({"watch": True})
         # A run that comes while another is under way is started by that one.
-        simulator("faults", {"target": "/departments", "action": {"delay": {"ms": 2000}}})
+        fail_once("/departments", {"delay": {"ms": 2000}})
         slow = threading.Thread(target=lambda: aws["lambda"].invoke(FunctionName=self.role.function, Payload=json.dumps(connection | {"run": "slow"})))
         before = len(requests("/departments"))
         slow.start()
@@ -205,7 +208,7 @@ class Story:
             return sum(request["status"] in (200, 201) for request in answered)
 
         before = written()
-        simulator("faults", {"method": method, "target": path, "action": {"answer": {"status": 503}}})
+        fail_once(path, {"answer": {"status": 503}}, method)
         messages = [send(request), send(invalid)]
         self.until("the write", lambda: written() > before)
         self.until("the parking", lambda: parked.has(self.client))

@@ -465,9 +465,20 @@ fn refused(item: &Item, now: Timestamp, generation: Option<u64>) -> Acquired {
         _ => Acquired::Busy {
             until: time_of(item, "lease_until").unwrap_or(now),
             run: string_of(item, "lease_run").unwrap_or_default().to_owned(),
-            fingerprint: string_of(item, "lease_fingerprint").map(str::to_owned),
+            fingerprint: fingerprint_of_holder(item),
         },
     }
+}
+
+/// The fingerprint of the run that holds the lease. A continuation takes the lease without it, but its run has a
+/// checkpoint.
+fn fingerprint_of_holder(item: &Item) -> Option<String> {
+    if let Some(fingerprint) = string_of(item, "lease_fingerprint") {
+        return Some(fingerprint.to_owned());
+    }
+    let checkpoint = ConnectionState::of(item, "").ok()?.checkpoint?;
+    let is_holder = string_of(item, "lease_run") == Some(&checkpoint.run);
+    is_holder.then_some(checkpoint.fingerprint)
 }
 
 fn count(value: u64) -> AttributeValue {

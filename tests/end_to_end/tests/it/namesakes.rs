@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::AttributeValue;
 use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Span, Timestamp, ToSpan};
 use serde_json::{Value, json};
-use simulator::Options;
+use simulator::{Action, Fault, Options};
 use subscriber::Error;
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -27,9 +27,14 @@ fn delta_of(entity: &str) -> Value {
 
 /// Lets another run hold the connection's lease, until so much later.
 async fn hold(local: &InProcessSubscriber, later: Span) {
+    hold_as(local, "other", later).await;
+}
+
+/// Lets this run hold the connection's lease, as its continuation does.
+async fn hold_as(local: &InProcessSubscriber, run: &str, later: Span) {
     let id = format!("connection/{}", local.incoming("test"));
     let until = (Timestamp::now() + later).as_millisecond().to_string();
-    let run = AttributeValue::S("other".to_owned());
+    let run = AttributeValue::S(run.to_owned());
     local
         .set(&id, "lease_until", AttributeValue::N(until))
         .await;
@@ -76,6 +81,22 @@ async fn a_namesake_of_the_run_that_is_under_way_is_refused() {
         assert_skipped(local.run_at(&connection, now, MINUTE).await, "under way");
     });
     assert_eq!(first.unwrap()["status"], "completed");
+}
+
+#[tokio::test]
+async fn a_namesake_of_the_run_that_a_continuation_goes_on_with_is_refused() {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    let answer = Action::Answer {
+        status: 200,
+        headers: Vec::new(),
+        body: "{}".to_owned(),
+    };
+    let fault = Fault::new("/departments", u32::MAX, answer);
+    local.tenant.protime.add_fault(fault);
+    local.run(&departments()).await.unwrap_err();
+    hold_as(&local, "at three", 1.hour()).await;
+    assert_named(local.run(&namesake()).await);
+    assert_skipped(local.run(&departments()).await, "under way");
 }
 
 #[tokio::test]

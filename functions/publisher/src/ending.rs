@@ -138,23 +138,20 @@ impl Handling<'_> {
             let ended = self.ended(context, Outcome::Written(write.clone()), Stage::Done);
             self.keep(&ended, self.seen()).await
         };
-        let mut is_kept = false;
-        if self.is_counted.get() {
-            match keep().await {
+        let is_kept = self.is_counted.get()
+            && match keep().await {
+                Ok(()) => true,
                 // Delivered again, the message could be written again, as nothing remembers the write.
-                Err(deferral) if deferral.kind == Kind::State => {
-                    tracing::warn!(
-                        messageId = self.delivery.id,
-                        error = deferral.because,
-                        "the end is not remembered"
-                    );
+                Err(Deferral {
+                    kind: Kind::State,
+                    because,
+                    ..
+                }) => {
+                    tracing::warn!(messageId = self.delivery.id, because, "not remembered");
+                    false
                 }
-                kept => {
-                    kept?;
-                    is_kept = true;
-                }
-            }
-        }
+                Err(deferral) => return Err(deferral),
+            };
         let told = self
             .send_result(|| context.published(write, repeated, now))
             .await;

@@ -190,7 +190,7 @@ end_to_end() {
   cargo build --quiet --workspace --bins
   local it='cargo test --workspace --features end_to_end/stack --test it'
   $it --quiet --no-run
-  local in_process='alarms:: answers:: crash:: delta:: earlier:: fields:: heal:: namesakes:: once:: probe:: rings:: split:: watch:: writes::'
+  local in_process='alarms:: answers:: crash:: delta:: earlier:: fields:: heal:: namesakes:: once:: overlap:: probe:: rings:: split:: watch:: writes::'
   # What these measure is the functions as they are deployed. Those compile while other tests mostly wait; what fails to
   # compile here fails once more below, where it is told.
   local released='many:: memory::'

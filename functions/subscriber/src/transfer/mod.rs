@@ -19,10 +19,12 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::report::Tally;
 
+/// Calls to SQS at the same time. One call of 1 MiB takes about as long as Protime takes for a page.
+const CALLS_UNDERWAY: usize = 4;
 /// Messages buffered between the fetching and the sending side: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
-/// Bytes of all messages on their way to SQS: the call in progress and the next one.
-const BYTES_UNDERWAY: usize = 2 * MESSAGE_LIMIT;
+/// Bytes of all messages on their way to SQS: the calls in progress and the next one.
+const BYTES_UNDERWAY: usize = (CALLS_UNDERWAY + 1) * MESSAGE_LIMIT;
 
 pub(crate) struct Transfer<'a> {
     pub(crate) client: &'a Client,

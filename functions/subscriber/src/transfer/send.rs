@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use connector::aws::queue::{Batch, MESSAGE_LIMIT};
 use connector::store::ConnectionState;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 
-use super::{FetchEvent, MESSAGES_UNDERWAY, Transfer};
+use super::{CALLS_UNDERWAY, FetchEvent, MESSAGES_UNDERWAY, Transfer};
 use crate::Error;
 use crate::report::Tally;
 
@@ -25,26 +27,37 @@ struct Call<'a> {
 
 impl Transfer<'_> {
     /// Sends messages in batches of what arrives within [`LINGER`]. A slow source is passed on at once, and a fast one
-    /// fills the batches.
+    /// fills the batches. Calls overlap, but their events are applied in the order of the calls, so the checkpoint never
+    /// passes a call that SQS has not accepted.
     pub(super) async fn send(
         &self,
         mut events: mpsc::Receiver<FetchEvent<'_>>,
         state: &mut ConnectionState,
         tally: &mut Tally,
     ) -> Result<(), Error> {
+        // A FIFO queue must get its messages in order.
+        let most = if self.queue.is_fifo() {
+            1
+        } else {
+            CALLS_UNDERWAY
+        };
+        let mut calls = FuturesOrdered::new();
         let mut waiting = VecDeque::new();
+        let mut more = true;
         let mut stored = Instant::now();
         let mut changed = false;
-        while self.wait_for_items(&mut waiting, &mut events).await {
-            let Call {
-                batch,
-                taken,
-                reached,
-            } = self.next_call(&mut waiting);
-            if !batch.is_empty() {
-                self.queue.send(batch, self.deadline).await?;
-            }
-            drop(taken);
+        while more || !calls.is_empty() {
+            let (is_idle, has_room) = (calls.is_empty(), calls.len() < most);
+            let reached = tokio::select! {
+                Some(reached) = calls.next() => reached?,
+                found = self.wait_for_items(&mut waiting, &mut events, is_idle), if more && has_room => {
+                    more = found;
+                    if more {
+                        calls.push_back(self.send_call(self.next_call(&mut waiting)));
+                    }
+                    continue;
+                }
+            };
             for event in reached {
                 changed = true;
                 apply(event, state, tally);
@@ -58,12 +71,23 @@ impl Transfer<'_> {
         Ok(())
     }
 
-    /// Waits for something to send, then [`LINGER`] longer. It takes no more than a call can carry, so that large
-    /// messages do not pile up. False when nothing more will come.
+    /// Makes one call to SQS. Returns the events to apply once SQS has accepted it.
+    async fn send_call<'a>(&self, call: Call<'a>) -> Result<Vec<FetchEvent<'a>>, Error> {
+        if !call.batch.is_empty() {
+            self.queue.send(call.batch, self.deadline).await?;
+        }
+        drop(call.taken);
+        Ok(call.reached)
+    }
+
+    /// Waits for something to send, then [`LINGER`] longer. While a call is under way, it waits until the next one is
+    /// full. It takes no more than a call can carry, so that large messages do not pile up. False when nothing more will
+    /// come.
     async fn wait_for_items<'a>(
         &self,
         waiting: &mut VecDeque<FetchEvent<'a>>,
         events: &mut mpsc::Receiver<FetchEvent<'a>>,
+        is_idle: bool,
     ) -> bool {
         if waiting.is_empty() {
             match events.recv().await {
@@ -71,14 +95,15 @@ impl Transfer<'_> {
                 None => return false,
             }
         }
-        // A FIFO queue takes one message per call.
-        let linger = if self.queue.is_fifo() {
-            Duration::ZERO
+        let until = if self.queue.is_fifo() {
+            // A FIFO queue takes one message per call.
+            Instant::now()
+        } else if is_idle {
+            Instant::now() + LINGER
         } else {
-            LINGER
+            self.deadline
         };
         let mut size: usize = waiting.iter().map(FetchEvent::size).sum();
-        let until = Instant::now() + linger;
         while size < MESSAGE_LIMIT
             && waiting.len() < 2 * MESSAGES_UNDERWAY
             && let Ok(Some(event)) = timeout_at(until, events.recv()).await

@@ -20,6 +20,7 @@ mod namesakes;
 mod new;
 mod once;
 mod operator;
+mod overlap;
 mod probe;
 mod protimectl;
 mod publisher;

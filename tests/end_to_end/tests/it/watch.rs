@@ -450,6 +450,26 @@ async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginni
 }
 
 #[tokio::test]
+async fn the_watch_reports_every_connection_of_many() {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    // DynamoDB gives 100 items a call, two for each connection.
+    let mut names = Vec::new();
+    for number in 0..120 {
+        let name = format!("many-{number:03}");
+        let kind = AttributeValue::S("connection".to_owned());
+        local.set(&format!("connection/{name}"), "kind", kind).await;
+        names.push(name);
+    }
+    let report = local.watch(Timestamp::now()).await.unwrap();
+    let reported = report["connections"].as_array().unwrap();
+    let reported: Vec<&str> = reported
+        .iter()
+        .map(|connection| connection["incoming"].as_str().unwrap())
+        .collect();
+    assert_eq!(reported, names);
+}
+
+#[tokio::test]
 async fn one_connection_that_cannot_be_read_does_not_keep_the_watch_from_the_others() {
     let now = Timestamp::now();
     let local = handed_over(now).await;

@@ -1,13 +1,17 @@
 //! The watch: reports on all connections, and resumes stranded runs.
 
 use connector::metrics::{Line, Metric};
-use connector::store::{MOST_RESCUES, Watched};
+use connector::store::{CONNECTIONS_A_CALL, MOST_RESCUES, Watched};
+use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::continuation::Continuation;
 use crate::report::Identity;
 use crate::{Error, Invocation, Subscriber};
+
+/// Stranded runs that are resumed at the same time.
+const RESCUES_AT_ONCE: usize = 10;
 
 /// The result of one pass of the watch.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -139,50 +143,39 @@ impl Report {
 impl Subscriber {
     /// Reports on all connections, and resumes stranded runs. A failure of one connection does not stop the others; the
     /// last error is returned at the end.
+    ///
+    /// It keeps the states of few connections at a time: together they can exceed the function's memory.
     pub async fn watch(&self, invocation: &Invocation) -> Result<Report, Error> {
-        let connections = self
-            .state
-            .connections()
-            .await
-            .map_err(Error::from)
-            .inspect_err(|error| self.report_failure(&Identity::default(), error))?;
-        let now = invocation.clock.now();
+        let unreadable = |error| {
+            let error = Error::from(error);
+            self.report_failure(&Identity::default(), &error);
+            error
+        };
+        let names = self.state.connection_names().await.map_err(unreadable)?;
         let mut report = Report::default();
         let mut failed = None;
-        for watched in connections {
-            let watched = match watched {
-                Ok(watched) => watched,
-                Err(error) => {
-                    let error = Error::from(error);
-                    self.report_failure(&Identity::default(), &error);
-                    failed = Some(error);
-                    continue;
+        for names in names.chunks(CONNECTIONS_A_CALL) {
+            let connections = self.state.connections_named(names).await;
+            let mut readable = Vec::new();
+            for watched in connections.map_err(unreadable)? {
+                match watched {
+                    Ok(watched) => {
+                        report
+                            .connections
+                            .push(self.report_connection(&watched, invocation));
+                        readable.push(watched);
+                    }
+                    Err(error) => failed = Some(unreadable(error)),
                 }
-            };
-            let found = ConnectionReport::of(&watched, now);
-            self.metrics.write(found.line());
-            if watched
-                .webhook
-                .as_ref()
-                .is_some_and(|webhook| webhook.needs_renewal(now))
-            {
-                tracing::warn!(
-                    incoming = watched.incoming,
-                    webhookDaysLeft = found.webhook_days_left,
-                    webhookDisabled = found.webhook_disabled,
-                    "the webhook is disabled or ends soon; run protimectl webhooks renew"
-                );
             }
-            report.connections.push(found);
-            match self.rescue(&watched, invocation).await {
-                Ok(run) => report.rescued.extend(run),
-                Err(error) => {
-                    let identity = Identity {
-                        incoming: Some(watched.incoming),
-                        ..Identity::default()
-                    };
-                    self.report_failure(&identity, &error);
-                    failed = Some(error);
+            let rescues = readable
+                .iter()
+                .map(|watched| self.rescue(watched, invocation));
+            let mut rescues = stream::iter(rescues).buffered(RESCUES_AT_ONCE);
+            while let Some(rescue) = rescues.next().await {
+                match rescue {
+                    Ok(run) => report.rescued.extend(run),
+                    Err(error) => failed = Some(error),
                 }
             }
         }
@@ -190,9 +183,40 @@ impl Subscriber {
         failed.map_or(Ok(report), Err)
     }
 
-    /// Sends the continuation of a stranded run, and returns its id. None if the run is not stranded, or somebody else
-    /// goes on with it.
+    /// Reports on one connection.
+    fn report_connection(&self, watched: &Watched, invocation: &Invocation) -> ConnectionReport {
+        let now = invocation.clock.now();
+        let found = ConnectionReport::of(watched, now);
+        self.metrics.write(found.line());
+        let webhook = watched.webhook.as_ref();
+        if webhook.is_some_and(|webhook| webhook.needs_renewal(now)) {
+            tracing::warn!(
+                incoming = watched.incoming,
+                webhookDaysLeft = found.webhook_days_left,
+                webhookDisabled = found.webhook_disabled,
+                "the webhook is disabled or ends soon; run protimectl webhooks renew"
+            );
+        }
+        found
+    }
+
+    /// Resumes a stranded run. Returns its id. None if the run is not stranded, or somebody else goes on with it.
     async fn rescue(
+        &self,
+        watched: &Watched,
+        invocation: &Invocation,
+    ) -> Result<Option<String>, Error> {
+        let rescued = self.send_rescue(watched, invocation).await;
+        rescued.inspect_err(|error| {
+            let identity = Identity {
+                incoming: Some(watched.incoming.clone()),
+                ..Identity::default()
+            };
+            self.report_failure(&identity, error);
+        })
+    }
+
+    async fn send_rescue(
         &self,
         watched: &Watched,
         invocation: &Invocation,

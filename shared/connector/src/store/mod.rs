@@ -46,7 +46,7 @@ pub use lease::{Acquired, Attempt, DueOutcome, Ending, Lease, Leased};
 pub use pause::{PUBLISHING, Pause};
 pub use ring::Rung;
 pub use text::{StoredText, StoredTexts};
-pub use watch::{MOST_RESCUES, Watched};
+pub use watch::{CONNECTIONS_A_CALL, MOST_RESCUES, Watched};
 pub use webhook::SeenWebhook;
 
 /// A delta ends this long after its last request, at Protime (`reference/delta`) and therefore here.

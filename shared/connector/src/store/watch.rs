@@ -22,7 +22,7 @@ const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// One call reads 100 items, and a connection has two.
-const CONNECTIONS_A_CALL: usize = 50;
+pub const CONNECTIONS_A_CALL: usize = 50;
 
 /// A connection, as the watch sees it.
 #[derive(Debug)]
@@ -141,9 +141,9 @@ fn name_of(id: &str) -> &str {
 }
 
 impl StateTable {
-    /// All connections, sorted by name. One that cannot be read is an error in the list.
-    pub async fn connections(&self) -> Result<Vec<Result<Watched, StateError>>, StateError> {
-        let mut ids = Vec::new();
+    /// The names of all connections, sorted.
+    pub async fn connection_names(&self) -> Result<Vec<String>, StateError> {
+        let mut names = Vec::new();
         let mut start = None;
         loop {
             let query = self
@@ -160,46 +160,51 @@ impl StateTable {
                 .await
                 .map_err(|error| self.unreachable(&error))?;
             let found = answer.items.unwrap_or_default();
-            ids.extend(
-                found
-                    .iter()
-                    .filter_map(|item| string_of(item, "id").map(str::to_owned)),
-            );
+            let ids = found.iter().filter_map(|item| string_of(item, "id"));
+            names.extend(ids.map(|id| name_of(id).to_owned()));
             start = answer.last_evaluated_key;
             if start.is_none() {
-                break;
+                return Ok(names);
             }
         }
+    }
+
+    /// The connections with these names, at most [`CONNECTIONS_A_CALL`]. One that cannot be read is an error in the list.
+    /// One that was deleted is not in it.
+    pub async fn connections_named(
+        &self,
+        names: &[String],
+    ) -> Result<Vec<Result<Watched, StateError>>, StateError> {
+        let mut items = self.items(names).await?;
+        let found = names.iter().filter_map(|name| {
+            let id = connection_id(name);
+            let item = items.remove(&id)?;
+            let history = items.remove(&history_id(name)).unwrap_or_default();
+            Some(Watched::of(&id, &item, &history))
+        });
+        Ok(found.collect())
+    }
+
+    /// All connections, sorted by name. One that cannot be read is an error in the list.
+    pub async fn connections(&self) -> Result<Vec<Result<Watched, StateError>>, StateError> {
         let mut connections = Vec::new();
-        for ids in ids.chunks(CONNECTIONS_A_CALL) {
-            let mut items = self.items(ids).await?;
-            for id in ids {
-                // The connection was deleted after the index was read.
-                let Some(item) = items.remove(id) else {
-                    continue;
-                };
-                let history = items.remove(&history_id(name_of(id))).unwrap_or_default();
-                connections.push(Watched::of(id, &item, &history));
-            }
+        for names in self.connection_names().await?.chunks(CONNECTIONS_A_CALL) {
+            connections.extend(self.connections_named(names).await?);
         }
         Ok(connections)
     }
 
     /// One connection. None if it never ran.
     pub async fn connection(&self, incoming: &str) -> Result<Option<Watched>, StateError> {
-        let id = connection_id(incoming);
-        let mut items = self.items(std::slice::from_ref(&id)).await?;
-        let history = items.remove(&history_id(incoming)).unwrap_or_default();
-        let item = items.remove(&id);
-        item.map(|item| Watched::of(&id, &item, &history))
-            .transpose()
+        let found = self.connections_named(&[incoming.to_owned()]).await?;
+        found.into_iter().next().transpose()
     }
 
     /// The items of these connections and of their histories, by key.
-    async fn items(&self, ids: &[String]) -> Result<HashMap<String, Item>, StateError> {
+    async fn items(&self, names: &[String]) -> Result<HashMap<String, Item>, StateError> {
         let mut keys = KeysAndAttributes::builder().consistent_read(true);
-        for id in ids {
-            for id in [id.clone(), history_id(name_of(id))] {
+        for name in names {
+            for id in [connection_id(name), history_id(name)] {
                 keys = keys.keys(HashMap::from([("id".to_owned(), text(&id))]));
             }
         }

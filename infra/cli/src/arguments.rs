@@ -308,6 +308,9 @@ pub(crate) struct Backfill {
     /// The longest span of dates in one request, such as P1M
     #[arg(long)]
     pub(crate) window: Option<String>,
+    /// Read this many windows at the same time, up to 32; by default as many as the connection does
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=32))]
+    pub(crate) concurrency: Option<u8>,
     /// Wait until the run has ended
     #[arg(long)]
     pub(crate) follow: bool,

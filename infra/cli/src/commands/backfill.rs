@@ -31,10 +31,13 @@ pub(crate) async fn backfill(
         return Ok(Report::undone());
     }
     let event = between(&source, *from, *to)?;
-    let fields = json!({
+    let mut fields = json!({
         "incoming": name, "run": format!("{name}@{}", Timestamp::now()), "window": arguments.window.as_deref().unwrap_or("P1M"),
         "sync": null, "takeover": null, "scheduled": null, "fresh": null,
     });
+    if let Some(concurrency) = arguments.concurrency {
+        fields["concurrency"] = concurrency.into();
+    }
     let event = Source { event, ..source }.with(fields)?;
     start(&stack, &name, &event, arguments.follow).await
 }

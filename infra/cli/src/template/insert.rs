@@ -11,7 +11,14 @@ pub(crate) enum InsertError {
     Taken { name: String, line: usize },
     #[error("its `Resources` are written in braces; write a resource below the other, indented")]
     Braces,
+    #[error(
+        "has {MOST_RESOURCES} resources already, the most that CloudFormation takes; copy it to another file without its connections, nest that file in template.yaml as well, and give it with --file"
+    )]
+    Full,
 }
+
+/// The most resources of a template (user guide of `CloudFormation`, "Quotas").
+const MOST_RESOURCES: usize = 500;
 
 /// The template with the resource after all others. `body` is its YAML without indentation.
 pub(crate) fn insert(template: &str, name: &str, body: &str) -> Result<String, InsertError> {
@@ -25,6 +32,9 @@ pub(crate) fn insert(template: &str, name: &str, body: &str) -> Result<String, I
         let line = text[..taken.span.start].matches('\n').count() + 1;
         let name = name.to_owned();
         return Err(InsertError::Taken { name, line });
+    }
+    if members.len() >= MOST_RESOURCES {
+        return Err(InsertError::Full);
     }
     let (mut inserted, indent, rest) = if let Some((first, _)) = members.first() {
         let end = end_of_section(text, &root, key);
@@ -209,6 +219,16 @@ mod tests {
         ] {
             assert_eq!(insert(before, "New", BODY).unwrap(), after);
         }
+    }
+
+    #[test]
+    fn a_template_takes_500_resources() {
+        let resources = |count: usize| {
+            let resources = (0..count).map(|number| format!("  A{number}: {{Type: X}}\n"));
+            format!("Resources:\n{}", resources.collect::<String>())
+        };
+        assert!(insert(&resources(499), "New", BODY).is_ok());
+        assert_eq!(insert(&resources(500), "New", BODY), Err(InsertError::Full));
     }
 
     #[test]

@@ -253,6 +253,13 @@ storm() {
   cargo test --quiet --profile storm -p end_to_end --test storm -- --nocapture
 }
 
+# A hundred connections and five million records.
+scale() {
+  tools build local-aws
+  cargo build --quiet --workspace --bins
+  python infra/run.py --released cargo test --workspace --features end_to_end/stack --test it -- --ignored --nocapture scale::
+}
+
 # The picture of the dashboard in infra/OPERATIONS.md.
 picture() {
   tools build local-aws

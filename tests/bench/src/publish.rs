@@ -15,6 +15,14 @@ use crate::report::{Medians, Promise, Table, Target, seconds};
 pub(crate) const BATCH: u64 = 10;
 const LATENCY_MS: u64 = 20;
 
+const ABOVE_THE_TARGET: &str = "\
+    By a profile, the AWS SDK takes 47% of the publisher's processor time for the three state writes of a write, some 60 µs \
+    each: a fifth of that for the signature, the rest for its plugins, interceptors, futures and allocations. The connections \
+    (hyper and the kernel) take 19%, deciding and asking Protime 10%. A batch is ten writes on one processor, so it takes that \
+    time ten times. Each of the three writes keeps a guarantee: the attempt, the record \
+    that Protime made, the end. Tried and not kept: optimising the SDK, hyper and tokio for speed instead of size (402 µs a \
+    write as before, 1.6 MB more). Kept: no stalled-stream protection, which the time limit of an attempt covers.";
+
 /// The figures from which the costs are computed.
 pub(crate) struct Published {
     pub(crate) writes: u64,
@@ -146,12 +154,14 @@ pub(crate) async fn publish(
             "CPU per write, Python / publisher",
             Promise::AtLeastTimes(15.0),
             medians[1].cpu / medians[0].cpu,
-        ),
+        )
+        .because(ABOVE_THE_TARGET),
         Target::new(
             "a batch of 10 / a write alone",
             Promise::AtMostTimes(1.1),
             batches[0] / alone[0],
-        ),
+        )
+        .because(ABOVE_THE_TARGET),
     ]);
     let published = Published {
         writes: scale.published,

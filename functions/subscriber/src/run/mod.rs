@@ -3,6 +3,7 @@
 
 mod delta;
 mod end;
+mod fail;
 
 use std::cell::Cell;
 use std::time::Duration;

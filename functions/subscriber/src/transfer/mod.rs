@@ -19,12 +19,11 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::report::Tally;
 
-/// Calls to SQS at the same time. One call of 1 MiB takes about as long as Protime takes for a page.
-const CALLS_UNDERWAY: usize = 4;
+/// Chains for which one call to SQS at a time is fast enough. Each further call takes up to 2 MiB of memory: its pages,
+/// and its content.
+const CHAINS_A_CALL: usize = 8;
 /// Messages buffered between the fetching and the sending side: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
-/// Bytes of all messages on their way to SQS: the calls in progress and the next one.
-const BYTES_UNDERWAY: usize = (CALLS_UNDERWAY + 1) * MESSAGE_LIMIT;
 
 pub(crate) struct Transfer<'a> {
     pub(crate) client: &'a Client,
@@ -58,7 +57,7 @@ pub(crate) enum Stopped {
 enum FetchEvent<'a> {
     /// A planned chain begins, and with it all chains before it.
     Begin(u32),
-    /// A message, with its share of [`BYTES_UNDERWAY`].
+    /// A message, with its share of the byte budget.
     Message(Message, SemaphorePermit<'a>),
     /// All messages of this page have been passed on.
     PageEnd {
@@ -97,7 +96,7 @@ struct FetchSender<'a> {
 impl<'a> FetchSender<'a> {
     /// Waits until the byte budget has room for the message.
     async fn pass_on_message(&self, message: Message) -> Result<(), Error> {
-        let size = u32::try_from(message.size().min(BYTES_UNDERWAY)).unwrap_or(u32::MAX);
+        let size = u32::try_from(message.size().min(MESSAGE_LIMIT)).unwrap_or(u32::MAX);
         let byte_budget = self.byte_budget.acquire_many(size).await;
         let byte_budget = byte_budget.map_err(|_| Error::SendingStopped)?;
         self.pass_on(FetchEvent::Message(message, byte_budget))
@@ -123,7 +122,8 @@ impl Transfer<'_> {
         };
         let pending = PendingChains::new(self.table, &checkpoint.chains);
         let count = Cell::new(checkpoint.chains.count());
-        let byte_budget = Semaphore::new(BYTES_UNDERWAY);
+        // The calls in progress, and the next one.
+        let byte_budget = Semaphore::new((self.calls_at_once() + 1) * MESSAGE_LIMIT);
         let (events, receiver) = mpsc::channel(MESSAGES_UNDERWAY);
         let sender = FetchSender {
             events,
@@ -137,5 +137,14 @@ impl Transfer<'_> {
         let (fetched, sent) = tokio::join!(fetch, self.send(receiver, state, tally));
         sent?;
         fetched
+    }
+
+    /// The most calls to SQS at the same time. A FIFO queue must get its messages in order.
+    fn calls_at_once(&self) -> usize {
+        if self.queue.is_fifo() {
+            1
+        } else {
+            self.concurrency.div_ceil(CHAINS_A_CALL).max(1)
+        }
     }
 }

@@ -10,7 +10,7 @@ use futures_util::stream::FuturesOrdered;
 use tokio::sync::{SemaphorePermit, mpsc};
 use tokio::time::{Instant, timeout_at};
 
-use super::{CALLS_UNDERWAY, FetchEvent, MESSAGES_UNDERWAY, Transfer};
+use super::{FetchEvent, MESSAGES_UNDERWAY, Transfer};
 use crate::Error;
 use crate::report::Tally;
 
@@ -35,12 +35,7 @@ impl Transfer<'_> {
         state: &mut ConnectionState,
         tally: &mut Tally,
     ) -> Result<(), Error> {
-        // A FIFO queue must get its messages in order.
-        let most = if self.queue.is_fifo() {
-            1
-        } else {
-            CALLS_UNDERWAY
-        };
+        let most = self.calls_at_once();
         let mut calls = FuturesOrdered::new();
         let mut waiting = VecDeque::new();
         let mut more = true;

@@ -26,6 +26,7 @@ mod protimectl;
 mod publisher;
 mod rights;
 mod rings;
+mod scale;
 mod screens;
 mod split;
 mod story;

@@ -133,7 +133,7 @@ async fn subscriber(name: &str, first: First) -> (InProcessSubscriber, Arc<SlowQ
 }
 
 fn clockings() -> Value {
-    json!({"entity": "clockings", "run": "one",
+    json!({"entity": "clockings", "run": "one", "window": "P1M", "concurrency": 32,
         "query": {"filter": "date ge '2025-02-01' and date le '2026-01-31'"}})
 }
 
@@ -143,11 +143,7 @@ async fn a_full_call_does_not_wait_for_the_one_before() {
     let outcome = local.run(&clockings()).await.unwrap();
     assert_eq!(outcome["status"], "completed", "{outcome}");
     let counts = queue.counts();
-    assert!(
-        (2..=4).contains(&counts.most_under_way),
-        "{}",
-        counts.most_under_way
-    );
+    assert!(counts.most_under_way >= 2, "{}", counts.most_under_way);
     assert_eq!(counts.records.len(), RECORDS);
     // As few calls as one after the other would take: 3.7 MB of records, up to 1 MiB each, and the message of the end.
     assert!(counts.calls <= 7, "{}", counts.calls);
@@ -161,7 +157,7 @@ async fn the_checkpoint_does_not_pass_a_refused_call() {
     assert!((1..RECORDS).contains(&lost), "{lost}");
     let state = local.state("test").await;
     let checkpoint = state.checkpoint.unwrap();
-    assert_eq!(checkpoint.chains.counts().pages, 0);
+    assert_eq!(checkpoint.chains.counts().records, 0);
 
     let outcome = local.run(&clockings()).await.unwrap();
     assert_eq!(outcome["status"], "completed", "{outcome}");

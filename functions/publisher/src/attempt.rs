@@ -104,25 +104,21 @@ impl Attempt<'_> {
         let looked_up = search.run(waiting.look_up.as_ref(), self.now()).await;
         let (found, began) = match looked_up {
             Ok(LookedUp::Finished { found, began }) => (found, began),
-            Ok(LookedUp::Unfinished(progress)) => {
+            Ok(LookedUp::Unfinished(progress, error)) => {
                 let waiting = Waiting {
                     look_up: Some(progress),
                     ..waiting
                 };
                 self.release(waiting).await?;
-                let because = "looking the record up takes more than one attempt";
-                return Ok(Deferral::new(Kind::Settling, because).soon().into());
+                if decision::is_own_limit(&error) {
+                    let because = "looking the record up takes more than one attempt";
+                    return Ok(Deferral::new(Kind::Settling, because).soon().into());
+                }
+                return Ok(self.ask_later("looking the record up failed", &error));
             }
             Err(LookUpError::Protime(error)) if decision::look_up_may_pass(&error) => {
                 self.release(waiting).await?;
-                if !decision::is_own_limit(&error) {
-                    self.tell_breaker(&error);
-                }
-                // Protime's own words are left out, since they may be about the person.
-                let because = Deferral::of(&error).because;
-                let because = format!("looking the record up failed: {because}");
-                let deferral = Deferral::new(Kind::of(&error), because);
-                return Ok(deferral.after(error.retry_after()).into());
+                return Ok(self.ask_later("looking the record up failed", &error));
             }
             Err(error) => {
                 return Ok(self.park(unknown(&Unknown::CannotLookUp(error.to_string()))));
@@ -209,11 +205,12 @@ impl Attempt<'_> {
             AfterFailure::Defer(waiting) => {
                 let conflicts = waiting.conflicts > before.conflicts;
                 self.release(waiting).await?;
-                Ok(if conflicts {
-                    Deferral::new(Kind::Conflict, "Protime answered 409").into()
+                let deferral = if conflicts {
+                    Deferral::new(Kind::Conflict, "Protime answered 409")
                 } else {
-                    Deferral::of(error).after(error.retry_after()).into()
-                })
+                    Deferral::of(error)
+                };
+                Ok(deferral.asked_by(error).into())
             }
             AfterFailure::IsGone => Ok(self.was_deleted(error).await),
             AfterFailure::AskWhetherGone => self.ask_whether_gone(error, before).await,
@@ -229,14 +226,24 @@ impl Attempt<'_> {
         let PublishRequest { entity, path, .. } = self.request;
         let deadline = self.invocation.look_up_until();
         match look_up::is_gone(self.client, entity, path, self.settings, deadline).await {
-            Some(true) => Ok(self.was_deleted(error).await),
-            Some(false) => Ok(self.park(decision::repetition_refused(error))),
-            None => {
+            Ok(true) => Ok(self.was_deleted(error).await),
+            Ok(false) => Ok(self.park(decision::repetition_refused(error))),
+            Err(unavailable) => {
                 self.release(before).await?;
-                let because = "whether the record is gone cannot be asked now";
-                Ok(Deferral::new(Kind::ProtimeUnavailable, because).into())
+                Ok(self.ask_later("asking whether the record is gone failed", &unavailable))
             }
         }
+    }
+
+    /// Defers the message because Protime did not answer a question about the write.
+    fn ask_later(&self, what: &str, error: &Error) -> Verdict {
+        if !decision::is_own_limit(error) {
+            self.tell_breaker(error);
+        }
+        // Protime's own words are left out, since they may be about the person.
+        let because = format!("{what}: {}", Deferral::of(error).because);
+        let deferral = Deferral::new(Kind::of(error), because);
+        deferral.asked_by(error).into()
     }
 
     async fn was_deleted(&self, error: &Error) -> Verdict {

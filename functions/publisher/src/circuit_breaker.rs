@@ -107,10 +107,10 @@ impl CircuitBreaker {
         let pause = match trouble {
             Trouble::Outage => grown,
             Trouble::Throttled(asked) => {
-                let asked = asked.map_or(FIRST_PAUSE, |asked| {
+                let asked = asked.map_or(SignedDuration::ZERO, |asked| {
                     asked.try_into().unwrap_or(SignedDuration::MAX)
                 });
-                grown.max(asked)
+                grown.max(asked).max(FIRST_PAUSE)
             }
             Trouble::ClientRejected => REJECTED_PAUSE,
         };
@@ -176,5 +176,7 @@ mod tests {
         assert_eq!(pause(&breaker, "b", NOW), Some(REJECTED_PAUSE));
         breaker.failed("c", Trouble::Throttled(Some(Duration::MAX)), NOW);
         assert!(pause(&breaker, "c", NOW).is_some(), "no overflow");
+        breaker.failed("d", Trouble::Throttled(Some(Duration::ZERO)), NOW);
+        assert_eq!(pause(&breaker, "d", NOW), Some(FIRST_PAUSE));
     }
 }

@@ -19,8 +19,10 @@ const LONGEST_VISIBILITY: Duration = Duration::from_hours(11);
 pub(crate) struct Deferral {
     pub(crate) kind: Kind,
     pub(crate) because: String,
-    /// The wait that Protime or the cause asks for. None for exponential backoff.
+    /// The wait that the cause asks for. None for exponential backoff.
     after: Option<Duration>,
+    /// The shortest wait, which Protime asks for.
+    at_least: Duration,
 }
 
 /// A stable word for each cause, for queries and the table in infra/OPERATIONS.md.
@@ -92,6 +94,7 @@ impl Deferral {
             kind,
             because: because.into(),
             after: None,
+            at_least: Duration::ZERO,
         }
     }
 
@@ -123,6 +126,12 @@ impl Deferral {
         Self { after, ..self }
     }
 
+    /// The wait that Protime asks for raises the backoff, and never lowers it.
+    pub(crate) fn asked_by(self, error: &protime::Error) -> Self {
+        let at_least = error.retry_after().unwrap_or_default();
+        Self { at_least, ..self }
+    }
+
     /// With the shortest wait that SQS has.
     pub(crate) fn soon(self) -> Self {
         self.after(Some(Duration::ZERO))
@@ -138,7 +147,8 @@ impl Deferral {
     pub(crate) fn delay(&self, delivery: &Delivery<'_>, now: Timestamp, rules: &Rules) -> Duration {
         let asked = self
             .after
-            .unwrap_or_else(|| backoff(delivery.receive_count()));
+            .unwrap_or_else(|| backoff(delivery.receive_count()))
+            .max(self.at_least);
         let sparing = delivery.sparing_wait(now, rules).try_into();
         let sparing = sparing.unwrap_or_default();
         let delay = asked.max(sparing).min(LONGEST_VISIBILITY);

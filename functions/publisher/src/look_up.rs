@@ -57,8 +57,8 @@ pub(crate) struct Progress {
 pub(crate) enum LookedUp {
     /// All pages were read; writes after `began` may be missing.
     Finished { found: Found, began: Timestamp },
-    /// An error that may pass stopped it; a later attempt goes on from here.
-    Unfinished(Progress),
+    /// This error, which may pass, stopped it; a later attempt goes on from here.
+    Unfinished(Progress, Error),
 }
 
 /// A search for the record of a write.
@@ -144,13 +144,14 @@ impl Search<'_> {
                 Ok(page) => page,
                 // The next attempt does not read these pages again.
                 Err(error) if is_new && look_up_may_pass(&error) => {
-                    return Ok(LookedUp::Unfinished(Progress {
+                    let progress = Progress {
                         began,
                         person: wanted.person.id(),
                         next,
                         trail,
                         found,
-                    }));
+                    };
+                    return Ok(LookedUp::Unfinished(progress, error));
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -274,14 +275,14 @@ impl Wanted<'_> {
     }
 }
 
-/// Whether a record is gone: its entity can be read by id, and Protime answers 404. None if Protime cannot answer now.
+/// Whether a record is gone: its entity can be read by id, and Protime answers 404. An error may pass.
 pub(crate) async fn is_gone(
     client: &Client,
     entity: &str,
     path: &PathParameters,
     settings: &Settings,
     deadline: Instant,
-) -> Option<bool> {
+) -> Result<bool, Error> {
     let readable = catalogue()
         .entity(entity)
         .is_some_and(|entity| entity.operation(OperationKind::GetById).is_some());
@@ -292,11 +293,11 @@ pub(crate) async fn is_gone(
     };
     let request = Request::read(target, &Context::of(settings, Date::MIN));
     let (true, Ok(request)) = (readable, request) else {
-        return Some(false);
+        return Ok(false);
     };
     match client.pages(&request, deadline).next().await {
-        Ok(_) => Some(false),
-        Err(error) if look_up_may_pass(&error) => None,
-        Err(error) => Some(error.status() == Some(404)),
+        Ok(_) => Ok(false),
+        Err(error) if look_up_may_pass(&error) => Err(error),
+        Err(error) => Ok(error.status() == Some(404)),
     }
 }

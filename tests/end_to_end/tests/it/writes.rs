@@ -513,6 +513,69 @@ async fn conflicts_are_counted_and_deliveries_are_not() {
     );
 }
 
+/// An answer that asks to wait ten minutes.
+fn asks_to_wait(status: u16) -> Action {
+    Action::Answer {
+        status,
+        headers: vec![("retry-after".to_owned(), "600".to_owned())],
+        body: String::new(),
+    }
+}
+
+/// Delivers until the fault has been met, and then once more. Asserts that this took ten minutes.
+async fn assert_waited(queue: &mut FakeQueue, status: u16) {
+    let is_met = |queue: &FakeQueue| {
+        let requests = queue.tenant.protime.requests();
+        requests.iter().any(|request| request.status == status)
+    };
+    while !is_met(queue) {
+        assert!(!queue.is_empty(), "{:?}", queue.parked());
+        queue.wait();
+        queue.turn().await;
+    }
+    let met = queue.now;
+    queue.wait();
+    let waited = queue.now.duration_since(met);
+    assert!(waited >= SignedDuration::from_mins(10), "{waited:#}");
+    queue.drain().await;
+    assert!(queue.parked().is_empty(), "{:?}", queue.parked());
+}
+
+#[tokio::test]
+async fn the_wait_that_a_conflict_asks_for_is_kept() {
+    let mut queue = queue().await;
+    fault(&queue, "PUT", 1, asks_to_wait(409));
+    queue.send(&update(7));
+    assert_waited(&mut queue, 409).await;
+}
+
+#[tokio::test]
+async fn the_wait_that_a_later_page_of_a_look_up_asks_for_is_kept() {
+    let mut queue = queue().await;
+    queue
+        .tenant
+        .protime
+        .configure(|settings| settings.page_size = 1);
+    fault(&queue, "POST", 1, Action::DropAfter);
+    let mut second_page = Fault::new("/api/v1/clockings", 1, asks_to_wait(503));
+    second_page.method = Some("GET".to_owned());
+    second_page.skip = 1;
+    queue.tenant.protime.add_fault(second_page);
+    queue.send(&clocking(600));
+    assert_waited(&mut queue, 503).await;
+    assert_eq!(queue.statuses("POST"), [0], "it was found");
+}
+
+#[tokio::test]
+async fn the_wait_of_the_question_whether_a_record_is_gone_is_kept() {
+    let mut queue = queue().await;
+    fault(&queue, "DELETE", 1, Action::DropAfter);
+    fault(&queue, "DELETE", 1, answer(400, "text/plain", "no"));
+    fault(&queue, "GET", 1, asks_to_wait(429));
+    queue.send(&json!({"method": "DELETE", "entity": "assignments", "path": {"id": 7}}));
+    assert_waited(&mut queue, 429).await;
+}
+
 #[tokio::test]
 async fn what_was_never_written_blocks_nothing() {
     let mut queue = queue().await;

@@ -1,6 +1,6 @@
 //! The function's environment variables.
 
-use crate::{Doors, DoorsError};
+use crate::{TokenHashes, TokenHashesError};
 
 /// The function's configuration, read once per environment.
 #[derive(Debug)]
@@ -8,7 +8,7 @@ pub struct Config {
     /// `RINGS_QUEUE_URL`: the URL of the queue of rings.
     pub rings_queue: String,
     /// `CONNECTIONS`: the connections that can be rung, with the hashes of their tokens.
-    pub doors: Doors,
+    pub token_hashes: TokenHashes,
 }
 
 /// The first variable that is missing or wrong.
@@ -19,7 +19,7 @@ pub enum ConfigError {
     Queue,
     /// `CONNECTIONS` is missing or cannot be used.
     #[error("environment variable CONNECTIONS: {0}")]
-    Doors(#[from] DoorsError),
+    TokenHashes(#[from] TokenHashesError),
 }
 
 impl Config {
@@ -32,7 +32,7 @@ impl Config {
         }
         Ok(Self {
             rings_queue,
-            doors: Doors::from_json(&variable("CONNECTIONS"))?,
+            token_hashes: TokenHashes::from_json(&variable("CONNECTIONS"))?,
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! The documentation that we have describes neither the form nor the signature of a delivery. So a delivery is a ring
 //! and no more: something has changed, ask Protime. The path alone, `/<token>`, tells which connection is rung. A token
-//! has 128 random bits ([`Doors`]). The doorbell reads only the path, the method and the length of the body. It passes
+//! has 128 random bits ([`TokenHashes`]). The doorbell reads only the path, the method and the length of the body. It passes
 //! on and logs nothing of the request. A forged ring costs one early poll.
 //!
 //! | request | answer | what happens |
@@ -13,9 +13,9 @@
 //! | `POST`, right path, but SQS does not take the message | 502, by Lambda | an error line and the alarm; Protime may deliver again |
 
 mod config;
-mod doors;
 mod error;
 mod request;
+mod token_hashes;
 
 use connector::aws::queue::{Message, Queue};
 use serde::Serialize;
@@ -23,9 +23,9 @@ use serde_json::json;
 use tokio::time::Instant;
 
 pub use config::{Config, ConfigError};
-pub use doors::{Doors, DoorsError, token_hash};
 pub use error::{Diagnosis, Error, Kind};
 pub use request::{LARGEST_BODY, Request};
+pub use token_hashes::{TokenHashes, TokenHashesError, token_hash};
 
 /// The state that all invocations in an environment share.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Doorbell {
     /// The queue of rings, which the subscriber reads.
     pub rings: Queue,
     /// The connections that can be rung, with the hashes of their tokens.
-    pub doors: Doors,
+    pub token_hashes: TokenHashes,
 }
 
 /// The HTTP response, as Lambda expects it from a function with a URL. It has no body.
@@ -45,7 +45,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    const RUNG: Self = Self { status_code: 204 };
+    const NO_CONTENT: Self = Self { status_code: 204 };
     const NOT_FOUND: Self = Self { status_code: 404 };
     const TOO_LARGE: Self = Self { status_code: 413 };
 }
@@ -53,7 +53,7 @@ impl Answer {
 impl Doorbell {
     /// Sends a ring to the queue if the request is one. Transient errors of SQS are retried until `deadline`.
     pub async fn answer(&self, request: &Request, deadline: Instant) -> Result<Answer, Error> {
-        let incoming = self.doors.behind(request.token());
+        let incoming = self.token_hashes.connection_of(request.token());
         let Some(incoming) = incoming.filter(|_| request.is_post()) else {
             tracing::debug!("no ring: another path or method");
             return Ok(Answer::NOT_FOUND);
@@ -71,6 +71,6 @@ impl Doorbell {
         };
         self.rings.send(message, deadline).await?;
         tracing::info!(incoming, "rung");
-        Ok(Answer::RUNG)
+        Ok(Answer::NO_CONTENT)
     }
 }

@@ -17,7 +17,7 @@ async fn main() -> anyhow::Result<()> {
     // client.
     let doorbell = LazyLock::new(move || Doorbell {
         rings: Queue::new(aws_sdk_sqs::Client::new(&aws), config.rings_queue),
-        doors: config.doors,
+        token_hashes: config.token_hashes,
     });
     let doorbell = &doorbell;
     let handler = service_fn(|event: LambdaEvent<Event<Request>>| async move {

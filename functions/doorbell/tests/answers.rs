@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::{Json, Router};
 use connector::aws::queue::Queue;
 use connector::invocation::Event;
-use doorbell::{Answer, Doorbell, Doors, LARGEST_BODY, Request, token_hash};
+use doorbell::{Answer, Doorbell, LARGEST_BODY, Request, TokenHashes, token_hash};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -44,13 +44,13 @@ async fn doorbell(statuses: &'static [StatusCode]) -> (Doorbell, Sent) {
         .endpoint_url(&endpoint)
         .load()
         .await;
-    let doors = json!({"clockings": token_hash(TOKEN), "people": token_hash(OTHER)});
+    let token_hashes = json!({"clockings": token_hash(TOKEN), "people": token_hash(OTHER)});
     let doorbell = Doorbell {
         rings: Queue::new(
             aws_sdk_sqs::Client::new(&aws),
             format!("{endpoint}/000000000000/rings"),
         ),
-        doors: Doors::from_json(&doors.to_string()).unwrap(),
+        token_hashes: TokenHashes::from_json(&token_hashes.to_string()).unwrap(),
     };
     (doorbell, sent)
 }

@@ -1,7 +1,7 @@
 //! One attempt at a write. It begins in the idempotency store. Then it looks up what an earlier attempt may have
 //! written, or sends once. [`crate::decision`] decides which.
 
-use connector::after_uncertain::{AfterUncertain, LookUp};
+use connector::after_lost_response::{AfterLostResponse, LookUp};
 use jiff::Timestamp;
 use protime::{Client, Error, Method, Request, Settings};
 
@@ -9,7 +9,7 @@ use crate::dead_letter::{DeadLetter, Reason};
 use crate::decision::{self, AfterFailure, AfterLookUp, Step, Unknown};
 use crate::idempotency_store::StoreError;
 use crate::invocation::Invocation;
-use crate::look_up::{self, LookUpError, LookedUp, Search};
+use crate::look_up::{self, LookUpError, LookUpOutcome, Search};
 use crate::message_record::GivenUp;
 use crate::write_record::{BeginOutcome, Claimant, CompletedWrite, Waiting};
 use crate::{Deferral, Kind, Publisher, Verdict};
@@ -38,10 +38,10 @@ impl Attempt<'_> {
             Ok(waiting) => waiting,
             Err(verdict) => return Ok(verdict),
         };
-        let after_uncertain = AfterUncertain::of(self.resolved.operation);
+        let after_lost_response = AfterLostResponse::of(self.resolved.operation);
         let settle_after = self.publisher.rules.settle_after;
         let uncertain = waiting.uncertain;
-        match decision::step(uncertain, after_uncertain, self.now(), settle_after) {
+        match decision::step(uncertain, after_lost_response, self.now(), settle_after) {
             Step::Send => self.send(waiting).await,
             Step::Wait(wait) => self.settle_later(waiting, wait).await,
             Step::LookUp { rule, since } => self.look_up(waiting, since, rule).await,
@@ -52,7 +52,7 @@ impl Attempt<'_> {
     /// Ends the write without another attempt, since earlier ones died. A write that certainly happened is reported as
     /// written.
     pub(crate) async fn give_up(&self) -> Result<Verdict, StoreError> {
-        let known = self.publisher.store.known(self.id).await?;
+        let known = self.publisher.store.write_record(self.id).await?;
         let begun = known.begin(&self.claimant, self.now());
         Ok(match self.may_go_on(begun) {
             Ok(_) => self.park_record_of(known.owner, DeadLetter::crashed()),
@@ -103,8 +103,8 @@ impl Attempt<'_> {
         };
         let looked_up = search.run(waiting.look_up.as_ref(), self.now()).await;
         let (found, began) = match looked_up {
-            Ok(LookedUp::Finished { found, began }) => (found, began),
-            Ok(LookedUp::Unfinished(progress, error)) => {
+            Ok(LookUpOutcome::Finished { found, began }) => (found, began),
+            Ok(LookUpOutcome::Unfinished(progress, error)) => {
                 let waiting = Waiting {
                     look_up: Some(progress),
                     ..waiting
@@ -210,22 +210,18 @@ impl Attempt<'_> {
                 } else {
                     Deferral::of(error)
                 };
-                Ok(deferral.asked_by(error).into())
+                Ok(deferral.with_retry_after(error).into())
             }
-            AfterFailure::IsGone => Ok(self.was_deleted(error).await),
-            AfterFailure::AskWhetherGone => self.ask_whether_gone(error, before).await,
+            AfterFailure::AlreadyDeleted => Ok(self.was_deleted(error).await),
+            AfterFailure::CheckDeletion => self.check_deletion(error, before).await,
             AfterFailure::Park(letter) => Ok(self.park(letter)),
         }
     }
 
-    async fn ask_whether_gone(
-        &self,
-        error: &Error,
-        before: Waiting,
-    ) -> Result<Verdict, StoreError> {
+    async fn check_deletion(&self, error: &Error, before: Waiting) -> Result<Verdict, StoreError> {
         let PublishRequest { entity, path, .. } = self.request;
         let deadline = self.invocation.look_up_until();
-        match look_up::is_gone(self.client, entity, path, self.settings, deadline).await {
+        match look_up::is_deleted(self.client, entity, path, self.settings, deadline).await {
             Ok(true) => Ok(self.was_deleted(error).await),
             Ok(false) => Ok(self.park(decision::repetition_refused(error))),
             Err(unavailable) => {
@@ -243,7 +239,7 @@ impl Attempt<'_> {
         // Protime's own words are left out, since they may be about the person.
         let because = format!("{what}: {}", Deferral::of(error).because);
         let deferral = Deferral::new(Kind::of(error), because);
-        deferral.asked_by(error).into()
+        deferral.with_retry_after(error).into()
     }
 
     async fn was_deleted(&self, error: &Error) -> Verdict {
@@ -259,8 +255,8 @@ impl Attempt<'_> {
     /// message.
     async fn done(&self, write: &CompletedWrite) {
         let store = &self.publisher.store;
-        let after_uncertain = AfterUncertain::of(self.resolved.operation);
-        let has_look_up = matches!(after_uncertain, AfterUncertain::LookUp(_));
+        let after_lost_response = AfterLostResponse::of(self.resolved.operation);
+        let has_look_up = matches!(after_lost_response, AfterLostResponse::LookUp(_));
         let location = write.location.as_deref().filter(|_| {
             // A deletion or an update creates no record.
             has_look_up && self.request.method == Method::Post
@@ -273,8 +269,9 @@ impl Attempt<'_> {
                 Ok(false) => tracing::error!(
                     kind = Kind::Elsewhere.name(),
                     messageId = self.claimant.message_id,
-                    error =
-                        format!("another write took record {id} for its own, and may be missing"),
+                    error = format!(
+                        "another write has claimed record {id}; the record of that other write may be missing"
+                    ),
                     "not claimed"
                 ),
                 Err(error) => self.log_unstored(&error, "not claimed"),

@@ -3,7 +3,7 @@
 //! Protime fills in what was left out, formats numbers and ids its own way, and may give a clocking another day. So
 //! values are compared by meaning. Values that cannot be compared do not count as different.
 
-use connector::after_uncertain::LookUp;
+use connector::after_lost_response::LookUp;
 use jiff::civil::{Date, date};
 use serde_json::Value;
 
@@ -202,7 +202,7 @@ fn compare_texts(written: &str, there: &str) -> ValueMatch {
 
 #[cfg(test)]
 mod tests {
-    use connector::after_uncertain::AfterUncertain;
+    use connector::after_lost_response::AfterLostResponse;
     use protime::catalogue::{OperationKind, catalogue};
     use serde_json::json;
 
@@ -211,8 +211,8 @@ mod tests {
     fn rule(entity: &str) -> &'static LookUp {
         let entity = catalogue().entity(entity).unwrap();
         let create = entity.operation(OperationKind::Create).unwrap();
-        match AfterUncertain::of(Some(create)) {
-            AfterUncertain::LookUp(rule) => rule,
+        match AfterLostResponse::of(Some(create)) {
+            AfterLostResponse::LookUp(rule) => rule,
             other => panic!("{other:?}"),
         }
     }

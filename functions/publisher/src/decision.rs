@@ -3,7 +3,7 @@
 //! A few verdicts are decided elsewhere. [`handling`](crate::handling) decides `invalid`, missing credentials and a
 //! pause. `may_go_on` in [`attempt`](crate::attempt) decides `crashed`, another payload, and a parked message with the
 //! same key. `end` in [`ending`](crate::ending) turns the last deferral into `expired`. The table in
-//! [`after_uncertain`](connector::after_uncertain) says what follows a lost response: repeat, look up or park.
+//! [`after_lost_response`](connector::after_lost_response) says what follows a lost response: repeat, look up or park.
 //!
 //! What an attempt does:
 //!
@@ -25,7 +25,7 @@
 //! | 404 to a deletion that may have happened | written | remembered for 30 days |
 //! | any other | refused | parked: `refused`; `unknown-outcome` if an earlier attempt may have written |
 
-use connector::after_uncertain::{AfterUncertain, LookUp};
+use connector::after_lost_response::{AfterLostResponse, LookUp};
 use jiff::{SignedDuration, Timestamp};
 use protime::catalogue::Method;
 use protime::{Error, RefusalKind};
@@ -96,9 +96,9 @@ pub(crate) enum Failure {
 pub(crate) enum AfterFailure {
     Defer(Waiting),
     /// An earlier attempt deleted the record.
-    IsGone,
+    AlreadyDeleted,
     /// Look up whether the record is still there, which tells whether the deletion happened.
-    AskWhetherGone,
+    CheckDeletion,
     Park(DeadLetter),
 }
 
@@ -116,25 +116,25 @@ pub(crate) enum AfterLookUp<'a> {
 /// The next step of a write that has begun.
 pub(crate) fn step(
     uncertain: Option<Timestamp>,
-    after_uncertain: &AfterUncertain,
+    after_lost_response: &AfterLostResponse,
     now: Timestamp,
     settle_after: SignedDuration,
 ) -> Step<'_> {
     let Some(since) = uncertain else {
         return Step::Send;
     };
-    match after_uncertain {
-        AfterUncertain::Repeat => match still_shows(since, now, settle_after) {
+    match after_lost_response {
+        AfterLostResponse::Repeat => match remaining_wait(since, now, settle_after) {
             Some(wait) => Step::Wait(wait),
             None => Step::Send,
         },
-        AfterUncertain::LookUp(rule) => Step::LookUp { rule, since },
-        AfterUncertain::Park => Step::Park(Unknown::NoLookUp),
+        AfterLostResponse::LookUp(rule) => Step::LookUp { rule, since },
+        AfterLostResponse::Park => Step::Park(Unknown::NoLookUp),
     }
 }
 
 /// How much longer a write may take to appear after its response was lost. None if it would have appeared.
-fn still_shows(
+fn remaining_wait(
     since: Timestamp,
     now: Timestamp,
     settle_after: SignedDuration,
@@ -218,9 +218,9 @@ pub(crate) fn after_failure(
 /// Decides about a refused write. If an earlier attempt may have written, the refusal says nothing about that attempt.
 fn refused(error: &Error, method: Method, before: &Waiting) -> AfterFailure {
     match (method, error.status(), before.uncertain) {
-        (Method::Delete, Some(404), Some(_)) => AfterFailure::IsGone,
+        (Method::Delete, Some(404), Some(_)) => AfterFailure::AlreadyDeleted,
         // Assignments answer 400 for an unknown id (`reference/collections/assignments/delete`).
-        (Method::Delete, Some(400), Some(_)) => AfterFailure::AskWhetherGone,
+        (Method::Delete, Some(400), Some(_)) => AfterFailure::CheckDeletion,
         (_, _, Some(_)) => AfterFailure::Park(repetition_refused(error)),
         (_, _, None) => AfterFailure::Park(letter(Reason::Refused, None, error)),
     }
@@ -261,7 +261,7 @@ pub(crate) fn after_look_up<'a>(
     match unclaimed {
         [id] => AfterLookUp::Settle(id),
         [] if found.has_similar => AfterLookUp::Park(Unknown::Similar),
-        [] => match still_shows(since, began, settle_after) {
+        [] => match remaining_wait(since, began, settle_after) {
             Some(wait) => AfterLookUp::Wait(wait),
             None => AfterLookUp::Send,
         },

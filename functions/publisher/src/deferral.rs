@@ -127,7 +127,7 @@ impl Deferral {
     }
 
     /// The wait that Protime asks for raises the backoff, and never lowers it.
-    pub(crate) fn asked_by(self, error: &protime::Error) -> Self {
+    pub(crate) fn with_retry_after(self, error: &protime::Error) -> Self {
         let at_least = error.retry_after().unwrap_or_default();
         Self { at_least, ..self }
     }

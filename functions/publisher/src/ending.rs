@@ -131,9 +131,9 @@ impl Handling<'_> {
             }
         );
         let now = self.invocation.clock.now();
-        // Only the result is left to send, which needs neither Protime nor the transformer. The end is stored if the
-        // result cannot be sent. While attempts are counted, it is stored first: a death while sending would count as
-        // one more.
+        // Only the result is left to send, which needs neither Protime nor the transformer. If sending fails, the end
+        // is stored, so that a redelivery only sends the result. While attempts are counted, the end is stored first:
+        // a crash while sending would count as an attempt.
         let keep = || async {
             let ended = self.ended(context, Outcome::Written(write.clone()), Stage::Done);
             self.keep(&ended, self.seen()).await
@@ -141,7 +141,7 @@ impl Handling<'_> {
         let is_kept = self.is_counted.get()
             && match keep().await {
                 Ok(()) => true,
-                // Delivered again, the message could be written again, as nothing remembers the write.
+                // Nothing stores the write, so a redelivery could write it again.
                 Err(Deferral {
                     kind: Kind::State,
                     because,

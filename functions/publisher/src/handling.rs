@@ -50,7 +50,7 @@ impl Handling<'_> {
             // An operator may have paused publishing.
             Err(error) => return self.end(context, without_state(error)).await,
         }
-        match self.known().await {
+        match self.message_record().await {
             Ok(MessageRecord {
                 ended: Some(ended), ..
             }) => {
@@ -78,9 +78,9 @@ impl Handling<'_> {
     }
 
     /// The record of the message. A first delivery has none.
-    async fn known(&self) -> Result<MessageRecord, StoreError> {
+    async fn message_record(&self) -> Result<MessageRecord, StoreError> {
         if self.delivery.receive_count() > 1 {
-            self.publisher.store.message(self.delivery.id).await
+            self.publisher.store.message_record(self.delivery.id).await
         } else {
             Ok(MessageRecord::default())
         }
@@ -190,7 +190,8 @@ impl Handling<'_> {
         let receives = self.delivery.receive_count();
         let longer = deferral::backoff(receives.saturating_sub(PAUSED_DELIVERIES));
         let pause = Duration::try_from(pause).unwrap_or_default().max(longer);
-        let because = "Protime is out, or asked to be left alone; it is asked again shortly";
+        let because =
+            "Protime is unavailable, or asked the client to wait; a later delivery tries again";
         Deferral::new(Kind::ProtimeUnavailable, because).after(Some(pause))
     }
 }

@@ -18,7 +18,7 @@ use crate::write_record::{
 };
 
 /// How long a finished write is remembered.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+const RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How often an attempt tries to take a record that others change at the same time.
 const ATTEMPTS: u32 = 3;
 /// The longest key of a `DynamoDB` item, in bytes.
@@ -92,7 +92,7 @@ impl IdempotencyStore {
     }
 
     /// The record of a write; an empty one if there is none.
-    pub(crate) async fn known(&self, id: &str) -> Result<WriteRecord, StoreError> {
+    pub(crate) async fn write_record(&self, id: &str) -> Result<WriteRecord, StoreError> {
         Ok(WriteRecord::of(&self.read(id).await?))
     }
 
@@ -106,7 +106,7 @@ impl IdempotencyStore {
         let Some(other) = known.message_left_by(claimant) else {
             return Ok(());
         };
-        let ended = self.message(other).await?.ended;
+        let ended = self.message_record(other).await?.ended;
         known.parked = ended.and_then(|ended| ended.crashed());
         Ok(())
     }
@@ -127,7 +127,7 @@ impl IdempotencyStore {
             message: Some(claimant.message_id.to_owned()),
             ..WriteRecord::default()
         };
-        self.give_back(id, claimant, &record, now).await
+        self.store_if_owned(id, claimant, &record, now).await
     }
 
     /// Ends an attempt without a final verdict. If certainly nothing was written, the record is deleted.
@@ -150,10 +150,10 @@ impl IdempotencyStore {
             waiting,
             ..WriteRecord::default()
         };
-        self.give_back(id, claimant, &record, now).await
+        self.store_if_owned(id, claimant, &record, now).await
     }
 
-    async fn give_back(
+    async fn store_if_owned(
         &self,
         id: &str,
         claimant: &Claimant<'_>,
@@ -265,7 +265,10 @@ impl IdempotencyStore {
     }
 
     /// The record of a message; an empty one if there is none.
-    pub(crate) async fn message(&self, message_id: &str) -> Result<MessageRecord, StoreError> {
+    pub(crate) async fn message_record(
+        &self,
+        message_id: &str,
+    ) -> Result<MessageRecord, StoreError> {
         let item = self.read(&message_record_id(message_id)).await?;
         Ok(MessageRecord::of(&item))
     }
@@ -411,6 +414,6 @@ fn message_record_id(message_id: &str) -> String {
 }
 
 fn expires(now: Timestamp) -> AttributeValue {
-    let until = now.saturating_add(KEPT).unwrap_or(Timestamp::MAX);
+    let until = now.saturating_add(RETENTION).unwrap_or(Timestamp::MAX);
     number(until.as_second())
 }

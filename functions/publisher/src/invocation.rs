@@ -5,13 +5,13 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 /// Time reserved after a write to store, park and report its outcome.
-const AFTERWARDS: Duration = Duration::from_secs(3);
+const REPORTING_TIME: Duration = Duration::from_secs(3);
 /// Least time to begin a message: for its transformer, its token and its write.
-const ENOUGH: Duration = Duration::from_secs(15);
+const LEAST_TIME: Duration = Duration::from_secs(15);
 /// Waits after failed calls of the store, in seconds; the SDK's own retries are extra.
 const RETRIES: [u64; 4] = [1, 2, 4, 8];
 /// Time limit of one look-up, so that an outage does not delay the batch.
-const LOOK_UP: Duration = Duration::from_secs(15);
+const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Lambda's facts about one invocation.
 #[derive(Debug, Clone)]
@@ -45,19 +45,19 @@ impl Invocation {
 
     /// Whether enough time is left to begin a message. A message that is not begun is deferred and loses nothing.
     pub(crate) fn has_time(&self) -> bool {
-        Instant::now() + ENOUGH <= self.write_until()
+        Instant::now() + LEAST_TIME <= self.write_until()
     }
 
     /// The latest time for Protime's response to a write.
     pub(crate) fn write_until(&self) -> Instant {
         self.deadline
-            .checked_sub(AFTERWARDS)
+            .checked_sub(REPORTING_TIME)
             .unwrap_or(self.deadline)
     }
 
     /// The latest end of a look-up that begins now.
     pub(crate) fn look_up_until(&self) -> Instant {
-        self.write_until().min(Instant::now() + LOOK_UP)
+        self.write_until().min(Instant::now() + LOOK_UP_TIMEOUT)
     }
 
     /// Calls the store, and retries for a while: Protime's response must not be lost because of it.

@@ -1,6 +1,6 @@
 //! Looks for the record of a creation whose response was lost.
 
-use connector::after_uncertain::LookUp;
+use connector::after_lost_response::LookUp;
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan};
 use protime::catalogue::{OperationKind, catalogue};
@@ -54,7 +54,7 @@ pub(crate) struct Progress {
 
 /// The result of a look-up.
 #[derive(Debug)]
-pub(crate) enum LookedUp {
+pub(crate) enum LookUpOutcome {
     /// All pages were read; writes after `began` may be missing.
     Finished { found: Found, began: Timestamp },
     /// This error, which may pass, stopped it; a later attempt goes on from here.
@@ -92,7 +92,7 @@ impl Search<'_> {
         &self,
         progress: Option<&Progress>,
         now: Timestamp,
-    ) -> Result<LookedUp, LookUpError> {
+    ) -> Result<LookUpOutcome, LookUpError> {
         let payload: Value =
             serde_json::from_slice(self.payload).map_err(|_| LookUpError::Payload("JSON"))?;
         let person = payload["person"].clone();
@@ -124,7 +124,7 @@ impl Search<'_> {
         wanted: &Wanted<'_>,
         progress: Option<&Progress>,
         now: Timestamp,
-    ) -> Result<LookedUp, LookUpError> {
+    ) -> Result<LookUpOutcome, LookUpError> {
         let began = progress.map_or(now, |progress| progress.began);
         let mut found = progress.map_or_else(Found::default, |progress| progress.found.clone());
         let request = wanted.request(self.entity, self.settings)?;
@@ -151,7 +151,7 @@ impl Search<'_> {
                         trail,
                         found,
                     };
-                    return Ok(LookedUp::Unfinished(progress, error));
+                    return Ok(LookUpOutcome::Unfinished(progress, error));
                 }
                 Err(error) => return Err(error.into()),
             };
@@ -164,7 +164,7 @@ impl Search<'_> {
                 }
             }
         }
-        Ok(LookedUp::Finished { found, began })
+        Ok(LookUpOutcome::Finished { found, began })
     }
 
     /// The person, by id if possible, since a list can be filtered only by id. Where the payload has only a reference,
@@ -276,7 +276,7 @@ impl Wanted<'_> {
 }
 
 /// Whether a record is gone: its entity can be read by id, and Protime answers 404. An error may pass.
-pub(crate) async fn is_gone(
+pub(crate) async fn is_deleted(
     client: &Client,
     entity: &str,
     path: &PathParameters,

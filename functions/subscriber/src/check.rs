@@ -12,12 +12,12 @@ use connector::store::ConnectionState;
 use protime::{Client, Request};
 use tokio::time::Instant;
 
-pub use verdict::{Check, Fault, Judgement, Part, Verdict};
+pub use verdict::{Check, CheckResult, Fault, Part, Verdict};
 
 use crate::{Error, Invocation, Subscriber, plan};
 
 /// How long Protime may take to answer. The check has to end before its caller gives up.
-const ANSWER: Duration = Duration::from_secs(8);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// The message for a connection whose request cannot be made.
 const FIELDS_ONLY: &str =
     "its fields can be used; its request is not made until the rest is mended";
@@ -48,7 +48,7 @@ impl Subscriber {
                     Some(last) => format!("its last run completed at {last:.0}"),
                     None => "no run has completed yet".to_owned(),
                 };
-                check.add(Part::State, Judgement::Passed, seen);
+                check.add(Part::State, CheckResult::Passed, seen);
             }
             Err(error) => check.failed(Part::State, &error.into()),
         }
@@ -72,21 +72,21 @@ impl Subscriber {
         let client = match self.clients.get(&connection.secret_name).await {
             Ok(client) => client,
             Err(error) => {
-                check.add(Part::Connection, Judgement::Passed, FIELDS_ONLY);
+                check.add(Part::Connection, CheckResult::Passed, FIELDS_ONLY);
                 check.failed(Part::Secret, &error.into());
                 return None;
             }
         };
         let settings = client.settings();
         let seen = format!("client id {} at {}", settings.client_id, settings.base_uri);
-        check.add(Part::Secret, Judgement::Passed, seen);
+        check.add(Part::Secret, CheckResult::Passed, seen);
         match plan::reads(connection, state, &settings) {
             Ok(requests) => {
                 check.requests(connection, &requests);
                 self.check_read(&requests, &client, check).await;
             }
             Err(error) if error.fault() == Fault::Scope => {
-                check.add(Part::Connection, Judgement::Passed, FIELDS_ONLY);
+                check.add(Part::Connection, CheckResult::Passed, FIELDS_ONLY);
                 check.failed(Part::Scopes, &error);
             }
             Err(error) => check.failed(Part::Connection, &error),
@@ -95,22 +95,22 @@ impl Subscriber {
     }
 
     async fn check_read(&self, requests: &[Request], client: &Client, check: &mut Check) {
-        let deadline = Instant::now() + ANSWER;
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
         let granted = match client.granted(deadline).await {
             Ok(granted) => granted,
             Err(error) => return check.failed(Part::Token, &error.into()),
         };
         check.add(
             Part::Token,
-            Judgement::Passed,
+            CheckResult::Passed,
             "the token endpoint gave a token",
         );
-        if check.scopes(requests, granted.as_deref()) == Judgement::Failed {
+        if check.scopes(requests, granted.as_deref()) == CheckResult::Failed {
             return;
         }
         let Some(first) = requests.first() else {
             let seen = "there is nothing to read this time";
-            return check.add(Part::Read, Judgement::Warned, seen);
+            return check.add(Part::Read, CheckResult::Warned, seen);
         };
         let mut pages = client.pages(first, deadline);
         match pages.next().await {
@@ -122,7 +122,7 @@ impl Subscriber {
                     ""
                 };
                 let seen = format!("the first page has {records} records{more}");
-                check.add(Part::Read, Judgement::Passed, seen);
+                check.add(Part::Read, CheckResult::Passed, seen);
             }
             Err(error) => check.failed(Part::Read, &error.into()),
         }
@@ -144,7 +144,7 @@ impl Subscriber {
         match result {
             Ok(()) => {
                 let seen = format!("{} takes messages", queue.url());
-                check.add(Part::Queue, Judgement::Passed, seen);
+                check.add(Part::Queue, CheckResult::Passed, seen);
             }
             Err(error) => check.failed(Part::Queue, &error.into()),
         }
@@ -162,7 +162,7 @@ impl Subscriber {
         match owner {
             Ok(None) => {
                 let seen = "no other connection has it";
-                check.add(Part::Delta, Judgement::Passed, seen);
+                check.add(Part::Delta, CheckResult::Passed, seen);
             }
             Ok(Some(owner)) => {
                 let entity = connection.entity.clone();

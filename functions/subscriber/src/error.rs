@@ -49,7 +49,7 @@ pub enum Error {
     #[error(transparent)]
     OversizedRecord(#[from] OversizedRecord),
     #[error(
-        "{source}. It is a change of connection `{incoming}`'s delta, which comes again at every poll and holds back the changes after it; \"takeover\": true, or another text, loads everything anew by the filter, which can leave the record out"
+        "{source}. The delta of connection `{incoming}` returns this change at every poll, and blocks the later ones. Let the filter leave the record out, and set \"takeover\" to true or another text to load everything again"
     )]
     OversizedChange {
         incoming: String,
@@ -72,12 +72,10 @@ pub enum Error {
     #[error("the event is not JSON ({0}); an incoming connection is one JSON object")]
     NotJson(String),
     #[error(
-        "ten runs of connection `{0}` are due already while another is under way; this one is not remembered. Let it run less often, or narrow what it reads"
+        "connection `{0}` has ten due runs already while another is under way, so this one is dropped. Run it less often, or read less"
     )]
     TooManyDue(String),
-    #[error(
-        "other runs of connection `{0}` came and went whenever this one asked for the lease; it has to be started again"
-    )]
+    #[error("other runs of connection `{0}` held the lease at each attempt; start this run again")]
     Contended(String),
     #[error(
         "run `{run}` was completed by another connection of the name `{incoming}`, which asks for something else; give one of them another name"
@@ -92,14 +90,14 @@ pub enum Error {
     )]
     EditedDelta(String),
     #[error(
-        "sync: Protime refuses the delta link of connection `{incoming}`: {source}. It is asked again at every run, and counts as expired after 72 hours without success; \"takeover\": true, or another text, loads everything anew at once"
+        "sync: Protime refuses the delta link of connection `{incoming}`: {source}. Each run tries the link again, for at most 72 hours. To load everything now, set \"takeover\" to true or another text"
     )]
     DeltaRefused {
         incoming: String,
         source: protime::Error,
     },
     #[error(
-        "sync: Protime documents one active delta per collection, presumably for each client, and for `{entity}` connection `{owner}` has it; use that one, another client, or \"takeover\": true to end it"
+        "sync: connection `{owner}` owns the delta of `{entity}`. Protime documents one active delta per collection, presumably for each client. Use that connection, another client, or \"takeover\": true to end its delta"
     )]
     DeltaOwned { entity: String, owner: String },
     #[error(

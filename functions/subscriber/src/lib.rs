@@ -17,8 +17,8 @@
 //!        Lambda's retry or the next schedule; an error that ends the run drops its checkpoint
 //! ```
 //!
-//! A run is *begun* as long as its checkpoint is stored. Each message is sent after the write that makes it true. The
-//! watch finds a run that dies in between.
+//! A run is *begun* as long as its checkpoint is stored. The state that a message reports is stored before
+//! the message is sent. The watch finds a run that dies between the two.
 //!
 //! The table of [`Error`] says what happens to a run that fails.
 
@@ -49,7 +49,7 @@ use serde_json::value::RawValue;
 
 use report::Identity;
 
-pub use check::{Check, Fault, Judgement, Part, Verdict};
+pub use check::{Check, CheckResult, Fault, Part, Verdict};
 pub use error::{Diagnosis, Error, Kind};
 pub use invocation::Invocation;
 pub use outcome::{Outcome, Status};

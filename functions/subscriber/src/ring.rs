@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use aws_lambda_events::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use connector::contract::connection::is_name;
-use connector::store::{Due, RunStatus, Rung};
+use connector::store::{Due, RingOutcome, RunStatus};
 use serde::Deserialize;
 
 use crate::continuation::Continuation;
@@ -35,7 +35,9 @@ fn read(message: &SqsMessage) -> Result<Ring, serde_json::Error> {
     if is_name(&ring.incoming) {
         Ok(ring)
     } else {
-        Err(serde::de::Error::custom("no connection can be called so"))
+        Err(serde::de::Error::custom(
+            "the value is no valid name of a connection",
+        ))
     }
 }
 
@@ -124,7 +126,7 @@ impl Subscriber {
             is_ring: true,
         };
         match self.state.ring(incoming, &due, now).await? {
-            Rung::Free {
+            RingOutcome::Free {
                 run: first,
                 generation,
             } => {
@@ -133,13 +135,15 @@ impl Subscriber {
                     .await?;
                 answered("its run begins");
             }
-            Rung::Busy => answered("its run follows the one that is under way"),
-            Rung::Answered => answered("a run that has not begun reads what it tells of"),
-            Rung::Paused(until) => {
+            RingOutcome::Busy => answered("its run follows the one that is under way"),
+            RingOutcome::AlreadyDue => {
+                answered("the run of an earlier ring has not begun, and will read this change");
+            }
+            RingOutcome::Paused(until) => {
                 answered(&format!("the connection is paused until {until:.0}"));
             }
-            Rung::TooMany => return Err(Error::TooManyDue(incoming.to_owned())),
-            Rung::Unknown => answered("the connection is forgotten"),
+            RingOutcome::TooMany => return Err(Error::TooManyDue(incoming.to_owned())),
+            RingOutcome::Unknown => answered("the connection is forgotten"),
         }
         Ok(())
     }

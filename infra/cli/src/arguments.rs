@@ -375,7 +375,7 @@ pub(crate) struct Parked {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ParkedAction {
     /// List the parked requests, by reason and code
-    List(Chosen),
+    List(ParkedFilter),
     /// Show one parked request, with its body
     Show {
         /// The message's id
@@ -384,14 +384,14 @@ pub(crate) enum ParkedAction {
     /// Send parked requests back to the publish queue
     Redrive {
         #[command(flatten)]
-        chosen: Chosen,
+        chosen: ParkedFilter,
         #[command(flatten)]
         change: Change,
     },
     /// Write parked requests to a file and delete them
     Skip {
         #[command(flatten)]
-        chosen: Chosen,
+        chosen: ParkedFilter,
         /// The file that they are written to, one per line; it must not exist
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
@@ -402,7 +402,7 @@ pub(crate) enum ParkedAction {
 
 /// Selects parked messages. A message must match every option that is given.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct Chosen {
+pub(crate) struct ParkedFilter {
     /// Why they were parked, such as refused or unknown-outcome
     #[arg(long)]
     pub(crate) reason: Option<String>,

@@ -13,8 +13,9 @@
 //! - Messages of one group are taken in their order, one after the other.
 //! - What stays keeps its order. Fewer than ten messages that stay are not touched.
 //! - Ten that stay fill the window and hide what is behind them. A pass that only looks ends there, and says how many
-//!   messages it did not see. A pass that takes turns the group: it sends each staying message to the same queue, with
-//!   body, attributes and group, and then deletes the original. The turn ends when the first of these comes again.
+//!   messages it did not see. A pass that takes messages rotates the group. It sends each staying message to the same
+//!   queue again, with body, attributes and group. Then it deletes the original. The rotation ends when the first of
+//!   these comes again.
 //!   The messages keep their order and their parking time, which the deduplication id carries, but get new ids.
 //!   [`Tally::put_behind`] counts them.
 //! - A pass that dies loses nothing. If it dies between sending and deleting, a message exists twice with one
@@ -69,7 +70,7 @@ pub(crate) async fn look(queue: &Queue, see: impl FnMut(&Message)) -> Result<usi
     } else {
         0
     };
-    let (tally, result) = Pass::new(queue, None, Looker(see)).go().await;
+    let (tally, result) = Pass::new(queue, None, Inspector(see)).go().await;
     result?;
     Ok(size.saturating_sub(tally.left))
 }
@@ -85,9 +86,9 @@ pub(crate) async fn take(
     Pass::new(queue, Some(start), taker).go().await
 }
 
-struct Looker<F>(F);
+struct Inspector<F>(F);
 
-impl<F: FnMut(&Message)> MessageHandler for Looker<F> {
+impl<F: FnMut(&Message)> MessageHandler for Inspector<F> {
     fn wants(&mut self, message: &Message) -> bool {
         (self.0)(message);
         false
@@ -105,11 +106,11 @@ struct Group {
     held: VecDeque<Message>,
     /// Whether more messages may be behind the held ones.
     is_open: bool,
-    turn: Option<Turn>,
+    turn: Option<Rotation>,
 }
 
 /// A turn: the staying messages of a group are sent to its end, one by one.
-struct Turn {
+struct Rotation {
     /// The order of the first message that was put behind.
     from: (Timestamp, u128),
     /// The new ids of the messages that this turn has put behind.
@@ -155,28 +156,28 @@ impl<'a, T: MessageHandler> Pass<'a, T> {
     }
 
     async fn through(&mut self) -> Result<(), Error> {
-        let mut known_ones = 0;
+        let mut repeats = 0;
         loop {
             let opened = self.open().await?;
             self.received = self.queue.receive(HIDDEN_SECONDS).await?.into();
             let count = self.received.len();
             let mut asked = opened;
             asked.extend(self.received.iter().map(group_of));
-            let with_news = self.handle().await?;
-            known_ones = if with_news.is_empty() {
-                known_ones + count
+            let with_new_messages = self.handle().await?;
+            repeats = if with_new_messages.is_empty() {
+                repeats + count
             } else {
                 0
             };
             if self.queue.is_fifo() {
                 for name in asked {
-                    let has_news = with_news.contains(&name);
+                    let has_news = with_new_messages.contains(&name);
                     self.settle(name, has_news, count).await?;
                 }
             }
             let is_through = count == 0 && !self.groups.values().any(|group| group.is_open);
             // In a long pass, held messages become visible and are received again. In the end, nothing else comes.
-            self.tally.is_incomplete = known_ones > self.seen.len() + self.behind.len();
+            self.tally.is_incomplete = repeats > self.seen.len() + self.behind.len();
             if is_through || self.tally.is_incomplete {
                 return Ok(());
             }
@@ -199,13 +200,13 @@ impl<'a, T: MessageHandler> Pass<'a, T> {
 
     /// Takes the wanted messages among the received ones, and holds the rest. Returns the groups that had new messages.
     async fn handle(&mut self) -> Result<BTreeSet<String>, Error> {
-        let mut with_news = BTreeSet::new();
+        let mut with_new_messages = BTreeSet::new();
         while let Some(message) = self.received.pop_front() {
             let name = group_of(&message);
             let group = self.groups.entry(name.clone()).or_default();
             let is_copy = self.behind.contains(&message.id);
             if !is_copy && self.seen.insert(message.id.clone()) {
-                with_news.insert(name);
+                with_new_messages.insert(name);
                 let is_old = self.start.is_some_and(|start| message.sent < start);
                 if self.taker.wants(&message) && is_old {
                     let taken = match self.taker.take(&message).await {
@@ -214,7 +215,7 @@ impl<'a, T: MessageHandler> Pass<'a, T> {
                     };
                     if taken.is_err() {
                         self.received.push_front(message);
-                        return taken.map(|()| with_news);
+                        return taken.map(|()| with_new_messages);
                     }
                     self.tally.taken += 1;
                     continue;
@@ -226,7 +227,7 @@ impl<'a, T: MessageHandler> Pass<'a, T> {
             }
             group.held.push_back(message);
         }
-        Ok(with_news)
+        Ok(with_new_messages)
     }
 
     /// Starts or continues a turn of a group if needed. Then decides whether to ask for more of the group.
@@ -257,7 +258,7 @@ async fn turn(
     tally: &mut Tally,
 ) -> Result<bool, Error> {
     while let Some(message) = group.held.pop_front() {
-        let turn = group.turn.get_or_insert_with(|| Turn {
+        let turn = group.turn.get_or_insert_with(|| Rotation {
             from: message.order(),
             put: HashSet::new(),
         });

@@ -76,7 +76,7 @@ fn every_mistake_is_found_at_its_place() {
             "deltas.yaml",
             35,
             25,
-            "the connection at deltas.yaml:22 has that of `clockings`",
+            "the connection at deltas.yaml:22 has the delta of `clockings`",
         ),
         ("client.yaml", 20, 27, "does not begin with `protime/`"),
         ("name.yaml", 20, 28, "did you mean `ClientSecretPrefix`?"),

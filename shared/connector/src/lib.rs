@@ -5,7 +5,7 @@
 //! - [`store`]: the state in `DynamoDB`, and who may write it.
 //! - [`aws`]: HTTP clients from Secrets Manager, and SQS queues.
 //!
-//! The table in [`after_uncertain`] says what to do with a write whose response was lost. Transformers are jq programs
+//! The table in [`after_lost_response`] says what to do with a write whose response was lost. Transformers are jq programs
 //! ([`transformer`]). Logs and metrics are JSON lines ([`telemetry`], [`metrics`]).
 //!
 //! ```
@@ -17,7 +17,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-pub mod after_uncertain;
+pub mod after_lost_response;
 pub mod aws;
 pub mod clock;
 pub mod contract;

@@ -43,7 +43,7 @@ pub struct Account {
     pub queue: Option<FakeQueue>,
     /// The metrics of the functions and of AWS.
     pub cloudwatch: CloudWatch,
-    /// The account's time, which only [`Self::pass`] moves.
+    /// The account's time, which only [`Self::advance`] moves.
     pub now: Timestamp,
     /// Whether the watch's schedule is enabled.
     pub is_watched: bool,
@@ -101,7 +101,7 @@ impl Account {
     }
 
     /// Lets time pass, with everything that is due in it.
-    pub async fn pass(&mut self, time: SignedDuration) {
+    pub async fn advance(&mut self, time: SignedDuration) {
         let end = self.now + time;
         while self.now < end {
             self.now += STEP;
@@ -201,7 +201,7 @@ impl Account {
     async fn publish(&mut self) {
         if let Some(queue) = &mut self.queue {
             queue.now = self.now;
-            queue.turn().await;
+            queue.deliver().await;
         }
     }
 

@@ -30,7 +30,7 @@ const VISIBILITY_TIMEOUT: SignedDuration = SignedDuration::from_secs(360);
 
 /// A message in the queue.
 #[derive(Debug, Clone)]
-struct Waiting {
+struct QueuedMessage {
     id: String,
     group: Option<String>,
     body: String,
@@ -51,7 +51,7 @@ pub enum QueueFault {
 
 #[derive(Default)]
 struct Queues {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<QueuedMessage>,
     /// The ids of messages that SQS itself moved to the dead-letter queue or deleted.
     lost: Vec<String>,
     /// The faults of queues, by the name of the queue.
@@ -168,7 +168,7 @@ impl FakeQueue {
         }
         self.sent += 1;
         let id = format!("{}-{}", self.tenant.incoming(), self.sent);
-        let waiting = Waiting {
+        let waiting = QueuedMessage {
             id: id.clone(),
             group: group.map(str::to_owned),
             body: body.to_owned(),
@@ -230,7 +230,7 @@ impl FakeQueue {
     }
 
     /// Moves the clock until a message can be delivered: one without a group or the first of a group.
-    pub fn wait(&mut self) {
+    pub fn skip_to_next_delivery(&mut self) {
         let mut seen: Vec<String> = Vec::new();
         let mut next: Option<Timestamp> = None;
         for waiting in &self.lock().waiting {
@@ -246,17 +246,17 @@ impl FakeQueue {
     }
 
     /// Moves the clock by `time`.
-    pub fn pass(&mut self, time: SignedDuration) {
+    pub fn advance(&mut self, time: SignedDuration) {
         self.now = self.now.saturating_add(time).expect("a time");
     }
 
     /// An event with up to ten visible messages, which are then hidden for six minutes. A message is not delivered
     /// while an earlier one of its group waits.
-    pub fn delivery(&mut self) -> SqsEvent {
+    pub fn receive(&mut self) -> SqsEvent {
         let now = self.now;
         let mut queues = self.lock();
         let (most, oldest) = (MOST_RECEIVES, SignedDuration::from_hours(14 * 24));
-        let is_lost = |waiting: &Waiting| {
+        let is_lost = |waiting: &QueuedMessage| {
             (waiting.visible <= now && waiting.received >= most)
                 || now.duration_since(waiting.sent) >= oldest
         };
@@ -312,7 +312,7 @@ impl FakeQueue {
 
     /// Ends a delivery like SQS. It deletes the messages that did not fail. The others stay hidden for as long as the
     /// publisher asked.
-    pub fn end(&mut self, event: &SqsEvent, failed: &[String]) {
+    pub fn end_delivery(&mut self, event: &SqsEvent, failed: &[String]) {
         let now = self.now;
         let mut queues = self.lock();
         let hidden = std::mem::take(&mut queues.hidden);
@@ -338,11 +338,11 @@ impl FakeQueue {
     }
 
     /// Makes one delivery of the visible messages.
-    pub async fn turn(&mut self) {
-        let event = self.delivery();
+    pub async fn deliver(&mut self) {
+        let event = self.receive();
         let failed = self.publish(&event).await;
         self.now = self.now.max(self.clock.now());
-        self.end(&event, &failed);
+        self.end_delivery(&event, &failed);
     }
 
     /// Delivers and moves the clock until the queue is empty.
@@ -351,8 +351,8 @@ impl FakeQueue {
             if self.is_empty() {
                 return;
             }
-            self.wait();
-            self.turn().await;
+            self.skip_to_next_delivery();
+            self.deliver().await;
         }
         panic!(
             "the queue does not get empty: {} messages wait",

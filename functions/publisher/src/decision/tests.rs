@@ -98,22 +98,26 @@ fn what_is_uncertain_is_repeated_looked_up_or_parked() {
         identity: Vec::new(),
         equal: Vec::new(),
     };
-    let look_up = AfterUncertain::LookUp(rule.clone());
+    let look_up = AfterLostResponse::LookUp(rule.clone());
     let now = NOW + 10.seconds();
-    for after in [&AfterUncertain::Park, &AfterUncertain::Repeat, &look_up] {
+    for after in [
+        &AfterLostResponse::Park,
+        &AfterLostResponse::Repeat,
+        &look_up,
+    ] {
         assert_eq!(step(None, after, now, SETTLE), Step::Send);
     }
     let step = |after, now| step(Some(NOW), after, now, SETTLE);
     assert_eq!(
-        step(&AfterUncertain::Park, now),
+        step(&AfterLostResponse::Park, now),
         Step::Park(Unknown::NoLookUp)
     );
     let rest = SignedDuration::from_secs(20);
-    assert_eq!(step(&AfterUncertain::Repeat, now), Step::Wait(rest));
+    assert_eq!(step(&AfterLostResponse::Repeat, now), Step::Wait(rest));
     let later = NOW + 30.seconds();
-    assert_eq!(step(&AfterUncertain::Repeat, later), Step::Send);
+    assert_eq!(step(&AfterLostResponse::Repeat, later), Step::Send);
     let before = NOW - 1.hour();
-    assert_eq!(step(&AfterUncertain::Repeat, before), Step::Wait(SETTLE));
+    assert_eq!(step(&AfterLostResponse::Repeat, before), Step::Wait(SETTLE));
     let expected = Step::LookUp {
         rule: &rule,
         since: NOW,
@@ -174,8 +178,8 @@ fn a_refusal_of_a_repetition_is_not_one_of_the_write() {
     }
     let deleted =
         |status, before: &Waiting| after_failure(&refusal(status), Method::Delete, before, NOW);
-    assert_eq!(deleted(404, &since(NOW)), AfterFailure::IsGone);
-    assert_eq!(deleted(400, &since(NOW)), AfterFailure::AskWhetherGone);
+    assert_eq!(deleted(404, &since(NOW)), AfterFailure::AlreadyDeleted);
+    assert_eq!(deleted(400, &since(NOW)), AfterFailure::CheckDeletion);
     assert!(matches!(
         deleted(404, &Waiting::default()),
         AfterFailure::Park(_)

@@ -23,7 +23,7 @@ pub struct Verdict {
     /// The part that was checked.
     pub part: Part,
     /// Whether a run would succeed.
-    pub result: Judgement,
+    pub result: CheckResult,
     /// What was found, or what is wrong and how to correct it.
     pub message: String,
     /// The kind of fault. None if there is none.
@@ -56,7 +56,7 @@ pub enum Part {
 /// The judgement on a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Judgement {
+pub enum CheckResult {
     /// A run would succeed.
     Passed,
     /// A run would succeed, but somebody should look at this.
@@ -117,7 +117,7 @@ impl Check {
         self.verdicts.iter().find_map(|verdict| verdict.fault)
     }
 
-    pub(super) fn add(&mut self, part: Part, result: Judgement, message: impl Into<String>) {
+    pub(super) fn add(&mut self, part: Part, result: CheckResult, message: impl Into<String>) {
         let message = message.into();
         self.verdicts.push(Verdict {
             part,
@@ -130,7 +130,7 @@ impl Check {
     fn fail(&mut self, part: Part, message: String, fault: Fault) {
         self.verdicts.push(Verdict {
             part,
-            result: Judgement::Failed,
+            result: CheckResult::Failed,
             message,
             fault: Some(fault),
         });
@@ -148,9 +148,9 @@ impl Check {
             let (entity, count) = (&connection.entity, requests.len());
             let plural = if count == 1 { "" } else { "s" };
             let seen = format!("`{entity}` is read by {count} request{plural}, page by page");
-            self.add(Part::Connection, Judgement::Passed, seen);
+            self.add(Part::Connection, CheckResult::Passed, seen);
         } else {
-            self.add(Part::Connection, Judgement::Warned, warnings.join("; "));
+            self.add(Part::Connection, CheckResult::Warned, warnings.join("; "));
         }
     }
 
@@ -159,25 +159,29 @@ impl Check {
     }
 
     /// Compares the granted scopes with the scopes that the read needs.
-    pub(super) fn scopes(&mut self, requests: &[Request], granted: Option<&[String]>) -> Judgement {
+    pub(super) fn scopes(
+        &mut self,
+        requests: &[Request],
+        granted: Option<&[String]>,
+    ) -> CheckResult {
         let needed = requests.first().and_then(|request| request.operation);
         let needed = needed.map_or_else(Vec::new, Operation::needed_scopes);
         let has = granted.and_then(|granted| needed.iter().find(|scope| granted.contains(scope)));
         let (result, seen) = if granted.is_none() {
             let seen = "the token endpoint does not say which scopes it granted".to_owned();
-            (Judgement::Warned, seen)
+            (CheckResult::Warned, seen)
         } else if needed.is_empty() {
             let seen = "which scope this needs is not documented".to_owned();
-            (Judgement::Warned, seen)
+            (CheckResult::Warned, seen)
         } else if let Some(scope) = has {
-            (Judgement::Passed, format!("{scope} is granted"))
+            (CheckResult::Passed, format!("{scope} is granted"))
         } else {
             let message = format!(
                 "{} is not granted to the client; Protime has to add it to the client, and it has to stand in `scopes` of the secret",
                 needed.join(" or ")
             );
             self.fail(Part::Scopes, message, Fault::Scope);
-            return Judgement::Failed;
+            return CheckResult::Failed;
         };
         self.add(Part::Scopes, result, seen);
         result
@@ -189,7 +193,7 @@ impl Check {
         for part in parts.filter(|part| is_delta || *part != Part::Delta) {
             if !self.verdicts.iter().any(|verdict| verdict.part == part) {
                 let because = "not tried, since what it needs has failed";
-                self.add(part, Judgement::Skipped, because);
+                self.add(part, CheckResult::Skipped, because);
             }
         }
         self.verdicts.sort_by_key(|verdict| verdict.part);

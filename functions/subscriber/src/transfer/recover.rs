@@ -12,9 +12,9 @@ use crate::Error;
 #[derive(Debug, PartialEq)]
 pub(super) enum Recovery {
     /// As two chains with half of the list each, since the continuation URL became too long.
-    AsTwo([String; 2]),
+    Split([String; 2]),
     /// From its first page, since Protime refused the paging token.
-    Anew,
+    Restart,
 }
 
 impl Recovery {
@@ -23,9 +23,9 @@ impl Recovery {
         match error.refusal_kind()? {
             // Two requests would start two deltas.
             RefusalKind::TooLong if pending.next != pending.first && load == LoadKind::Full => {
-                protime::halves_of_url(&pending.first).map(Self::AsTwo)
+                protime::halves_of_url(&pending.first).map(Self::Split)
             }
-            RefusalKind::InvalidContinuation if !pending.chain.restarted => Some(Self::Anew),
+            RefusalKind::InvalidContinuation if !pending.chain.restarted => Some(Self::Restart),
             _ => None,
         }
     }
@@ -39,7 +39,7 @@ impl Recovery {
     ) -> (FetchEvent<'static>, Vec<Pending>) {
         let chain = pending.number;
         match self {
-            Self::AsTwo([first, second]) => {
+            Self::Split([first, second]) => {
                 tracing::warn!(chain, %error, "the continuation is too long; the list is halved and begun again");
                 let added = count.replace(count.get() + 1);
                 let event = FetchEvent::Split {
@@ -53,7 +53,7 @@ impl Recovery {
                     vec![beginning(chain, first), beginning(added, second)],
                 )
             }
-            Self::Anew => {
+            Self::Restart => {
                 tracing::warn!(chain, %error, "the paging token is refused; the chain begins again");
                 let pending = Pending {
                     next: pending.first.clone(),

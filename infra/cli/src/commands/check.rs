@@ -10,7 +10,7 @@ use connector::store::ConnectionState;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use subscriber::{Invocation, Judgement, Subscriber, Verdict};
+use subscriber::{CheckResult, Invocation, Subscriber, Verdict};
 
 use crate::arguments::{Check, StackArguments};
 use crate::error::{Code, Error};
@@ -160,12 +160,12 @@ fn told(checks: &[subscriber::Check]) -> Report {
 }
 
 /// The word and colour for a judgement.
-pub(crate) fn word(judgement: Judgement) -> (&'static str, Tone) {
+pub(crate) fn word(judgement: CheckResult) -> (&'static str, Tone) {
     match judgement {
-        Judgement::Passed => ("ok", Tone::Good),
-        Judgement::Warned => ("warning", Tone::Warning),
-        Judgement::Failed => ("failed", Tone::Bad),
-        Judgement::Skipped => ("skipped", Tone::Faint),
+        CheckResult::Passed => ("ok", Tone::Good),
+        CheckResult::Warned => ("warning", Tone::Warning),
+        CheckResult::Failed => ("failed", Tone::Bad),
+        CheckResult::Skipped => ("skipped", Tone::Faint),
     }
 }
 

@@ -1,20 +1,22 @@
 //! `parked`: lists, shows, sends back or skips parked publish requests.
 
-mod letter;
+mod dead_letter;
 mod moving;
 mod outgoing;
-mod shelf;
+mod queue_contents;
 
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-pub(crate) use self::letter::Letter;
+pub(crate) use self::dead_letter::DeadLetter;
 pub(crate) use self::moving::{Moved, NewFile, Plan, move_to_file, send_back};
 pub(crate) use self::outgoing::{Outgoing, find};
-pub(crate) use self::shelf::{Found, Group, Shelf, find as find_message, groups, look};
-use crate::arguments::{Chosen, Parked, ParkedAction, StackArguments};
+pub(crate) use self::queue_contents::{
+    Found, Group, QueueContents, find as find_message, groups, look,
+};
+use crate::arguments::{Parked, ParkedAction, ParkedFilter, StackArguments};
 use crate::error::Error;
 use crate::excerpt::excerpt;
 use crate::output::{FAINT, HEADING, Report, hint, styled, table};
@@ -28,7 +30,7 @@ pub(crate) async fn parked(arguments: &Parked, stack: &StackArguments) -> Result
     let stack = Stack::open(stack).await?;
     let outgoing = find(&stack)?;
     match &arguments.action {
-        None => list(&outgoing, &Chosen::default()).await,
+        None => list(&outgoing, &ParkedFilter::default()).await,
         Some(ParkedAction::List(chosen)) => list(&outgoing, chosen).await,
         Some(ParkedAction::Show { id }) => show(&outgoing, id).await,
         Some(ParkedAction::Redrive { chosen, change }) => {
@@ -40,21 +42,21 @@ pub(crate) async fn parked(arguments: &Parked, stack: &StackArguments) -> Result
     }
 }
 
-async fn list(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Report, Error> {
-    Ok(listed(&shelf::look(outgoing, chosen).await?))
+async fn list(outgoing: &[Outgoing], chosen: &ParkedFilter) -> Result<Report, Error> {
+    Ok(listed(&queue_contents::look(outgoing, chosen).await?))
 }
 
-fn listed(shelves: &[Shelf]) -> Report {
+fn listed(shelves: &[QueueContents]) -> Report {
     let now = Timestamp::now();
     let (mut text, mut json) = (String::new(), Vec::new());
     for shelf in shelves {
         if shelves.len() > 1 {
             let _ = writeln!(text, "{}", styled(HEADING, &shelf.name));
         }
-        let groups = shelf::groups(&shelf.letters);
+        let groups = queue_contents::groups(&shelf.letters);
         if shelf.letters.is_empty() {
             text += if shelf.others > 0 {
-                "Nothing of what is parked fits.\n"
+                "No parked message matches.\n"
             } else {
                 "Nothing is parked.\n"
             };
@@ -108,7 +110,7 @@ fn grouped(groups: &[Group<'_>], now: Timestamp) -> String {
     table(["parked", "reason", "code", "oldest", "entities"], rows)
 }
 
-fn one_by_one(letters: &[Letter], now: Timestamp) -> String {
+fn one_by_one(letters: &[DeadLetter], now: Timestamp) -> String {
     let head = [
         "id", "parked", "reason", "status", "code", "entity", "key", "why",
     ];
@@ -137,11 +139,11 @@ fn or_dash(text: Option<&str>) -> String {
 }
 
 async fn show(outgoing: &[Outgoing], id: &str) -> Result<Report, Error> {
-    let Found { letter, body, json } = shelf::find(outgoing, id).await?;
+    let Found { letter, body, json } = queue_contents::find(outgoing, id).await?;
     Ok(shown(&letter, &body, &json))
 }
 
-fn shown(letter: &Letter, body: &str, json: &Value) -> Report {
+fn shown(letter: &DeadLetter, body: &str, json: &Value) -> Report {
     let mut text = format!("{}\n", styled(HEADING, &letter.id));
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "  {name:<16} {value}");

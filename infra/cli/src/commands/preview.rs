@@ -5,7 +5,7 @@ mod reading;
 
 use std::fmt::Write as _;
 
-use connector::after_uncertain::AfterUncertain;
+use connector::after_lost_response::AfterLostResponse;
 use connector::contract::outgoing::OutgoingConnection;
 use connector::contract::publish_request::PublishRequest;
 use connector::store::ConnectionState;
@@ -196,12 +196,12 @@ fn written(request: &PublishRequest, resolved: &Request, settings: &Settings) ->
 }
 
 fn if_answer_is_lost(resolved: &Request) -> &'static str {
-    match AfterUncertain::of(resolved.operation) {
-        AfterUncertain::Repeat => "it is sent again, which has the same effect as once",
-        AfterUncertain::LookUp(_) => {
+    match AfterLostResponse::of(resolved.operation) {
+        AfterLostResponse::Repeat => "it is sent again, which has the same effect as once",
+        AfterLostResponse::LookUp(_) => {
             "the record is looked up, and it is sent again only if it is not there"
         }
-        AfterUncertain::Park => {
+        AfterLostResponse::Park => {
             "it is parked as `unknown-outcome`: it can neither be repeated nor looked up"
         }
     }

@@ -51,7 +51,7 @@ fn listed(known: &[Watched], now: Timestamp) -> Report {
         let error = run.error.as_ref().map(|error| error.kind.clone());
         [
             run.run.clone(),
-            stands(run),
+            styled_status(run),
             relative(run.started, now),
             took.unwrap_or_default(),
             run.counts.records.to_string(),
@@ -63,7 +63,7 @@ fn listed(known: &[Watched], now: Timestamp) -> Report {
     Report::new(json!({"runs": json.collect::<Value>()}), text)
 }
 
-fn stands(run: &RunRecord) -> String {
+fn styled_status(run: &RunRecord) -> String {
     let (word, tone) = word(run.status);
     styled(tone.style(), word)
 }
@@ -97,7 +97,7 @@ fn json_of(incoming: &str, run: &RunRecord) -> Value {
 }
 
 fn one(incoming: &str, run: &RunRecord) -> Report {
-    let mut text = format!("{}  {}\n", styled(HEADING, &run.run), stands(run));
+    let mut text = format!("{}  {}\n", styled(HEADING, &run.run), styled_status(run));
     let mut line = |name: &str, value: String| {
         let _ = writeln!(text, "  {name:<10} {value}");
     };

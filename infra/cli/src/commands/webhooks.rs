@@ -9,7 +9,7 @@
 //! Every command reads Protime's webhooks before it changes anything. So after a lost answer or a crash, the same
 //! command continues: it replaces a webhook whose key was not kept.
 
-mod door;
+mod deployed_doorbell;
 mod kept;
 mod list;
 mod remote;
@@ -27,8 +27,8 @@ use crate::confirm::confirm;
 use crate::error::{Code, Error};
 use crate::output::{Report, hint};
 use crate::stack::Stack;
-use door::Doorbell;
-use kept::{Keeper, Kept};
+use deployed_doorbell::Doorbell;
+use kept::{WebhookSecret, WebhookSecrets};
 use remote::{Remote, Webhook};
 
 const NO_TIME: SignedDuration = SignedDuration::ZERO;
@@ -60,17 +60,17 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
             "connection `{name}`: would read everything at every ring; a webhook needs a connection with \"sync\": \"delta\""
         )));
     }
-    let keeper = Keeper::new(stack);
-    let kept = keeper.read(name).await?;
+    let secrets = WebhookSecrets::new(stack);
+    let kept = secrets.read(name).await?;
     let doorbell = Doorbell::find(stack).await?;
     let Some(mut kept) = kept else {
-        let secret = keeper.secret(name);
+        let secret = secrets.secret(name);
         let what = format!("make a token for `{name}`, and keep it in the secret `{secret}`");
         if !confirm(change, &what)? {
             return Ok(Report::undone());
         }
-        let kept = Kept::new(name, &connection.secret_name, collection)?;
-        keeper.create(&kept).await?;
+        let kept = WebhookSecret::new(name, &connection.secret_name, collection)?;
+        secrets.create(&kept).await?;
         return Ok(to_deploy(&kept, doorbell.as_ref()));
     };
     if kept.client != connection.secret_name || kept.collection != *collection {
@@ -98,12 +98,12 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
     if !confirm(change, &what)? {
         return Ok(Report::undone());
     }
-    let webhook = replace(&keeper, &remote, &mut kept, url, &found).await?;
+    let webhook = replace(&secrets, &remote, &mut kept, url, &found).await?;
     note(stack, name, Some(&webhook)).await;
     let text = format!(
         "Protime rings `{name}` when `{collection}` change{}; the webhook's key is kept in the secret `{}`\n",
         webhook.until().unwrap_or_default(),
-        keeper.secret(name)
+        secrets.secret(name)
     );
     Ok(Report::new(told(&kept, &webhook, true), text))
 }
@@ -119,7 +119,7 @@ async fn renew(
     let doorbell = Doorbell::find(stack)
         .await?
         .ok_or_else(|| no_doorbell(stack))?;
-    let keeper = Keeper::new(stack);
+    let secrets = WebhookSecrets::new(stack);
     let names: Vec<&str> = match only {
         Some(name) => vec![name],
         None => doorbell.connections().collect(),
@@ -127,7 +127,7 @@ async fn renew(
     let within = SignedDuration::from_hours(24 * i64::from(within));
     let (mut renewed, mut to_replace) = (Renewed::default(), Vec::new());
     for name in names {
-        match Found::of(stack, &keeper, &doorbell, name).await {
+        match Found::of(stack, &secrets, &doorbell, name).await {
             Ok(found) => match standing(&found.kept, &found.url, &found.webhooks, within) {
                 Some(webhook) => {
                     let Found {
@@ -159,7 +159,7 @@ async fn renew(
     }
     for mut found in to_replace {
         let (kept, webhooks) = (&mut found.kept, &found.webhooks);
-        match replace(&keeper, &found.remote, kept, found.url, webhooks).await {
+        match replace(&secrets, &found.remote, kept, found.url, webhooks).await {
             Ok(webhook) => {
                 note(stack, &found.kept.incoming, Some(&webhook)).await;
                 renewed.replaced(&found.kept, &webhook);
@@ -172,7 +172,7 @@ async fn renew(
 
 /// The facts about a connection that are read before its webhook is renewed.
 struct Found {
-    kept: Kept,
+    kept: WebhookSecret,
     remote: Remote,
     url: String,
     webhooks: Vec<Webhook>,
@@ -181,11 +181,11 @@ struct Found {
 impl Found {
     async fn of(
         stack: &Stack,
-        keeper: &Keeper,
+        secrets: &WebhookSecrets,
         doorbell: &Doorbell,
         name: &str,
     ) -> Result<Self, Error> {
-        let kept = keeper.read(name).await?;
+        let kept = secrets.read(name).await?;
         let kept = kept.filter(|kept| doorbell.knows(kept)).ok_or_else(|| {
             Error::Connection(format!(
                 "connection `{name}`: has no token that the doorbell knows; protimectl webhooks create {name}"
@@ -211,13 +211,13 @@ struct Renewed {
 }
 
 impl Renewed {
-    fn stays(&mut self, kept: &Kept, webhook: &Webhook) {
+    fn stays(&mut self, kept: &WebhookSecret, webhook: &Webhook) {
         let until = webhook.until().unwrap_or_default();
         let _ = writeln!(self.text, "`{}` stays{until}", kept.incoming);
         self.webhooks.push(told(kept, webhook, false));
     }
 
-    fn replaced(&mut self, kept: &Kept, webhook: &Webhook) {
+    fn replaced(&mut self, kept: &WebhookSecret, webhook: &Webhook) {
         let until = webhook.until().unwrap_or_default();
         let _ = writeln!(self.text, "`{}` has another webhook{until}", kept.incoming);
         self.webhooks.push(told(kept, webhook, true));
@@ -238,9 +238,9 @@ impl Renewed {
 }
 
 async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Error> {
-    let keeper = Keeper::new(stack);
-    let kept = keeper.read(name).await?.ok_or_else(|| {
-        let secret = keeper.secret(name);
+    let secrets = WebhookSecrets::new(stack);
+    let kept = secrets.read(name).await?.ok_or_else(|| {
+        let secret = secrets.secret(name);
         Error::Connection(format!(
             "connection `{name}`: has no webhook that was made here; there is no secret `{secret}`"
         ))
@@ -257,7 +257,7 @@ async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Er
             remote.delete(&webhook.id).await?;
         }
     }
-    keeper.delete(name).await?;
+    secrets.delete(name).await?;
     note(stack, name, None).await;
     hint("Take it out of Connections of the doorbell as well.");
     Ok(Report::done(format!(
@@ -267,9 +267,9 @@ async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Er
 
 /// Creates a webhook, keeps its key, and deletes the webhooks that it replaces.
 async fn replace(
-    keeper: &Keeper,
+    secrets: &WebhookSecrets,
     remote: &Remote,
-    kept: &mut Kept,
+    kept: &mut WebhookSecret,
     url: String,
     found: &[Webhook],
 ) -> Result<Webhook, Error> {
@@ -299,17 +299,17 @@ async fn replace(
     kept.webhook = Some(webhook.id.clone());
     kept.answer = Some(answer);
     kept.replaced.clone_from(&old);
-    keeper.put(kept).await?;
+    secrets.put(kept).await?;
     for id in old.iter().filter(|id| **id != webhook.id) {
         remote.delete(id).await?;
     }
     Ok(webhook)
 }
 
-/// Deletes what rings the connection besides its webhook: an earlier command ended before it could.
+/// Deletes the other webhooks that ring the connection, which an interrupted command left.
 async fn delete_others(
     remote: &Remote,
-    kept: &Kept,
+    kept: &WebhookSecret,
     url: &str,
     found: &[Webhook],
 ) -> Result<(), Error> {
@@ -362,7 +362,7 @@ async fn note(stack: &Stack, incoming: &str, webhook: Option<&Webhook>) {
 
 /// The webhook that rings this connection, if its key is kept and it stays valid for longer than `within`.
 fn standing<'a>(
-    kept: &Kept,
+    kept: &WebhookSecret,
     url: &str,
     found: &'a [Webhook],
     within: SignedDuration,
@@ -376,7 +376,7 @@ fn standing<'a>(
     })
 }
 
-fn is_of(webhook: &Webhook, kept: &Kept, url: Option<&str>) -> bool {
+fn is_of(webhook: &Webhook, kept: &WebhookSecret, url: Option<&str>) -> bool {
     let leads_to = webhook.destination_url.as_deref();
     kept.webhook.as_ref() == Some(&webhook.id)
         || kept.replaced.contains(&webhook.id)
@@ -384,7 +384,7 @@ fn is_of(webhook: &Webhook, kept: &Kept, url: Option<&str>) -> bool {
 }
 
 /// Tells the user to deploy the token's hash, without which the doorbell refuses the ring.
-fn to_deploy(kept: &Kept, doorbell: Option<&Doorbell>) -> Report {
+fn to_deploy(kept: &WebhookSecret, doorbell: Option<&Doorbell>) -> Report {
     let (name, hash) = (&kept.incoming, kept.hash());
     let where_to = if doorbell.is_some() {
         "the doorbell's parameter Connections"
@@ -397,7 +397,7 @@ fn to_deploy(kept: &Kept, doorbell: Option<&Doorbell>) -> Report {
     Report::new(json!({"done": false, "incoming": name, "hash": hash}), text)
 }
 
-fn told(kept: &Kept, webhook: &Webhook, is_new: bool) -> Value {
+fn told(kept: &WebhookSecret, webhook: &Webhook, is_new: bool) -> Value {
     json!({
         "done": true, "incoming": kept.incoming, "client": kept.client, "collection": kept.collection,
         "id": webhook.id, "validUntil": webhook.valid_until, "isNew": is_new,

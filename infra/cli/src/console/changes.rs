@@ -17,14 +17,14 @@ use super::pages::percent_encoded;
 use super::security::{Fields, secret};
 use super::site::{Place, Site};
 use super::{Console, held};
-use crate::arguments::Chosen;
+use crate::arguments::ParkedFilter;
 use crate::commands::parked::{self, Moved, NewFile, Plan};
 use crate::commands::run;
 use crate::error::Error;
 use crate::wording::counted;
 
 /// At more open questions, the oldest are dropped.
-const MOST_ASKED: usize = 20;
+const MOST_PENDING: usize = 20;
 
 /// The changes that the console can make.
 enum Change {
@@ -33,11 +33,11 @@ enum Change {
     },
     /// Sends back messages that were parked before the question.
     SendBack {
-        chosen: Chosen,
+        chosen: ParkedFilter,
         before: Timestamp,
     },
     SetAside {
-        chosen: Chosen,
+        chosen: ParkedFilter,
         before: Timestamp,
         to: PathBuf,
     },
@@ -45,13 +45,13 @@ enum Change {
 
 /// The changes that wait for a confirmation, by the token that confirms them.
 #[derive(Default)]
-pub(super) struct Asked(Vec<(String, Change)>);
+pub(super) struct PendingChanges(Vec<(String, Change)>);
 
-impl Asked {
+impl PendingChanges {
     fn keep(&mut self, change: Change) -> Result<String, Error> {
         let id = secret::<16>()?;
         self.0.push((id.clone(), change));
-        let surplus = self.0.len().saturating_sub(MOST_ASKED);
+        let surplus = self.0.len().saturating_sub(MOST_PENDING);
         self.0.drain(..surplus);
         Ok(id)
     }
@@ -100,7 +100,7 @@ pub(super) async fn ask(
 
 async fn asked(console: &Console, fields: &Fields) -> Result<Ask, Error> {
     let Planned { change, what } = plan(console, fields).await?;
-    let back = change.page(console.door.base());
+    let back = change.page(console.guard.base());
     let id = held(&console.asked).keep(change)?;
     Ok(Ask {
         site: console.site(Place::None),
@@ -149,11 +149,11 @@ fn new_file(now: Timestamp) -> Result<PathBuf, Error> {
 }
 
 /// The parked messages that a page selects.
-pub(super) fn chosen(fields: &Fields) -> Result<Chosen, Error> {
+pub(super) fn chosen(fields: &Fields) -> Result<ParkedFilter, Error> {
     let text = |name| fields.filled(name).map(str::to_owned);
     let since = fields.filled("since").map(str::parse).transpose();
     let since = since.map_err(|error| Error::Usage(format!("parked since: {error}")))?;
-    Ok(Chosen {
+    Ok(ParkedFilter {
         reason: text("reason"),
         code: text("code"),
         entity: text("entity"),
@@ -172,7 +172,7 @@ pub(super) async fn make(
         let problem = "this was done already, or not asked for; ask again to do it once more";
         return console.problem(&Error::Usage(problem.to_owned()));
     };
-    let page = change.page(console.door.base());
+    let page = change.page(console.guard.base());
     match made(&console, change).await {
         Ok(notice) => {
             *held(&console.notice) = Some(notice);

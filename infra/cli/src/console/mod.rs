@@ -20,9 +20,9 @@ use serde_json::json;
 use tokio::net::TcpListener;
 
 use self::activity::Activity;
-use self::changes::Asked;
+use self::changes::PendingChanges;
 use self::parked_times::ParkedTimes;
-use self::security::Door;
+use self::security::RequestGuard;
 use crate::arguments::{Console as Arguments, StackArguments};
 use crate::error::Error;
 use crate::output::{Report, hint};
@@ -32,11 +32,11 @@ use crate::wording::duration;
 /// The state that all pages share.
 struct Console {
     stack: Stack,
-    door: Door,
+    guard: RequestGuard,
     activity: Activity,
     allows_changes: bool,
     /// Changes that wait for a confirmation.
-    asked: Mutex<Asked>,
+    asked: Mutex<PendingChanges>,
     /// The result of the last change, which the next page shows.
     notice: Mutex<Option<String>>,
     parked: Mutex<ParkedTimes>,
@@ -65,14 +65,14 @@ pub(crate) async fn console(
     let idle = arguments.idle;
     let console = Arc::new(Console {
         stack,
-        door: Door::new(port)?,
+        guard: RequestGuard::new(port)?,
         activity: Activity::new(),
         allows_changes: arguments.allow_changes,
         asked: Mutex::default(),
         notice: Mutex::default(),
         parked: Mutex::default(),
     });
-    anstream::println!("{}", console.door.url());
+    anstream::println!("{}", console.guard.url());
     hint("Open this in a browser; it works once. Ctrl-C ends the console.");
     tokio::select! {
         served = axum::serve(listener, server::router(&console)).into_future() => served.map_err(cannot_listen)?,

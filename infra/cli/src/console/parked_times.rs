@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::{Console, held};
-use crate::arguments::Chosen;
+use crate::arguments::ParkedFilter;
 use crate::commands::parked;
 use crate::error::Error;
 
@@ -28,7 +28,7 @@ impl Console {
                 return Ok(known.times.clone());
             }
         }
-        let shelves = parked::look(&outgoing, &Chosen::default()).await?;
+        let shelves = parked::look(&outgoing, &ParkedFilter::default()).await?;
         let letters = shelves.iter().flat_map(|shelf| &shelf.letters);
         let times: Vec<Timestamp> = letters.map(|letter| letter.parked).collect();
         *held(&self.parked) = ParkedTimes {

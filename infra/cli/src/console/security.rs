@@ -46,7 +46,7 @@ const FORM: &str = "form";
 const REFRESH: &str = "x-refresh";
 
 /// The secrets and addresses that a request is checked against.
-pub(super) struct Door {
+pub(super) struct RequestGuard {
     /// The required `Host` header.
     authority: String,
     /// The prefix of all pages' paths.
@@ -57,7 +57,7 @@ pub(super) struct Door {
     form: String,
 }
 
-impl Door {
+impl RequestGuard {
     pub(super) fn new(port: u16) -> Result<Self, Error> {
         // Browsers omit the default port of the scheme.
         let authority = match port {
@@ -215,13 +215,13 @@ enum Admitted {
 
 async fn admitted(console: &Console, request: Request) -> Result<Admitted, Refusal> {
     let (mut parts, body) = request.into_parts();
-    if console.door.check(&parts)? {
-        let opened = console.door.open(&parts)?;
+    if console.guard.check(&parts)? {
+        let opened = console.guard.open(&parts)?;
         console.activity.seen();
         return Ok(Admitted::Opened(opened));
     }
     let fields = if parts.method == Method::POST {
-        console.door.posted(body).await?
+        console.guard.posted(body).await?
     } else {
         Fields::of(parts.uri.query().unwrap_or_default().as_bytes())
     };

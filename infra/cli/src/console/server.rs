@@ -34,7 +34,7 @@ pub(super) fn router(console: &Arc<Console>) -> Router {
     }
     let mut router = Router::new();
     for (path, route) in pages_of_paths {
-        router = router.route(&format!("{}{path}", console.door.base()), route);
+        router = router.route(&format!("{}{path}", console.guard.base()), route);
     }
     router
         .fallback(pages::missing)

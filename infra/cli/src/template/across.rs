@@ -33,7 +33,7 @@ pub(super) fn check(known: &[Known], files: &[File], findings: &mut Vec<Finding>
         {
             let other = place(*other, *span, files);
             let message = format!(
-                "sync: Protime documents one active delta per collection, presumably for each client, and the connection {other} has that of `{entity}` for client `{client}`; use that one, another client, or \"full\""
+                "sync: the connection {other} has the delta of `{entity}` for client `{client}`. Protime documents one active delta per collection, presumably for each client. Use that connection, another client, or \"full\""
             );
             findings.push(Finding::mistake(*span, message));
         }

@@ -8,7 +8,7 @@ use super::item::{Item, number, refused_item, string_of, text, time, time_of};
 use super::{DELTA_LIFE, StateError, StateTable};
 
 /// How long ended ownership is kept for people to look at.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+const RETENTION: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// The result of claiming a delta.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +80,10 @@ impl StateTable {
         self.update(&format!("delta/{delta}"))
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":owner", text(incoming))
-            .expression_attribute_values(":expires", number((now + DELTA_LIFE + KEPT).as_second()))
+            .expression_attribute_values(
+                ":expires",
+                number((now + DELTA_LIFE + RETENTION).as_second()),
+            )
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
     }
 
@@ -98,7 +101,10 @@ impl StateTable {
             .expression_attribute_names("#owner", "owner")
             .expression_attribute_values(":owner", text(incoming))
             .expression_attribute_values(":lapses", time(now + DELTA_LIFE))
-            .expression_attribute_values(":expires", number((now + DELTA_LIFE + KEPT).as_second()));
+            .expression_attribute_values(
+                ":expires",
+                number((now + DELTA_LIFE + RETENTION).as_second()),
+            );
         match update.send().await {
             Ok(_) => Ok(()),
             // Another connection took the delta over; the next run finds that out.

@@ -44,7 +44,7 @@ pub use delta::DeltaClaim;
 pub use history::{Failure, History, RunRecord, RunStatus};
 pub use lease::{Acquired, Attempt, DueOutcome, Ending, Lease, Leased};
 pub use pause::{PUBLISHING, Pause};
-pub use ring::Rung;
+pub use ring::RingOutcome;
 pub use text::{StoredText, StoredTexts};
 pub use watch::{CONNECTIONS_A_CALL, MOST_RESCUES, Watched};
 pub use webhook::SeenWebhook;
@@ -77,12 +77,12 @@ pub enum StateError {
     },
     /// Another attempt holds the lease now. Holds the connection's name.
     #[error(
-        "the lease of connection `{0}` has ended, and another invocation has taken it; that one goes on, or else the watch does"
+        "the lease of connection `{0}` has ended, and another invocation holds it; that invocation or the watch continues the run"
     )]
     LeaseLost(String),
     /// A checkpoint refers to a text that no longer exists. Holds the key of its item.
     #[error(
-        "state table, item `{0}`: gone, and with it what an unfinished run was about; delete the connection's item to start anew"
+        "state table, item `{0}`: does not exist, and an unfinished run needs it; delete the connection's item to start again"
     )]
     TextGone(String),
     /// Another attempt, which has lost the lease since, has written the history. Holds the connection's name.

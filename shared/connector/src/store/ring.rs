@@ -12,13 +12,13 @@ use super::lease::{DueOutcome, MOST_DUE, due_as};
 use super::{ConnectionState, Due, StateError, StateTable, connection_id};
 
 /// A due run counts as left behind after this time.
-const LEFT_BEHIND: SignedDuration = SignedDuration::from_mins(10);
+const STRANDED_AFTER: SignedDuration = SignedDuration::from_mins(10);
 /// How often the item is read and updated, if other writers change it in between.
 const ATTEMPTS: u32 = 5;
 
 /// The result of storing a ring.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Rung {
+pub enum RingOutcome {
     /// The run is due, and nobody holds the lease. The caller sends a continuation: of this run, or of an unfinished
     /// run, which goes first.
     Free {
@@ -30,7 +30,7 @@ pub enum Rung {
     /// The run is due. It starts after another run, which is in progress or waits for its continuation.
     Busy,
     /// Nothing is stored: the run of another ring is due and has not begun. It reads the change of this ring too.
-    Answered,
+    AlreadyDue,
     /// Nothing is stored: the connection is paused until this time.
     Paused(Timestamp),
     /// Not stored: too many runs are due already.
@@ -46,31 +46,31 @@ impl StateTable {
         incoming: &str,
         due: &Due,
         now: Timestamp,
-    ) -> Result<Rung, StateError> {
+    ) -> Result<RingOutcome, StateError> {
         let id = connection_id(incoming);
         for _ in 0..ATTEMPTS {
             let item = self.read(&id, None).await?;
             let Some(AttributeValue::M(known)) = item.get("due") else {
-                return Ok(Rung::Unknown);
+                return Ok(RingOutcome::Unknown);
             };
             if let Some(until) = time_of(&item, "paused_until").filter(|until| *until > now) {
-                return Ok(Rung::Paused(until));
+                return Ok(RingOutcome::Paused(until));
             }
             if let Some(known) = due_of(&item).into_iter().find(|known| known.is_ring) {
                 // The ring was delivered again, or DynamoDB's answer to an earlier update was lost.
                 let is_own = known.run == due.run;
-                return if is_own || is_left_behind(&item, &known, now) {
-                    rung(&item, incoming, &known, now)
+                return if is_own || is_stranded(&item, &known, now) {
+                    ring_outcome(&item, incoming, &known, now)
                 } else {
-                    Ok(Rung::Answered)
+                    Ok(RingOutcome::AlreadyDue)
                 };
             }
             let count = i64::try_from(known.len()).unwrap_or(i64::MAX);
             if count >= MOST_DUE {
-                return Ok(Rung::TooMany);
+                return Ok(RingOutcome::TooMany);
             }
             if let Some(item) = self.add_ring(&id, due, count).await? {
-                return rung(&item, incoming, due, now);
+                return ring_outcome(&item, incoming, due, now);
             }
         }
         Err(StateError::Unreachable {
@@ -140,29 +140,34 @@ fn json_of(due: &Due) -> String {
 }
 
 /// Whether nothing will start a due run: its continuation was lost or has failed. The watch waits longer before each
-/// further attempt. For another ring, [`LEFT_BEHIND`] is always enough.
-fn is_left_behind(item: &Item, due: &Due, now: Timestamp) -> bool {
+/// further attempt. For another ring, [`STRANDED_AFTER`] is always enough.
+fn is_stranded(item: &Item, due: &Due, now: Timestamp) -> bool {
     let since = ["idle_since", "lease_until", "not_before"].map(|name| time_of(item, name));
     let since = since
         .into_iter()
         .flatten()
         .fold(due.scheduled, Timestamp::max);
-    now.duration_since(since) >= LEFT_BEHIND
+    now.duration_since(since) >= STRANDED_AFTER
 }
 
 /// Decides from the item, in which the run is due, what starts the run. A holder of the lease releases it later and
 /// then looks for due runs.
-fn rung(item: &Item, incoming: &str, due: &Due, now: Timestamp) -> Result<Rung, StateError> {
+fn ring_outcome(
+    item: &Item,
+    incoming: &str,
+    due: &Due,
+    now: Timestamp,
+) -> Result<RingOutcome, StateError> {
     if time_of(item, "lease_until").is_some_and(|until| until >= now) {
-        return Ok(Rung::Busy);
+        return Ok(RingOutcome::Busy);
     }
     let state = ConnectionState::of(item, incoming)?;
     let run = match state.checkpoint {
-        Some(checkpoint) if checkpoint.handed_over => return Ok(Rung::Busy),
+        Some(checkpoint) if checkpoint.handed_over => return Ok(RingOutcome::Busy),
         Some(checkpoint) => checkpoint.run,
         None => due.run.clone(),
     };
-    Ok(Rung::Free {
+    Ok(RingOutcome::Free {
         run,
         generation: count_of(item, "generation"),
     })

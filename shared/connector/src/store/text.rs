@@ -15,7 +15,7 @@ const MOST_INLINE: usize = 1_024;
 /// Longest text of one item in bytes. An item holds 400 KB, including attribute names and keys.
 const LONGEST_PART: usize = 300_000;
 /// Longer than any run takes: a backfill of billions of records may take months, plus a pause.
-const KEPT: SignedDuration = SignedDuration::from_hours(400 * 24);
+const RETENTION: SignedDuration = SignedDuration::from_hours(400 * 24);
 
 /// A reference to texts in items of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ impl StateTable {
             id: format!("text/{incoming}/{hash:032x}"),
             count: texts.len(),
         };
-        let expires = (Timestamp::now() + KEPT).as_second();
+        let expires = (Timestamp::now() + RETENTION).as_second();
         for (place, value) in texts.iter().enumerate() {
             let update = self
                 .update(&format!("{}/{place}", kept.id))

@@ -16,8 +16,8 @@ use super::{
 /// After this many rescues without progress, a run is left alone.
 pub const MOST_RESCUES: u64 = 8;
 /// A run counts as stranded after this much idle time. The time doubles with each rescue, up to a day.
-const FIRST_REST: SignedDuration = SignedDuration::from_mins(10);
-const LONGEST_REST: SignedDuration = SignedDuration::from_hours(24);
+const FIRST_IDLE: SignedDuration = SignedDuration::from_mins(10);
+const LONGEST_IDLE: SignedDuration = SignedDuration::from_hours(24);
 /// Wait before asking again for keys that `DynamoDB` left out. It doubles each time that no item comes.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -78,13 +78,13 @@ impl Watched {
         self.rescues >= MOST_RESCUES
             && self.unfinished().is_some()
             && !self.is_running(now)
-            && self.idle(now) >= FIRST_REST
+            && self.idle(now) >= FIRST_IDLE
     }
 
     /// Whether the unfinished run is idle, and nothing but the watch would resume it.
     pub fn is_stranded(&self, now: Timestamp) -> bool {
         let doublings = u32::try_from(self.rescues).unwrap_or(u32::MAX).min(10);
-        let rest = (FIRST_REST * 2_i32.pow(doublings)).min(LONGEST_REST);
+        let rest = (FIRST_IDLE * 2_i32.pow(doublings)).min(LONGEST_IDLE);
         self.unfinished().is_some()
             && self.can_go_on()
             && self.rescues < MOST_RESCUES

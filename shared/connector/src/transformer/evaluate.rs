@@ -6,7 +6,7 @@ use jaq_json::{Val, read, write};
 use jiff::Timestamp;
 
 use super::locate::{Instrumented, Seen};
-use super::sandbox::{self, Environment, Sandbox};
+use super::sandbox::{self, Environment, JaqTypes};
 use super::worker::{Answer, Input, Task, Work};
 use super::{CompileError, Place, RunError};
 
@@ -22,7 +22,7 @@ const LONGEST_EXCERPT: usize = 60;
 /// Runs programs, and keeps the last compiled one.
 #[derive(Default)]
 pub(super) struct Evaluator {
-    compiled: Option<(String, bool, Filter<Sandbox>)>,
+    compiled: Option<(String, bool, Filter<JaqTypes>)>,
 }
 
 impl Evaluator {
@@ -43,7 +43,7 @@ impl Evaluator {
         }
     }
 
-    fn filter(&mut self, program: &str, incoming: bool) -> Result<&Filter<Sandbox>, CompileError> {
+    fn filter(&mut self, program: &str, incoming: bool) -> Result<&Filter<JaqTypes>, CompileError> {
         let known = self.compiled.take();
         let known = known.filter(|(text, kind, _)| text == program && *kind == incoming);
         let compiled = match known {
@@ -55,7 +55,7 @@ impl Evaluator {
 }
 
 fn evaluate(
-    filter: &Filter<Sandbox>,
+    filter: &Filter<JaqTypes>,
     input: &Input,
     seen: Option<&Seen>,
 ) -> Result<Vec<String>, RunError> {
@@ -84,7 +84,7 @@ fn evaluate(
         moment,
         seen,
     };
-    let context = Ctx::<Sandbox>::new(environment, Vars::new(variables));
+    let context = Ctx::<JaqTypes>::new(environment, Vars::new(variables));
     let outputs = filter.id.run((context, input)).map(unwrap_valr);
     outputs
         .take(MAX_OUTPUTS)
@@ -132,7 +132,7 @@ fn json(value: &Val) -> Result<String, RunError> {
     String::from_utf8(text).map_err(|_| RunError::Output)
 }
 
-fn compile(program: &str, incoming: bool) -> Result<Filter<Sandbox>, CompileError> {
+fn compile(program: &str, incoming: bool) -> Result<Filter<JaqTypes>, CompileError> {
     let (variables, functions) = if incoming {
         (&VARIABLES[..], sandbox::date_functions())
     } else {

@@ -16,33 +16,33 @@ use super::locate::{self, Seen};
 const REPLACED: [&str; 4] = ["env", "halt", "debug_empty", "stderr_empty"];
 
 /// Names our data types to jaq.
-pub(super) struct Sandbox;
+pub(super) struct JaqTypes;
 
 /// The data that functions can reach while a program runs.
 #[derive(Clone)]
 pub(super) struct Environment<'a> {
-    pub(super) lut: &'a Lut<Sandbox>,
+    pub(super) lut: &'a Lut<JaqTypes>,
     pub(super) moment: Option<&'a Moment>,
     pub(super) seen: Option<&'a Seen>,
 }
 
-impl DataT for Sandbox {
+impl DataT for JaqTypes {
     type V<'a> = Val;
     type Data<'a> = Environment<'a>;
 }
 
-impl<'a> HasLut<'a, Sandbox> for Environment<'a> {
-    fn lut(&self) -> &'a Lut<Sandbox> {
+impl<'a> HasLut<'a, JaqTypes> for Environment<'a> {
+    fn lut(&self) -> &'a Lut<JaqTypes> {
         self.lut
     }
 }
 
 /// The functions of standard jq. Those that reach outside the sandbox are left out or made harmless.
-pub(super) fn standard_functions() -> impl Iterator<Item = Fun<Sandbox>> {
-    let silent: RunPtr<Sandbox> = |_| Box::new(std::iter::empty());
-    let no_halt: RunPtr<Sandbox> =
+pub(super) fn standard_functions() -> impl Iterator<Item = Fun<JaqTypes>> {
+    let silent: RunPtr<JaqTypes> = |_| Box::new(std::iter::empty());
+    let no_halt: RunPtr<JaqTypes> =
         |_| failure("halt is not available in a transformer; use error(\"...\")");
-    let harmless: [Filter<RunPtr<Sandbox>>; 3] = [
+    let harmless: [Filter<RunPtr<JaqTypes>>; 3] = [
         ("debug_empty", v(0), silent),
         ("stderr_empty", v(0), silent),
         ("halt", v(1), no_halt),
@@ -51,12 +51,12 @@ pub(super) fn standard_functions() -> impl Iterator<Item = Fun<Sandbox>> {
         .chain(jaq_std::funs())
         .chain(jaq_json::funs())
         .filter(|(name, ..)| !REPLACED.contains(name))
-        .chain(harmless.map(run::<Sandbox>))
+        .chain(harmless.map(run::<JaqTypes>))
 }
 
 /// Date functions around the scheduled time. They return `YYYY-MM-DD` in the connection's time zone.
-pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
-    let functions: [Filter<RunPtr<Sandbox>>; 8] = [
+pub(super) fn date_functions() -> Vec<Fun<JaqTypes>> {
+    let functions: [Filter<RunPtr<JaqTypes>>; 8] = [
         ("today", v(0), |cv| date(&cv, Ok)),
         ("start_of_month", v(0), |cv| {
             date(&cv, |today| Ok(today.first_of_month()))
@@ -86,23 +86,23 @@ pub(super) fn date_functions() -> Vec<Fun<Sandbox>> {
             date(&cv, |today| months(today, &count))
         }),
     ];
-    functions.into_iter().map(run::<Sandbox>).collect()
+    functions.into_iter().map(run::<JaqTypes>).collect()
 }
 
 /// Stores which part of the program raised the input, then raises it again.
-pub(super) fn handler() -> Fun<Sandbox> {
-    let handle: RunPtr<Sandbox> = |mut cv| {
+pub(super) fn handler() -> Fun<JaqTypes> {
+    let handle: RunPtr<JaqTypes> = |mut cv| {
         let part = cv.0.pop_var();
         if let (Some(seen), Ok(part)) = (cv.0.data().seen, integer(&part)) {
             locate::see(seen, &cv.1, usize::try_from(part).unwrap_or_default());
         }
         box_once(Err(Exn::from(Error::new(cv.1))))
     };
-    run::<Sandbox>((locate::HANDLER, v(1), handle))
+    run::<JaqTypes>((locate::HANDLER, v(1), handle))
 }
 
 fn date<'a>(
-    cv: &Cv<'a, Sandbox>,
+    cv: &Cv<'a, JaqTypes>,
     of_today: impl FnOnce(Date) -> Result<Date, Error<Val>>,
 ) -> jaq_core::ValXs<'a, Val> {
     let dated = |moment: &Moment| -> ValR<Val> {

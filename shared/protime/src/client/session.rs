@@ -1,4 +1,4 @@
-//! Who a request is sent as: the token, when another one is asked for, and when asking is useless.
+//! The access token of a request: when the client asks for a new one, and when that is useless.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -47,7 +47,7 @@ async fn main() {
         if hour == 16 {
             queue.send(&json!({"method": "POST", "entity": "clockings", "paylaod": {}}));
         }
-        account.pass(HOUR).await;
+        account.advance(HOUR).await;
         consume(&mut account).await;
     }
     let picture = Picture {

@@ -48,7 +48,7 @@ async fn healthy_days_and_a_pause_raise_none() {
         let queue = account.queue.as_mut().unwrap();
         queue.now = account.now;
         queue.send(&clocking(600 + day));
-        account.pass(DAY).await;
+        account.advance(DAY).await;
     }
     assert_eq!(account.raised(), [""; 0]);
 
@@ -56,7 +56,7 @@ async fn healthy_days_and_a_pause_raise_none() {
     let until = (account.now + DAY).as_millisecond().to_string();
     let until = aws_sdk_dynamodb::types::AttributeValue::N(until);
     account.local.set(&id, "paused_until", until).await;
-    account.pass(DAY * 2).await;
+    account.advance(DAY * 2).await;
     assert_eq!(account.raised(), [""; 0]);
     let paused = account.cloudwatch.values("ConnectionsPaused");
     assert!(paused.iter().any(|(_, count)| *count > 0.0));
@@ -77,11 +77,11 @@ async fn healthy_days_and_a_pause_raise_none() {
 async fn a_disabled_schedule_is_overdue() {
     let mut account = account().await;
     account.schedule(&nightly(), DAY);
-    account.pass(DAY * 3).await;
+    account.advance(DAY * 3).await;
     account.disable_schedules();
-    account.pass(HOUR * 6).await;
+    account.advance(HOUR * 6).await;
     assert_eq!(account.raised(), [""; 0]);
-    account.pass(HOUR * 3).await;
+    account.advance(HOUR * 3).await;
     assert_eq!(account.raised(), ["OverdueAlarm"]);
 }
 
@@ -89,10 +89,10 @@ async fn a_disabled_schedule_is_overdue() {
 async fn a_disabled_watch_is_an_alarm_by_its_silence() {
     let mut account = account().await;
     account.schedule(&nightly(), DAY);
-    account.pass(HOUR * 2).await;
+    account.advance(HOUR * 2).await;
     assert_eq!(account.raised(), [""; 0]);
     account.is_watched = false;
-    account.pass(HOUR).await;
+    account.advance(HOUR).await;
     assert_eq!(account.raised(), ["OverdueAlarm"]);
 }
 
@@ -102,9 +102,9 @@ async fn a_delta_that_is_not_polled_for_49_hours_is_an_alarm() {
     let mut connection = delta();
     connection["fresh"] = json!("P30D");
     account.schedule(&connection, DAY * 30);
-    account.pass(HOUR * 48).await;
+    account.advance(HOUR * 48).await;
     assert_eq!(account.raised(), [""; 0]);
-    account.pass(HOUR).await;
+    account.advance(HOUR).await;
     assert_eq!(account.raised(), ["OldDeltaLinkAlarm"]);
 }
 
@@ -113,7 +113,7 @@ async fn a_wrong_secret_of_the_subscriber_is_an_alarm() {
     let mut account = account().await;
     account.local.tenant.protime.rotate_client_secret("other");
     account.schedule(&nightly(), DAY);
-    account.pass(HOUR / 3).await;
+    account.advance(HOUR / 3).await;
     let failed = [
         "ClientRejectedAlarm",
         "SubscriberFailedAlarm",
@@ -121,7 +121,7 @@ async fn a_wrong_secret_of_the_subscriber_is_an_alarm() {
     ];
     assert_eq!(account.raised(), failed);
     // The watch takes the run up, which fails again.
-    account.pass(HOUR).await;
+    account.advance(HOUR).await;
     let taken_up = [
         &["ClientRejectedAlarm", "ContinuationDeadLetterQueueAlarm"],
         &failed[1..],
@@ -137,9 +137,9 @@ async fn a_wrong_secret_of_the_publisher_is_an_alarm() {
     queue.now = account.now;
     queue.send(&clocking(600));
     account.queue = Some(queue);
-    account.pass(HOUR / 2).await;
+    account.advance(HOUR / 2).await;
     assert_eq!(account.raised(), ["ClientRejectedAlarm"]);
-    account.pass(HOUR).await;
+    account.advance(HOUR).await;
     assert_eq!(
         account.raised(),
         ["ClientRejectedAlarm", "OldestDeferredAlarm"]
@@ -160,9 +160,9 @@ async fn a_publish_queue_that_stands_for_an_hour_is_an_alarm() {
     queue.now = account.now;
     queue.send(&clocking(600));
     account.queue = Some(queue);
-    account.pass(HOUR - SignedDuration::from_mins(5)).await;
+    account.advance(HOUR - SignedDuration::from_mins(5)).await;
     assert_eq!(account.raised(), [""; 0]);
-    account.pass(HOUR / 2).await;
+    account.advance(HOUR / 2).await;
     assert_eq!(account.raised(), ["OldestDeferredAlarm"]);
     let errors = account.cloudwatch.values("ProtimeErrors");
     assert!(errors.iter().any(|(_, count)| *count > 0.0));
@@ -176,13 +176,13 @@ async fn a_wrong_outgoing_connection_is_an_alarm_and_parks_nothing() {
     queue.now = account.now;
     queue.send(&clocking(600));
     account.queue = Some(queue);
-    account.pass(HOUR / 2).await;
+    account.advance(HOUR / 2).await;
     assert_eq!(account.raised(), ["PublisherErrorsAlarm"]);
     let queue = account.queue.as_mut().unwrap();
     assert!(queue.parked().is_empty() && !queue.is_empty());
     // Corrected, the message is written.
     queue.publisher.outgoing = Ok(OutgoingConnection::default().into());
-    account.pass(HOUR).await;
+    account.advance(HOUR).await;
     assert_eq!(account.queue.unwrap().statuses("POST"), [201]);
 }
 
@@ -206,7 +206,7 @@ async fn a_lasting_401_is_taken_up_eight_times_then_alarms_then_is_left_alone() 
         failed.unwrap_err().refusal_kind(),
         Some(RefusalKind::Unauthorized)
     );
-    account.pass(DAY * 4).await;
+    account.advance(DAY * 4).await;
     let sent = account.continuations.clone();
     assert_eq!(sent.len(), 8, "{sent:?}");
     let gaps: Vec<i64> = sent
@@ -223,7 +223,7 @@ async fn a_lasting_401_is_taken_up_eight_times_then_alarms_then_is_left_alone() 
         ]
     );
     let before = account.local.tenant.protime.requests().len();
-    account.pass(DAY).await;
+    account.advance(DAY).await;
     assert_eq!(account.local.tenant.protime.requests().len(), before);
     // The cause is mended: the next run goes on, and the alarm ends.
     account.local.tenant.protime.clear_faults();
@@ -232,7 +232,7 @@ async fn a_lasting_401_is_taken_up_eight_times_then_alarms_then_is_left_alone() 
         .run_at(&backfill, account.now, std::time::Duration::from_mins(1))
         .await;
     assert_eq!(outcome.unwrap()["status"], "completed");
-    account.pass(HOUR).await;
+    account.advance(HOUR).await;
     let given_up = account.cloudwatch.values("RunsGivenUp");
     assert!(given_up.last().unwrap().1 < 0.5);
 }

@@ -30,14 +30,14 @@ pub(crate) fn clocking(minutes: u32) -> Value {
 
 /// Delivers a batch to an invocation that dies before its request of that number, until the batch can be seen again.
 pub(crate) async fn die_at(queue: &mut FakeQueue, request: u32) {
-    let event = queue.delivery();
+    let event = queue.receive();
     queue.crash_proxy.arm(request, false);
     tokio::select! {
         failed = queue.publish(&event) => panic!("{failed:?}"),
         () = queue.crash_proxy.crashed() => {}
     }
     queue.crash_proxy.arm(0, false);
-    queue.pass(SignedDuration::from_mins(7));
+    queue.advance(SignedDuration::from_mins(7));
 }
 
 /// Only requests to write, so that look-ups pass.
@@ -62,7 +62,7 @@ async fn a_message_delivered_five_times_is_written_once() {
     let mut request = clocking(601);
     request["correlation"] = json!({"order": 1});
     queue.send(&request);
-    let event = queue.delivery();
+    let event = queue.receive();
     let (one, other) = tokio::join!(queue.publish(&event), queue.publish(&event));
     assert!(
         one.is_empty() || other.is_empty(),
@@ -165,7 +165,7 @@ async fn the_same_key_with_another_payload_is_parked() {
         let mut request = clocking(minutes);
         request["idempotencyKey"] = json!("key");
         queue.send(&request);
-        queue.turn().await;
+        queue.deliver().await;
     }
     assert_eq!(queue.statuses("POST"), [201]);
     assert_eq!(queue.parked(), ["invalid"]);
@@ -189,7 +189,7 @@ async fn a_batch_of_ten_ends_each_as_it_should() {
     let mut outage = post_fault(1, unavailable());
     outage.body = "\"timeOfDayInMinutes\":615".to_owned();
     queue.tenant.protime.add_fault(outage);
-    queue.turn().await;
+    queue.deliver().await;
     let mut first = queue.statuses("POST");
     first.sort_unstable();
     assert_eq!(first, [0, 201, 201, 201, 201, 201, 201, 201, 400, 503]);
@@ -219,8 +219,8 @@ async fn five_hundred_messages_wait_out_ten_minutes() {
         .add_fault(post_fault(100_000, unavailable()));
     let ends = queue.now + SignedDuration::from_mins(10);
     while queue.now < ends {
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     let during = queue.statuses("POST").len();
     assert!(during < 100, "{during} calls during the outage");
@@ -359,7 +359,7 @@ fn written(queue: &FakeQueue) -> usize {
 
 /// One delivery, which meets a fault at that request.
 async fn disturb(queue: &mut FakeQueue, at: u32, fault: Broken) {
-    let event = queue.delivery();
+    let event = queue.receive();
     queue.crash_proxy.arm_with(at, fault);
     let failed = tokio::select! {
         failed = queue.publish(&event) => Some(failed),
@@ -367,9 +367,9 @@ async fn disturb(queue: &mut FakeQueue, at: u32, fault: Broken) {
     };
     queue.crash_proxy.arm(0, false);
     match failed {
-        Some(failed) => queue.end(&event, &failed),
+        Some(failed) => queue.end_delivery(&event, &failed),
         // Nothing was said of it, so SQS delivers it again.
-        None => queue.pass(SignedDuration::from_mins(7)),
+        None => queue.advance(SignedDuration::from_mins(7)),
     }
 }
 
@@ -391,8 +391,8 @@ async fn an_unknown_outcome_is_never_written_blindly_wherever_the_publisher_stop
             messages += 1;
             queue.tenant.protime.add_fault(lost());
             queue.send(&request(messages));
-            queue.turn().await;
-            queue.wait();
+            queue.deliver().await;
+            queue.skip_to_next_delivery();
             disturb(&mut queue, at, fault).await;
             queue.drain().await;
             assert_eq!(
@@ -419,11 +419,11 @@ async fn a_message_is_parked_before_sqs_deletes_it() {
         .protime
         .add_fault(post_fault(100, unavailable()));
     queue.send(&clocking(650));
-    queue.turn().await;
-    queue.pass(SignedDuration::from_hours(12 * 24));
-    queue.turn().await;
+    queue.deliver().await;
+    queue.advance(SignedDuration::from_hours(12 * 24));
+    queue.deliver().await;
     assert!(queue.parked().is_empty());
-    queue.pass(SignedDuration::from_hours(30));
-    queue.turn().await;
+    queue.advance(SignedDuration::from_hours(30));
+    queue.deliver().await;
     assert_eq!(queue.parked(), ["expired"]);
 }

@@ -71,8 +71,8 @@ async fn a_group_that_takes_longer_than_an_invocation_is_written_once() {
     let mut turns = 0;
     while !queue.is_empty() {
         turns += 1;
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     assert!(turns > 1, "more than one invocation");
     assert_eq!(queue.statuses("POST"), [201; 8]);
@@ -91,8 +91,8 @@ async fn an_outage_of_two_weeks_parks_with_reason_and_key_and_sqs_parks_nothing(
     while !queue.is_empty() {
         turns += 1;
         assert!(turns < 1_100, "{} wait", queue.len());
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     assert!(queue.lost().is_empty(), "SQS parked or deleted it");
     assert_eq!(queue.parked(), ["expired"]);
@@ -113,10 +113,10 @@ async fn a_wrong_outgoing_connection_expires_with_the_messages_id_as_key() {
     queue.publisher.outgoing = OutgoingConnection::from_json("{").map(Into::into);
     queue.publisher.rules.most_receives = 100;
     let id = queue.send_text("{}", None, json!({}));
-    queue.turn().await;
+    queue.deliver().await;
     assert!(queue.parked().is_empty());
-    queue.pass(SignedDuration::from_hours(13 * 24 + 1));
-    queue.turn().await;
+    queue.advance(SignedDuration::from_hours(13 * 24 + 1));
+    queue.deliver().await;
     assert_eq!(queue.parked(), ["expired"]);
     assert_eq!(queue.parked_attributes("idempotencyKey"), [id]);
     let message = queue.parked_attributes("message");
@@ -130,8 +130,8 @@ async fn a_message_is_parked_before_its_receives_run_out() {
     fault(&queue, "POST", u32::MAX, status(503));
     queue.send(&clocking(600));
     for _ in 0..11 {
-        queue.pass(SignedDuration::from_hours(12));
-        queue.turn().await;
+        queue.advance(SignedDuration::from_hours(12));
+        queue.deliver().await;
     }
     assert_eq!(queue.parked(), ["expired"]);
 }
@@ -146,8 +146,8 @@ async fn after_the_verdict_only_the_result_is_left() {
     queue.send_text("not JSON", None, json!({}));
     queue.send(&clocking(601));
     for _ in 0..20 {
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     assert_eq!(queue.len(), 3, "the results are owed");
     let mut posts = queue.statuses("POST");
@@ -180,10 +180,10 @@ async fn what_is_parked_is_not_written_by_what_was_in_the_queue_with_it() {
     let mut refused = clocking(600);
     refused["payload"]["person"] = json!({"id": 999});
     queue.send(&refused);
-    let event = queue.delivery();
+    let event = queue.receive();
     let (one, other) = (queue.publish(&event).await, queue.publish(&event).await);
     assert!(one.is_empty() && !other.is_empty());
-    queue.end(&event, &other);
+    queue.end_delivery(&event, &other);
     queue.drain().await;
     assert_eq!(queue.statuses("POST"), [400], "sent once");
     assert_eq!(queue.parked(), ["refused"]);
@@ -198,7 +198,7 @@ async fn what_is_parked_is_not_written_by_what_was_in_the_queue_with_it() {
     assert_eq!(queue.parked()[1..], ["unknown-outcome"; 2]);
     // Sent by somebody who has looked, it is a new write.
     twin["payload"]["name"]["default"] = "b".into();
-    queue.pass(SignedDuration::from_secs(1));
+    queue.advance(SignedDuration::from_secs(1));
     queue.send(&twin);
     queue.drain().await;
     assert_eq!(queue.statuses("POST"), [400, 0, 201]);
@@ -216,8 +216,8 @@ async fn a_throttled_client_is_left_alone_though_others_of_its_calls_succeed() {
     for minutes in 600..620 {
         queue.send(&clocking(minutes));
     }
-    queue.turn().await;
-    queue.turn().await;
+    queue.deliver().await;
+    queue.deliver().await;
     assert_eq!(queue.statuses("POST").len(), 10, "the second batch waits");
     queue.drain().await;
     assert_eq!(written(&queue), 20);
@@ -228,7 +228,7 @@ async fn a_record_that_does_not_say_whose_it_is_could_be_it() {
     let mut queue = queue().await;
     fault(&queue, "POST", 1, Action::DropBefore);
     queue.send(&clocking(600));
-    queue.turn().await;
+    queue.deliver().await;
     let nameless = json!([{"id": 7, "person": {}, "date": today(), "timeOfDayInMinutes": 600, "kind": "InOut"}]);
     fault(
         &queue,
@@ -250,11 +250,11 @@ async fn a_written_message_that_owes_its_result_never_expires_as_unwritten() {
     let mut queue = queue().await;
     queue.set_fault("results", Some(QueueFault::Gone));
     queue.send(&clocking(600));
-    queue.turn().await;
+    queue.deliver().await;
     queue.publisher.outgoing = OutgoingConnection::from_json("{").map(Into::into);
-    queue.pass(SignedDuration::from_hours(13 * 24 + 1));
+    queue.advance(SignedDuration::from_hours(13 * 24 + 1));
     queue.set_fault("results", None);
-    queue.turn().await;
+    queue.deliver().await;
     assert!(queue.is_empty() && queue.parked().is_empty());
     assert_eq!(queue.results().len(), 1);
     assert_eq!(queue.results()[0]["type"], "protime.published.v1");
@@ -272,8 +272,8 @@ async fn what_the_operator_has_to_mend_waits() {
     queue.publisher.outgoing = outgoing.map(Into::into);
     queue.send(&clocking(600));
     for _ in 0..3 {
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     assert_eq!((queue.len(), queue.parked().len()), (1, 0));
 }
@@ -286,8 +286,8 @@ async fn a_dead_letter_queue_that_is_out_costs_protime_nothing() {
     refused["payload"]["person"] = json!({"id": 999});
     queue.send(&refused);
     for _ in 0..10 {
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     assert_eq!(queue.statuses("POST"), [400]);
     queue.set_fault("parked", None);
@@ -303,7 +303,7 @@ async fn a_result_that_sqs_fails_for_a_reason_of_its_own_is_owed() {
     queue.timeout = Duration::from_secs(26);
     queue.set_fault("results", Some(QueueFault::FailsEntries));
     queue.send(&clocking(600));
-    queue.turn().await;
+    queue.deliver().await;
     assert_eq!(queue.len(), 1, "the result is owed");
     queue.set_fault("results", None);
     queue.drain().await;
@@ -316,9 +316,9 @@ async fn results_that_are_owed_too_long_are_dropped() {
     let mut queue = queue().await;
     queue.set_fault("results", Some(QueueFault::Gone));
     queue.send(&clocking(600));
-    queue.turn().await;
-    queue.pass(SignedDuration::from_hours(13 * 24 + 1));
-    queue.turn().await;
+    queue.deliver().await;
+    queue.advance(SignedDuration::from_hours(13 * 24 + 1));
+    queue.deliver().await;
     assert!(queue.is_empty());
     assert_eq!(queue.statuses("POST"), [201]);
     assert!(queue.parked().is_empty());
@@ -338,7 +338,7 @@ async fn a_record_that_protime_wrote_its_own_way_is_found() {
     there["comments"] = json!("");
     fault(&queue, "POST", 1, Action::DropBefore);
     queue.send(&json!({"method": "POST", "entity": "assignments", "payload": posted}));
-    queue.turn().await;
+    queue.deliver().await;
     let records = json!([there]).to_string();
     queue
         .tenant
@@ -372,7 +372,7 @@ async fn what_is_similar_is_not_written_again() {
         let mut queue = queue().await;
         fault(&queue, "POST", 1, Action::DropBefore);
         queue.send(&night(json!(1320.0)));
-        queue.turn().await;
+        queue.deliver().await;
         let protime = &queue.tenant.protime;
         protime
             .set_records("clockings", &there.to_string())
@@ -426,7 +426,7 @@ async fn a_look_up_of_many_pages_goes_on_where_it_was() {
     let mut request = clocking(602);
     request["payload"]["person"] = json!({"externalReferences": {"@badge-number": "0000001"}});
     queue.send(&request);
-    queue.turn().await;
+    queue.deliver().await;
     queue
         .tenant
         .protime
@@ -490,8 +490,8 @@ async fn conflicts_are_counted_and_deliveries_are_not() {
         if queue.statuses("PUT").len() >= 10 {
             break;
         }
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     // §7.1: PUT | 409
     // §9: Concurrency | `409` on PUT
@@ -530,11 +530,11 @@ async fn assert_waited(queue: &mut FakeQueue, status: u16) {
     };
     while !is_met(queue) {
         assert!(!queue.is_empty(), "{:?}", queue.parked());
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     let met = queue.now;
-    queue.wait();
+    queue.skip_to_next_delivery();
     let waited = queue.now.duration_since(met);
     assert!(waited >= SignedDuration::from_mins(10), "{waited:#}");
     queue.drain().await;
@@ -586,7 +586,7 @@ async fn what_was_never_written_blocks_nothing() {
     queue.publisher.outgoing = outgoing(600);
     fault(&queue, "POST", 2, status(503));
     queue.send(&clocking(1));
-    queue.turn().await;
+    queue.deliver().await;
     queue.publisher.outgoing = outgoing(601);
     queue.drain().await;
     assert_eq!(queue.statuses("POST"), [503, 503, 201]);
@@ -594,7 +594,7 @@ async fn what_was_never_written_blocks_nothing() {
     // What may have been written does.
     fault(&queue, "POST", 1, Action::DropAfter);
     queue.send(&clocking(1));
-    queue.turn().await;
+    queue.deliver().await;
     queue.publisher.outgoing = outgoing(602);
     queue.drain().await;
     assert_eq!(queue.parked(), ["unknown-outcome"]);
@@ -624,18 +624,18 @@ async fn mistakes_of_a_producer_are_parked_at_once() {
     ] {
         let before = queue.parked().len();
         queue.send_to_group(&request, Some("one"));
-        queue.turn().await;
+        queue.deliver().await;
         assert_eq!(queue.parked().len(), before + 1, "{words}");
         let message = queue.parked_attributes("message").pop().unwrap();
         assert!(message.contains(words), "{message}");
     }
     let key = json!({"idempotencyKey": {"dataType": "String", "stringValue": long}});
     queue.send_text("not JSON", Some("one"), key);
-    queue.turn().await;
+    queue.deliver().await;
     assert!(queue.parked().iter().all(|reason| reason == "invalid"));
     assert_eq!(queue.parked().len(), 8);
     queue.send_to_group(&clocking(601), Some("one"));
-    queue.turn().await;
+    queue.deliver().await;
     assert_eq!(queue.statuses("POST"), [201], "the group goes on");
 }
 
@@ -649,7 +649,7 @@ async fn attempts_that_die_before_anything_is_written_are_counted() {
         die_at(&mut queue, [3, 4, 5, 5, 5][delivery]).await;
     }
     // What it died of is over; it is parked all the same.
-    queue.turn().await;
+    queue.deliver().await;
     assert_eq!(queue.parked(), ["crashed"]);
     assert!(queue.statuses("POST").is_empty());
 }
@@ -667,13 +667,13 @@ async fn is_not_parked_for_its_neighbours(mut queue: FakeQueue) {
     queue.send(&clocking(600));
     for _ in 0..8 {
         // It is done each time, and its neighbours end the invocation before Lambda hears of it.
-        let event = queue.delivery();
+        let event = queue.receive();
         assert!(queue.publish(&event).await.is_empty());
-        queue.pass(SignedDuration::from_mins(7));
+        queue.advance(SignedDuration::from_mins(7));
     }
     // The same where they end it as soon as the result is sent.
     for _ in 0..8 {
-        let event = queue.delivery();
+        let event = queue.receive();
         let told = queue.results().len();
         tokio::select! {
             biased;
@@ -684,9 +684,9 @@ async fn is_not_parked_for_its_neighbours(mut queue: FakeQueue) {
             } => {}
             _ = queue.publish(&event) => {}
         }
-        queue.pass(SignedDuration::from_mins(7));
+        queue.advance(SignedDuration::from_mins(7));
     }
-    queue.turn().await;
+    queue.deliver().await;
     assert!(queue.parked().is_empty(), "{:?}", queue.parked());
     assert_eq!(queue.statuses("POST"), [201]);
     let results = queue.results();
@@ -712,10 +712,10 @@ async fn what_comes_under_the_key_of_a_crashed_message_is_a_new_write() {
         // their record, from the third delivery on behind what is counted.
         die_at(&mut queue, [4, 4, 5, 5, 5][delivery]).await;
     }
-    queue.turn().await;
+    queue.deliver().await;
     assert_eq!(queue.parked(), ["crashed"]);
 
-    queue.pass(SignedDuration::from_mins(7));
+    queue.advance(SignedDuration::from_mins(7));
     queue.send(&under_the_key(601));
     queue.drain().await;
     assert_eq!(queue.parked(), ["crashed"]);
@@ -734,7 +734,7 @@ async fn only_a_documented_success_is_one() {
         let mut queue = queue().await;
         fault(&queue, "POST", 1, action.clone());
         queue.send(&clocking(600));
-        queue.turn().await;
+        queue.deliver().await;
         assert!(queue.results().is_empty(), "{action:?}");
         queue.drain().await;
         assert_eq!(queue.statuses("GET").len(), 2, "looked up: {action:?}");
@@ -749,7 +749,7 @@ async fn only_a_documented_success_is_one() {
         let mut queue = queue().await;
         fault(&queue, "POST", 1, action.clone());
         queue.send(&clocking(600));
-        queue.turn().await;
+        queue.deliver().await;
         assert_eq!(queue.results().len(), 1, "{action:?}");
         assert_eq!(queue.results()[0]["type"], "protime.published.v1");
     }
@@ -764,8 +764,8 @@ async fn ten_minutes_of_throttling_take_less_than_a_hundred_calls() {
     fault(&queue, "POST", u32::MAX, throttled(30));
     let ends = queue.now + SignedDuration::from_mins(10);
     while queue.now < ends {
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     let calls = queue.statuses("POST").len();
     assert!(calls < 100, "{calls}");
@@ -784,8 +784,8 @@ async fn a_rejected_client_asks_for_few_tokens() {
     queue.tenant.protime.rotate_client_secret("another");
     let ends = queue.now + SignedDuration::from_mins(10);
     while queue.now < ends {
-        queue.wait();
-        queue.turn().await;
+        queue.skip_to_next_delivery();
+        queue.deliver().await;
     }
     let tokens = queue.tenant.protime.token_requests();
     assert!(tokens < 40, "{tokens} requests for tokens");
@@ -805,7 +805,7 @@ async fn the_same_json_is_the_same_payload_and_protimes_words_arrive() {
             r#"{{"client":"{client}","method":"POST","entity":"clockings","idempotencyKey":"one","payload":{payload}}}"#
         );
         queue.send_text(&body, None, json!({}));
-        queue.turn().await;
+        queue.deliver().await;
     }
     assert_eq!(queue.statuses("POST"), [201]);
     assert!(queue.parked().is_empty());
@@ -833,7 +833,7 @@ async fn the_same_json_is_the_same_payload_and_protimes_words_arrive() {
     ] {
         fault(&queue, "POST", 1, answer(422, kind, body));
         queue.send(&clocking(700));
-        queue.turn().await;
+        queue.deliver().await;
         let message = queue.parked_attributes("message").pop().unwrap();
         let details = queue.parked_attributes("details").pop().unwrap();
         assert!(message.contains(words), "{message}");
@@ -859,7 +859,7 @@ async fn a_parked_message_keeps_the_producers_attributes() {
         attributes[format!("x{number}")] = value;
     }
     queue.send_text("not JSON", None, attributes);
-    queue.turn().await;
+    queue.deliver().await;
     let [parked] = queue.sent_to("parked").try_into().unwrap();
     let kept = &parked["MessageAttributes"];
     assert_eq!(kept.as_object().unwrap().len(), 10);
@@ -905,7 +905,7 @@ async fn a_late_answer_leaves_the_record_of_another_attempt_alone() {
     let mut queue = queue().await;
     fault(&queue, "POST", 1, Action::Delay { ms: 1_500 });
     queue.send(&clocking(600));
-    let event = queue.delivery();
+    let event = queue.receive();
     let (first, second) = (event.clone(), event);
     let late = queue.publish(&first);
     let other = async {

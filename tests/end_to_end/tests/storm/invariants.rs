@@ -29,6 +29,7 @@ pub(crate) async fn violated(world: &World) -> Option<String> {
         .or_else(|| runs(&of("full"), (PEOPLE * DAYS * 2) as usize))
         .or_else(|| in_order(&of("full")))
         .or_else(|| runs(&of("people"), PEOPLE as usize))
+        .or_else(|| runs(&of("totals"), (PEOPLE * DAYS) as usize))
         .or_else(|| unlisted(&[of("people"), of("delta")].concat()))
         .or_else(|| violated_at_rest(world))
         .or_else(|| requests::violated(world))
@@ -54,7 +55,7 @@ pub(crate) async fn unread(world: &World) -> Option<String> {
         .iter()
         .filter(|event| event["subject"] == "delta")
         .collect();
-    let clockings = truth(world, "clockings", &format!("clockings{DATED}")).await;
+    let clockings = read_records(world, "clockings", &format!("clockings{DATED}")).await;
     delta(&clockings, &events).map(|problem| format!("although it was rung: {problem}"))
 }
 
@@ -111,7 +112,7 @@ async fn against_protime(world: &World, events: &[&Value]) -> Option<String> {
         ("assignments", format!("assignments{DATED}")),
         ("activity-definitions", definitions.to_owned()),
     ] {
-        written.insert(entity, truth(world, entity, &target).await);
+        written.insert(entity, read_records(world, entity, &target).await);
     }
     delta(&written["clockings"], events).or_else(|| publishing::violated(world, &written))
 }
@@ -247,7 +248,7 @@ fn at_rest(world: &World) -> Option<String> {
         return Some(format!("{rings} rings are left"));
     }
     let dynamodb = world.services.dynamodb.borrow();
-    let now = world.sky.now();
+    let now = world.weather.now();
     connections().iter().find_map(|connection| {
         let item = dynamodb
             .items
@@ -316,7 +317,7 @@ fn delta(clockings: &[Value], events: &[&Value]) -> Option<String> {
 }
 
 /// Protime's records, read directly from the simulator without the weather.
-async fn truth(world: &World, entity: &str, target: &str) -> Vec<Value> {
+async fn read_records(world: &World, entity: &str, target: &str) -> Vec<Value> {
     world
         .protime
         .configure(|settings| settings.page_size = 10_000);

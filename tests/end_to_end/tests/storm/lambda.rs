@@ -16,7 +16,7 @@ use subscriber::{Invocation, Subscriber};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::protime::Order;
+use crate::protime::Interruption;
 use crate::weather::{Event, Service};
 use crate::wire::serve;
 use crate::world::{CONTINUATIONS, PAGES, World};
@@ -24,7 +24,7 @@ use crate::world::{CONTINUATIONS, PAGES, World};
 pub(crate) const TABLE: &str = "state";
 /// The timeout of the subscriber. It is longer than Lambda's wait before the first retry, so that the retry meets the
 /// lease of an attempt that died.
-pub(crate) const SUBSCRIBER_TIME: Duration = Duration::from_mins(2);
+pub(crate) const SUBSCRIBER_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// The origins of the services that all environments share.
 pub(crate) struct Origins {
@@ -86,7 +86,7 @@ impl World {
         if let Some(environment) = waiting.take() {
             return environment;
         }
-        let (number, clock) = self.sky.new_clock();
+        let (number, clock) = self.weather.new_clock();
         let http = protime::http_client().expect("an HTTP client");
         let config = async |origin: &str| {
             let loader = connector::aws::http::config(http.clone());
@@ -94,8 +94,8 @@ impl World {
             let credentials = Credentials::new("a", "b", None, None, "storm");
             loader.credentials_provider(credentials).load().await
         };
-        let (services, sky) = (self.services.clone(), self.sky.clone());
-        let secrets = serve(Service::Secrets, number, services, sky).await;
+        let (services, weather) = (self.services.clone(), self.weather.clone());
+        let secrets = serve(Service::Secrets, number, services, weather).await;
         let secrets = aws_sdk_secretsmanager::Client::new(&config(&secrets).await);
         let metrics = Metrics::new("storm", clock.clone(), std::io::sink());
         let observer = metrics.observer();
@@ -132,10 +132,10 @@ impl World {
         self.request_ids
             .borrow_mut()
             .insert(number, request_id.to_owned());
-        let invocation = Invocation::new(request_id, &environment.clock, SUBSCRIBER_TIME);
+        let invocation = Invocation::new(request_id, &environment.clock, SUBSCRIBER_TIMEOUT);
         let event = RawValue::from_string(event.to_owned()).expect("JSON");
         let handled = Box::pin(environment.function.handle(&event, &invocation));
-        let result = self.under_the_weather(&environment, SUBSCRIBER_TIME, handled);
+        let result = self.run_with_faults(&environment, SUBSCRIBER_TIMEOUT, handled);
         let Some(result) = result.await else {
             return End::Failed;
         };
@@ -157,7 +157,7 @@ impl World {
 
     /// Runs an invocation as far as the weather lets it. Returns `None` if it dies or times out, which ends its
     /// environment too.
-    pub(crate) async fn under_the_weather<F, T>(
+    pub(crate) async fn run_with_faults<F, T>(
         &self,
         environment: &Environment<F>,
         time: Duration,
@@ -165,28 +165,28 @@ impl World {
     ) -> Option<T> {
         let number = self.invocations.get();
         self.invocations.set(number + 1);
-        let (orders, mut ordered) = unbounded_channel();
+        let (interruptions, mut ordered) = unbounded_channel();
         let protime = &self.services.protime;
-        protime.begins(environment.number, number, orders.clone());
-        for event in &self.sky.events {
+        protime.begins(environment.number, number, interruptions.clone());
+        for event in &self.weather.events {
             let (of, after, order) = match *event {
-                Event::Kill { invocation, after } => (invocation, after, Order::Die),
+                Event::Kill { invocation, after } => (invocation, after, Interruption::Kill),
                 Event::Freeze {
                     invocation,
                     after,
                     seconds,
                 } => {
                     let long = Duration::from_secs(seconds.into());
-                    (invocation, after, Order::StandStill(long))
+                    (invocation, after, Interruption::Freeze(long))
                 }
                 _ => continue,
             };
             if u32::from(of) == number {
-                let orders = orders.clone();
+                let interruptions = interruptions.clone();
                 tokio::task::spawn_local(async move {
                     sleep(Duration::from_millis(after.into())).await;
                     // The invocation may have ended before.
-                    let _ = orders.send(order);
+                    let _ = interruptions.send(order);
                 });
             }
         }
@@ -197,12 +197,12 @@ impl World {
                 biased;
                 order = ordered.recv() => match order {
                     // Lambda's timeout does not run while the environment stands still.
-                    Some(Order::StandStill(long)) => {
-                        self.stood_still.borrow_mut().insert(number);
+                    Some(Interruption::Freeze(long)) => {
+                        self.frozen.borrow_mut().insert(number);
                         sleep(long).await;
                         end += long;
                     }
-                    Some(Order::Die) | None => return None,
+                    Some(Interruption::Kill) | None => return None,
                 },
                 result = &mut handled => return Some(result),
                 () = sleep_until(end) => return None,

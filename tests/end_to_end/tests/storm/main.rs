@@ -54,8 +54,8 @@ fn storm(events: Vec<Event>) -> Option<String> {
     })
 }
 
-/// The shortest weather that still fails, as far as proptest finds it, with its violation. It is the whole weather if
-/// the seed does not fail again, since answers that come at the same moment come in any order.
+/// The shortest weather that still fails, as far as proptest finds it, with its violation. If the seed does not fail
+/// a second time, the weather is not shortened: simultaneous answers come in any order.
 fn shortest(seed: u64, violation: &str) -> (Vec<Event>, String) {
     let mut tree = weather::of_seed(seed);
     let mut worst = (tree.current(), violation.to_owned());

@@ -17,12 +17,12 @@ use tokio::time::Instant;
 const OF_ENVIRONMENT: &str = "-of-";
 
 /// A request that Protime got.
-pub(crate) struct Asked {
+pub(crate) struct ReceivedRequest {
     pub(crate) invocation: u32,
     pub(crate) method: Method,
     pub(crate) target: String,
     pub(crate) body: Bytes,
-    pub(crate) came: Instant,
+    pub(crate) arrived: Instant,
     /// When the request took effect, or the simulator refused it. `None` if it never reached the simulator.
     pub(crate) done: Option<Instant>,
     /// The status that the sender got. `None` if it got no answer.
@@ -37,18 +37,18 @@ pub(crate) struct Protime {
     pub(crate) door: OnceCell<String>,
     http: reqwest::Client,
     /// The requests of the functions, except those for tokens.
-    pub(crate) asked: RefCell<Vec<Asked>>,
+    pub(crate) received: RefCell<Vec<ReceivedRequest>>,
     /// The environment to which each access token was given.
     tokens: RefCell<BTreeMap<String, usize>>,
-    /// The current invocation of each environment, and the channel for its orders.
-    at_work: RefCell<BTreeMap<usize, (u32, UnboundedSender<Order>)>>,
+    /// The current invocation of each environment, and the channel for its interruptions.
+    running: RefCell<BTreeMap<usize, (u32, UnboundedSender<Interruption>)>>,
 }
 
 /// What an invocation must do.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Order {
-    Die,
-    StandStill(Duration),
+pub(crate) enum Interruption {
+    Kill,
+    Freeze(Duration),
 }
 
 impl Protime {
@@ -58,31 +58,31 @@ impl Protime {
             secret,
             door: OnceCell::new(),
             http: crate::wire::client(),
-            asked: RefCell::default(),
+            received: RefCell::default(),
             tokens: RefCell::default(),
-            at_work: RefCell::default(),
+            running: RefCell::default(),
         }
     }
 
-    /// Remembers that an environment begins an invocation, and the channel for its orders.
+    /// Remembers that an environment begins an invocation, and the channel for its interruptions.
     pub(crate) fn begins(
         &self,
         environment: usize,
         invocation: u32,
-        orders: UnboundedSender<Order>,
+        interruptions: UnboundedSender<Interruption>,
     ) {
-        let mut at_work = self.at_work.borrow_mut();
-        at_work.insert(environment, (invocation, orders));
+        let mut running = self.running.borrow_mut();
+        running.insert(environment, (invocation, interruptions));
     }
 
     /// Makes the invocation that sent a request stand still. `place` is the request's place in the log.
     pub(crate) fn freeze(&self, place: usize, long: Duration) {
-        let invocation = self.asked.borrow()[place].invocation;
-        let at_work = self.at_work.borrow();
-        let own = at_work.values().find(|(number, _)| *number == invocation);
-        if let Some((_, orders)) = own {
-            // An invocation that has ended takes no orders.
-            let _ = orders.send(Order::StandStill(long));
+        let invocation = self.received.borrow()[place].invocation;
+        let running = self.running.borrow();
+        let own = running.values().find(|(number, _)| *number == invocation);
+        if let Some((_, interruptions)) = own {
+            // An invocation that has ended takes no interruptions.
+            let _ = interruptions.send(Interruption::Freeze(long));
         }
     }
 
@@ -96,29 +96,29 @@ impl Protime {
     }
 
     /// Logs a request. Returns its place in the log, or `None` if it asks for a token.
-    pub(crate) fn came(&self, parts: &Parts, body: &Bytes) -> Option<usize> {
+    pub(crate) fn arrived(&self, parts: &Parts, body: &Bytes) -> Option<usize> {
         let token = bearer(&parts.headers)?;
         let environment = *self.tokens.borrow().get(token)?;
-        let invocation = self.at_work.borrow().get(&environment)?.0;
-        let mut asked = self.asked.borrow_mut();
-        asked.push(Asked {
+        let invocation = self.running.borrow().get(&environment)?.0;
+        let mut received = self.received.borrow_mut();
+        received.push(ReceivedRequest {
             invocation,
             method: parts.method.clone(),
             target: target(parts),
             body: body.clone(),
-            came: Instant::now(),
+            arrived: Instant::now(),
             done: None,
             status: None,
         });
-        Some(asked.len() - 1)
+        Some(received.len() - 1)
     }
 
     pub(crate) fn done(&self, place: usize) {
-        self.asked.borrow_mut()[place].done = Some(Instant::now());
+        self.received.borrow_mut()[place].done = Some(Instant::now());
     }
 
     pub(crate) fn answered(&self, place: usize, status: StatusCode) {
-        self.asked.borrow_mut()[place].status = Some(status);
+        self.received.borrow_mut()[place].status = Some(status);
     }
 
     pub(crate) async fn forward(&self, parts: &Parts, body: Bytes) -> Response<Body> {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::lambda::{Shared, TABLE};
-use crate::protime::Asked;
+use crate::protime::ReceivedRequest;
 use crate::sqs::Message;
 use crate::wire::Services;
 use crate::world::World;
@@ -120,7 +120,7 @@ impl World {
     pub(crate) fn produce(&self) {
         let number = self.produced.get();
         let due = EVERY * u32::try_from(number).expect("a number");
-        if number >= REQUESTS + LATER || self.sky.start.elapsed() < due {
+        if number >= REQUESTS + LATER || self.weather.start.elapsed() < due {
             return;
         }
         self.produced.set(number + 1);
@@ -187,7 +187,7 @@ impl World {
         let request_id = format!("publish-{}", self.invocations.get());
         let invocation = Invocation::new(&request_id, &environment.clock, TIME);
         let published = Box::pin(environment.function.publish(&event, &invocation));
-        let published = self.under_the_weather(&environment, TIME, published);
+        let published = self.run_with_faults(&environment, TIME, published);
         let Some(Ok(response)) = published.await else {
             return;
         };
@@ -202,7 +202,7 @@ impl World {
 
     fn publish_event(&self, batch: &[Message]) -> SqsEvent {
         let record = |message: &Message| {
-            let sent = self.sky.at(message.sent).as_millisecond();
+            let sent = self.weather.at(message.sent).as_millisecond();
             json!({
                 "messageId": message.id, "receiptHandle": message.id, "body": message.body, "messageAttributes": {},
                 "attributes": {"ApproximateReceiveCount": message.received.to_string(), "SentTimestamp": sent.to_string()},
@@ -255,8 +255,8 @@ fn parked(world: &World) -> BTreeMap<String, Vec<String>> {
 
 impl Services {
     /// Checks a write that Protime gets: none may follow after the result `published`.
-    pub(crate) fn look_at_write(&self, asked: &Asked) {
-        let body: Value = serde_json::from_slice(&asked.body).unwrap_or_default();
+    pub(crate) fn check_write(&self, received: &ReceivedRequest) {
+        let body: Value = serde_json::from_slice(&received.body).unwrap_or_default();
         let Some(number) = number_of(&body) else {
             return;
         };

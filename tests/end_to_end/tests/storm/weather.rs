@@ -35,13 +35,13 @@ pub(crate) enum Fault {
     /// The service refuses part of a batch. Services without batches refuse nothing.
     Partial,
     /// Protime answers a GET with 200 and an empty object. Nothing else is affected.
-    Hollow,
+    EmptyObject,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event {
     /// The fault hits `times` requests to a service, from request number `from` on.
-    Wire {
+    RequestFaults {
         service: Service,
         from: u16,
         times: u8,
@@ -72,7 +72,7 @@ pub(crate) enum Event {
     DeliverTwice { delivery: u8 },
     /// The clock of an environment, by its number, is off by `by` seconds. This begins at second `from` and lasts
     /// `seconds` seconds.
-    Jump {
+    ClockSkew {
         environment: u8,
         from: u16,
         seconds: u16,
@@ -103,7 +103,7 @@ fn fault() -> impl Strategy<Value = Fault> {
         3 => Just(Fault::LoseAnswer),
         2 => (0_u8..50, 1_u8..25).prop_map(|(breaks, effect)| Fault::Late { breaks, effect }),
         1 => Just(Fault::Partial),
-        1 => Just(Fault::Hollow),
+        1 => Just(Fault::EmptyObject),
     ]
 }
 
@@ -115,7 +115,7 @@ fn after() -> impl Strategy<Value = u16> {
 fn event() -> impl Strategy<Value = Event> {
     let environment = 0_u8..4;
     prop_oneof![
-        5 => (requests(), 1_u8..12, fault()).prop_map(|((service, from), times, fault)| Event::Wire { service, from, times, fault }),
+        5 => (requests(), 1_u8..12, fault()).prop_map(|((service, from), times, fault)| Event::RequestFaults { service, from, times, fault }),
         1 => (requests(), 0_u16..6_000, 30_u16..1_500, fault()).prop_map(|((service, _), from, seconds, fault)| Event::Outage { service, from, seconds, fault }),
         3 => (0_u8..80, after()).prop_map(|(invocation, after)| Event::Kill { invocation, after }),
         3 => (0_u8..80, after(), 5_u16..1_500).prop_map(|(invocation, after, seconds)| Event::Freeze { invocation, after, seconds }),
@@ -123,7 +123,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => (0_u8..12).prop_map(|firing| Event::FireTwice { firing }),
         1 => (0_u8..12).prop_map(|firing| Event::InvokeTwice { firing }),
         1 => (0_u8..60).prop_map(|delivery| Event::DeliverTwice { delivery }),
-        1 => (environment, 0_u16..6_000, 10_u16..600, -20_i8..20).prop_map(|(environment, from, seconds, by)| Event::Jump { environment, from, seconds, by }),
+        1 => (environment, 0_u16..6_000, 10_u16..600, -20_i8..20).prop_map(|(environment, from, seconds, by)| Event::ClockSkew { environment, from, seconds, by }),
         1 => (0_u16..7_000).prop_map(|at| Event::ForgetDeltas { at }),
     ]
 }

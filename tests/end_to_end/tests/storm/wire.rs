@@ -31,7 +31,7 @@ fn latency(service: Service) -> std::ops::Range<u64> {
 }
 
 /// The weather, with the state that decides what happens to each request.
-pub(crate) struct Sky {
+pub(crate) struct Weather {
     pub(crate) events: Vec<Event>,
     pub(crate) start: Instant,
     /// The clock of each environment, by the environment's number.
@@ -42,7 +42,7 @@ pub(crate) struct Sky {
     is_clear: Cell<bool>,
 }
 
-impl Sky {
+impl Weather {
     pub(crate) fn new(events: Vec<Event>, base: Timestamp) -> Self {
         Self {
             events,
@@ -58,7 +58,7 @@ impl Sky {
     /// The longest time after which a request to a service may still take effect.
     pub(crate) fn latest_effect(&self, of: Service) -> Duration {
         let faults = self.events.iter().filter_map(|event| match *event {
-            Event::Wire { service, fault, .. } | Event::Outage { service, fault, .. } => {
+            Event::RequestFaults { service, fault, .. } | Event::Outage { service, fault, .. } => {
                 (service == of).then_some(fault)
             }
             _ => None,
@@ -97,7 +97,7 @@ impl Sky {
         let now = self.now();
         for (number, clock) in self.clocks.borrow().iter().enumerate() {
             let off = self.events.iter().find_map(|event| match *event {
-                Event::Jump {
+                Event::ClockSkew {
                     environment,
                     from,
                     seconds,
@@ -140,7 +140,7 @@ impl Sky {
         let latency = self.random.borrow_mut().u64(latency(service));
         let now = self.start.elapsed().as_secs();
         let of = |event: &Event| match *event {
-            Event::Wire {
+            Event::RequestFaults {
                 service: at,
                 from,
                 times,
@@ -208,7 +208,7 @@ pub(crate) async fn serve(
     service: Service,
     environment: usize,
     services: Rc<Services>,
-    sky: Rc<Sky>,
+    weather: Rc<Weather>,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let origin = format!("http://{}", listener.local_addr().expect("an address"));
@@ -218,7 +218,7 @@ pub(crate) async fn serve(
                 service,
                 environment,
                 services: services.clone(),
-                sky: sky.clone(),
+                weather: weather.clone(),
             };
             tokio::task::spawn_local(host.connection(connection));
         }
@@ -231,7 +231,7 @@ struct Host {
     service: Service,
     environment: usize,
     services: Rc<Services>,
-    sky: Rc<Sky>,
+    weather: Rc<Weather>,
 }
 
 impl Host {
@@ -257,32 +257,32 @@ impl Host {
             Service::Protime if is_write(&parts) => Service::ProtimeWrites,
             service => service,
         };
-        let asked = (self.service == Service::Protime)
-            .then(|| self.services.protime.came(&parts, &body))
+        let received = (self.service == Service::Protime)
+            .then(|| self.services.protime.arrived(&parts, &body))
             .flatten();
-        if let (Service::ProtimeWrites, Some(asked)) = (service, asked) {
-            let asked = &self.services.protime.asked.borrow()[asked];
-            self.services.look_at_write(asked);
+        if let (Service::ProtimeWrites, Some(received)) = (service, received) {
+            let received = &self.services.protime.received.borrow()[received];
+            self.services.check_write(received);
         }
-        let (latency, fault) = self.sky.next(service);
-        if let (Service::ProtimeWrites, Some(asked)) = (service, asked)
-            && let Some(long) = self.sky.freeze_at_write()
+        let (latency, fault) = self.weather.next(service);
+        if let (Service::ProtimeWrites, Some(received)) = (service, received)
+            && let Some(long) = self.weather.freeze_at_write()
         {
-            self.services.protime.freeze(asked, long);
+            self.services.protime.freeze(received, long);
         }
         // A service completes a request even if its sender is gone.
         let host = self.clone();
         let answer = tokio::task::spawn_local(async move {
             tokio::time::sleep(latency).await;
-            host.sky.move_clocks();
+            host.weather.move_clocks();
             match fault {
                 Some(Fault::Late { effect, .. }) => {
                     let late = host.clone();
                     tokio::task::spawn_local(async move {
                         tokio::time::sleep(Duration::from_secs(effect.into())).await;
                         late.done(&parts, body, false).await;
-                        if let Some(asked) = asked {
-                            late.services.protime.done(asked);
+                        if let Some(received) = received {
+                            late.services.protime.done(received);
                         }
                     });
                     None
@@ -291,22 +291,24 @@ impl Host {
                 Some(Fault::Throttle) => Some(host.refused(true)),
                 Some(Fault::Refuse) => Some(host.refused(false)),
                 // Never for a write: a 2xx answer to a write means that Protime has written.
-                Some(Fault::Hollow) if service == Service::Protime && parts.method == "GET" => {
+                Some(Fault::EmptyObject)
+                    if service == Service::Protime && parts.method == "GET" =>
+                {
                     Some(json_response(200, &json!({})))
                 }
                 fault => {
                     let is_partial = fault == Some(Fault::Partial);
                     let answer = host.done(&parts, body, is_partial).await;
-                    if let Some(asked) = asked {
-                        host.services.protime.done(asked);
+                    if let Some(received) = received {
+                        host.services.protime.done(received);
                     }
                     Some(answer).filter(|_| fault != Some(Fault::LoseAnswer))
                 }
             }
         });
         let answer = answer.await.map_err(io::Error::other)?;
-        if let (Some(asked), Some(answer)) = (asked, &answer) {
-            self.services.protime.answered(asked, answer.status());
+        if let (Some(received), Some(answer)) = (received, &answer) {
+            self.services.protime.answered(received, answer.status());
         }
         answer.ok_or_else(|| io::Error::other("the connection breaks"))
     }

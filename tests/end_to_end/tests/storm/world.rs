@@ -14,11 +14,11 @@ use subscriber::Subscriber;
 use tokio::time::{Instant, sleep};
 
 use crate::invariants;
-use crate::lambda::{End, Origins, Pool, SUBSCRIBER_TIME};
+use crate::lambda::{End, Origins, Pool, SUBSCRIBER_TIMEOUT};
 use crate::protime::Protime;
 use crate::sqs::Message;
 use crate::weather::{Event, Service};
-use crate::wire::{Services, Sky, client, serve};
+use crate::wire::{Services, Weather, client, serve};
 
 pub(crate) const PEOPLE: u32 = 3;
 pub(crate) const DAYS: u32 = 20;
@@ -49,7 +49,7 @@ pub(crate) struct Connection {
     every: Duration,
 }
 
-pub(crate) fn connections() -> [Connection; 3] {
+pub(crate) fn connections() -> [Connection; 4] {
     let filter = "date ge '2026-11-01' and date le '2026-11-20'";
     let of = |name, event, minutes| Connection {
         name,
@@ -68,12 +68,18 @@ pub(crate) fn connections() -> [Connection; 3] {
             30,
         ),
         of("people", json!({"entity": "people", "fields": FIELDS}), 60),
+        // With so many chains, calls to SQS overlap.
+        of(
+            "totals",
+            json!({"entity": "calculated-totals", "window": "P1D", "concurrency": 16, "query": {"filter": filter}}),
+            60,
+        ),
     ]
 }
 
 pub(crate) struct World {
     pub(crate) services: Rc<Services>,
-    pub(crate) sky: Rc<Sky>,
+    pub(crate) weather: Rc<Weather>,
     pub(crate) protime: Simulator,
     /// The events that Lambda gave up after their retries, as the failure queue gets them.
     pub(crate) failed: RefCell<Vec<Value>>,
@@ -90,7 +96,7 @@ pub(crate) struct World {
     started: Cell<u32>,
     pub(crate) invocations: Cell<u32>,
     /// The numbers of the invocations that stood still.
-    pub(crate) stood_still: RefCell<BTreeSet<u32>>,
+    pub(crate) frozen: RefCell<BTreeSet<u32>>,
     /// The request ids of the subscriber's invocations, by the invocation's number.
     pub(crate) request_ids: RefCell<BTreeMap<u32, String>>,
     delivered: Cell<usize>,
@@ -148,10 +154,10 @@ impl World {
         });
         let protime = protime.await.expect("the simulator starts");
         protime.configure(|settings| settings.page_size = PAGE);
-        let sky = Rc::new(Sky::new(events, base));
+        let weather = Rc::new(Weather::new(events, base));
         let services = Protime::new(protime.base_uri(), protime.secret_json());
         let services = Rc::new(Services::new(services));
-        let serve = |service| serve(service, 0, services.clone(), sky.clone());
+        let serve = |service| serve(service, 0, services.clone(), weather.clone());
         let door = serve(Service::Protime).await;
         services.protime.door.set(door).expect("one door");
         let origins = Origins {
@@ -160,7 +166,7 @@ impl World {
         };
         Rc::new(Self {
             services,
-            sky,
+            weather,
             protime,
             failed: RefCell::default(),
             fired: RefCell::default(),
@@ -171,7 +177,7 @@ impl World {
             idle_publishers: Pool::default(),
             started: Cell::new(0),
             invocations: Cell::new(0),
-            stood_still: RefCell::default(),
+            frozen: RefCell::default(),
             request_ids: RefCell::default(),
             corrected: RefCell::default(),
             delivered: Cell::new(0),
@@ -187,7 +193,7 @@ impl World {
     /// Runs the storm, then lets everything come to rest, twice.
     pub(crate) async fn pass(self: &Rc<Self>) {
         let schedules = connections().map(|connection| (Every::new(connection.every), connection));
-        let end = self.sky.start + WEATHER;
+        let end = self.weather.start + WEATHER;
         while Instant::now() < end {
             for (schedule, connection) in &schedules {
                 if schedule.is_due() {
@@ -196,7 +202,7 @@ impl World {
             }
             self.step().await;
         }
-        self.sky.clear();
+        self.weather.clear();
         self.rest(REST).await;
         let violation = match invariants::violated_at_rest(self) {
             None => invariants::unread(self).await,
@@ -223,7 +229,7 @@ impl World {
             self.start(&json!({"watch": true}).to_string(), 1);
         }
         // Changes end early enough that the last poll sees the last one.
-        if self.sky.start.elapsed() < WEATHER + REST / 2 && self.change.is_due() {
+        if self.weather.start.elapsed() < WEATHER + REST / 2 && self.change.is_due() {
             self.change().await;
         }
         self.forget_deltas();
@@ -233,14 +239,14 @@ impl World {
         self.deliver();
         self.deliver_publish_requests();
         sleep(STEP).await;
-        self.sky.move_clocks();
-        self.protime.set_now(self.sky.now());
+        self.weather.move_clocks();
+        self.protime.set_now(self.weather.now());
     }
 
     /// Protime forgets its deltas when the weather says so.
     fn forget_deltas(&self) {
-        let passed = self.sky.start.elapsed().as_secs();
-        let due = self.sky.events.iter().filter(
+        let passed = self.weather.start.elapsed().as_secs();
+        let due = self.weather.events.iter().filter(
             |event| matches!(**event, Event::ForgetDeltas { at } if u64::from(at) <= passed),
         );
         let due = due.count();
@@ -277,7 +283,7 @@ impl World {
         let mut event = connection.event.clone();
         event["incoming"] = connection.name.into();
         event["client"] = "protime/acme".into();
-        event["scheduled"] = self.sky.now().to_string().into();
+        event["scheduled"] = self.weather.now().to_string().into();
         if let Some(queue) = event["queue"].as_str() {
             event["queue"] = self.queue(queue).into();
         }
@@ -285,9 +291,9 @@ impl World {
         let firing = self.fired.borrow().len();
         self.fired
             .borrow_mut()
-            .push((connection.name, self.sky.now()));
+            .push((connection.name, self.weather.now()));
         let of = |twice: fn(&Event) -> Option<u8>| {
-            let firings = self.sky.events.iter().filter_map(twice);
+            let firings = self.weather.events.iter().filter_map(twice);
             1 + firings
                 .filter(|number| usize::from(*number) == firing)
                 .count()
@@ -344,8 +350,8 @@ impl World {
         log.len() - 1
     }
 
-    /// Logs that an invocation has ended, and checks that it has not mistaken itself for another. If it says that
-    /// another attempt works on its run or has taken its lease, then another event of the connection was at work.
+    /// Logs that an invocation has ended, and checks the reason that it gives for a skip. If the reason names another
+    /// attempt, another invocation of the connection must have been running.
     fn ended(&self, place: usize, end: &End) {
         let now = Instant::now();
         let mut log = self.log.borrow_mut();
@@ -355,15 +361,15 @@ impl World {
         let since = match end {
             // If an invocation died, its lease lasts as long as the invocation could have lasted.
             End::Skipped(reason) if reason.starts_with("this run is under way") => {
-                now - SUBSCRIBER_TIME
+                now - SUBSCRIBER_TIMEOUT
             }
             // Only if the invocation kept its time: after standing still, it may have lost its run to the watch.
             End::Skipped(reason)
                 if reason.starts_with("the lease of connection")
-                    && now - own.started <= SUBSCRIBER_TIME =>
+                    && now - own.started <= SUBSCRIBER_TIMEOUT =>
             {
                 // A request of another delivery of the event may take effect after that delivery has ended.
-                of_own_event -= self.sky.latest_effect(Service::DynamoDb);
+                of_own_event -= self.weather.latest_effect(Service::DynamoDb);
                 own.started
             }
             _ => return,
@@ -429,7 +435,7 @@ impl World {
     pub(crate) fn deliveries(&self) -> usize {
         let delivery = self.delivered.get();
         self.delivered.set(delivery + 1);
-        let again = self.sky.events.iter().filter(|event| {
+        let again = self.weather.events.iter().filter(|event| {
             matches!(**event, Event::DeliverTwice { delivery: of } if usize::from(of) == delivery)
         });
         1 + again.count()

@@ -11,9 +11,9 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::letter::{self, Letter};
+use super::dead_letter::{self, DeadLetter};
 use super::outgoing::Outgoing;
-use crate::arguments::{Change, Chosen};
+use crate::arguments::{Change, ParkedFilter};
 use crate::confirm::confirm;
 use crate::error::Error;
 use crate::output::Report;
@@ -30,11 +30,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) async fn of(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Self, Error> {
+    pub(crate) async fn of(outgoing: &[Outgoing], chosen: &ParkedFilter) -> Result<Self, Error> {
         let mut plan = Self::default();
         for outgoing in outgoing {
             plan.unseen += pass::look(&outgoing.parked, |message| {
-                if chosen.fits(&Letter::of(message)) {
+                if chosen.fits(&DeadLetter::of(message)) {
                     plan.fitting += 1;
                 } else {
                     plan.others += 1;
@@ -66,7 +66,7 @@ impl Plan {
         if self.unseen > 0 {
             let _ = write!(
                 phrase,
-                "; about {} more are hidden by others of their groups, which go to the end, so that what fits of these is moved as well",
+                "; about {} more messages are hidden by others of their groups. To reach them, those go to the end of their groups",
                 self.unseen
             );
         }
@@ -99,12 +99,12 @@ impl Plan {
 
 /// What makes two messages one write.
 fn write(message: &Message) -> (String, String) {
-    (letter::key(message).to_owned(), message.body.clone())
+    (dead_letter::key(message).to_owned(), message.body.clone())
 }
 
 /// Sends fitting messages back to the publish queue, each with its key.
 struct Redrive<'a> {
-    chosen: &'a Chosen,
+    chosen: &'a ParkedFilter,
     publish: &'a Queue,
     /// Key and body of what was sent. It is not sent again: the message may be parked again, and clocks may differ. Two
     /// messages with one key and body are one write, and the second waits for the outcome of the first.
@@ -114,11 +114,11 @@ struct Redrive<'a> {
 
 impl MessageHandler for Redrive<'_> {
     fn wants(&mut self, message: &Message) -> bool {
-        self.chosen.fits(&Letter::of(message)) && !self.sent.contains(&write(message))
+        self.chosen.fits(&DeadLetter::of(message)) && !self.sent.contains(&write(message))
     }
 
     async fn take(&mut self, message: &Message) -> Result<(), Error> {
-        let attributes = letter::own_attributes(message);
+        let attributes = dead_letter::own_attributes(message);
         let attributes = attributes.map_err(|error| Error::Other(error.to_string()))?;
         self.publish.send(message, attributes).await?;
         self.sent.insert(write(message));
@@ -129,7 +129,7 @@ impl MessageHandler for Redrive<'_> {
 
 pub(super) async fn redrive(
     outgoing: &[Outgoing],
-    chosen: &Chosen,
+    chosen: &ParkedFilter,
     change: &Change,
 ) -> Result<Report, Error> {
     let start = Timestamp::now();
@@ -166,7 +166,7 @@ impl Moved {
 /// Sends the fitting messages that were parked before `start` back to the publish queue.
 pub(crate) async fn send_back(
     outgoing: &[Outgoing],
-    chosen: &Chosen,
+    chosen: &ParkedFilter,
     start: Timestamp,
     bar: &ProgressBar,
 ) -> Moved {
@@ -192,7 +192,7 @@ pub(crate) async fn send_back(
 
 /// Writes fitting messages to a file.
 struct Skip<'a> {
-    chosen: &'a Chosen,
+    chosen: &'a ParkedFilter,
     queue: &'a str,
     file: &'a mut NewFile,
     bar: &'a ProgressBar,
@@ -206,13 +206,13 @@ pub(crate) struct NewFile {
 
 impl MessageHandler for Skip<'_> {
     fn wants(&mut self, message: &Message) -> bool {
-        self.chosen.fits(&Letter::of(message))
+        self.chosen.fits(&DeadLetter::of(message))
     }
 
     async fn take(&mut self, message: &Message) -> Result<(), Error> {
         let mut line = message.json();
         line["queue"] = self.queue.into();
-        line["idempotencyKey"] = letter::key(message).into();
+        line["idempotencyKey"] = dead_letter::key(message).into();
         self.file.add(&line).map_err(|error| {
             let path = self.file.path.display();
             Error::Other(format!("{path}: {error}"))
@@ -260,7 +260,7 @@ fn create(path: &Path) -> std::io::Result<File> {
 
 pub(super) async fn skip(
     outgoing: &[Outgoing],
-    chosen: &Chosen,
+    chosen: &ParkedFilter,
     to: &Path,
     change: &Change,
 ) -> Result<Report, Error> {
@@ -283,7 +283,7 @@ pub(super) async fn skip(
 /// Writes the fitting messages that were parked before `start` to the file, and deletes them.
 pub(crate) async fn move_to_file(
     outgoing: &[Outgoing],
-    chosen: &Chosen,
+    chosen: &ParkedFilter,
     mut file: NewFile,
     start: Timestamp,
     bar: &ProgressBar,
@@ -327,7 +327,7 @@ fn done(tally: Tally, mut json: Value, mut text: String) -> Report {
     if tally.put_behind > 0 {
         let _ = writeln!(
             text,
-            "To see past them, {} of these went to the end of their groups, in their order.",
+            "{} of the messages that stay went to the end of their groups, in their order, to reach those behind them.",
             tally.put_behind
         );
     }

@@ -20,7 +20,7 @@ use crate::source::Source;
 use crate::stack::{Account, Stack};
 
 /// The time that Protime has for an answer.
-const ANSWER: Duration = Duration::from_secs(30);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection and the requests that it would make.
 pub(crate) struct Reading {
@@ -101,7 +101,7 @@ impl Reading {
             return Ok(None);
         };
         let url = first.url(&self.client.settings().base_uri);
-        let mut pages = self.client.pages(first, Instant::now() + ANSWER);
+        let mut pages = self.client.pages(first, Instant::now() + ANSWER_TIMEOUT);
         let page = pages.next().await.map_err(subscriber::Error::from)?;
         let mut seen = FirstPage {
             method: first.method.as_str(),

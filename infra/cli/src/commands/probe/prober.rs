@@ -11,7 +11,7 @@ use super::known::{TokenFacts, Traffic};
 use crate::error::Error;
 
 /// The time that Protime has for an answer.
-const ANSWER: Duration = Duration::from_mins(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// The limit of an answer, in bytes.
 const LARGEST_ANSWER: usize = 32 << 20;
 /// The probe stops after this many 429 answers or missing answers.
@@ -195,7 +195,7 @@ pub(super) fn narrow_scope(scopes: &[String]) -> Option<&String> {
 }
 
 fn deadline() -> Instant {
-    Instant::now() + ANSWER
+    Instant::now() + ANSWER_TIMEOUT
 }
 
 /// An error's own text contains the path, which can hold ids of records.

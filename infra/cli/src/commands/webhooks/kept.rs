@@ -14,7 +14,7 @@ const TOKEN_BYTES: usize = 16;
 /// The value of a secret. It has no `Debug`, so that nothing of it is printed.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Kept {
+pub(super) struct WebhookSecret {
     /// The connection that the webhook rings.
     pub(super) incoming: String,
     /// The name of the secret with the credentials of the connection's client.
@@ -36,7 +36,7 @@ pub(super) struct Kept {
     pub(super) answer: Option<Value>,
 }
 
-impl Kept {
+impl WebhookSecret {
     /// A new token for a connection, which has no webhook yet.
     pub(super) fn new(incoming: &str, client: &str, collection: &str) -> Result<Self, Error> {
         let mut bytes = [0; TOKEN_BYTES];
@@ -61,12 +61,12 @@ impl Kept {
 }
 
 /// The secrets of a stack's webhooks.
-pub(super) struct Keeper {
+pub(super) struct WebhookSecrets {
     secrets: aws_sdk_secretsmanager::Client,
     stack: String,
 }
 
-impl Keeper {
+impl WebhookSecrets {
     pub(super) fn new(stack: &Stack) -> Self {
         Self {
             secrets: aws_sdk_secretsmanager::Client::new(&stack.account.config),
@@ -83,7 +83,7 @@ impl Keeper {
         format!("secret `{}`", self.secret(incoming))
     }
 
-    pub(super) async fn read(&self, incoming: &str) -> Result<Option<Kept>, Error> {
+    pub(super) async fn read(&self, incoming: &str) -> Result<Option<WebhookSecret>, Error> {
         let get = self.secrets.get_secret_value();
         let value = match get.secret_id(self.secret(incoming)).send().await {
             Ok(value) => value.secret_string.unwrap_or_default(),
@@ -107,7 +107,7 @@ impl Keeper {
         Ok(Some(kept))
     }
 
-    pub(super) async fn create(&self, kept: &Kept) -> Result<(), Error> {
+    pub(super) async fn create(&self, kept: &WebhookSecret) -> Result<(), Error> {
         let create = self.secrets.create_secret();
         let create = create
             .name(self.secret(&kept.incoming))
@@ -118,7 +118,7 @@ impl Keeper {
         Ok(())
     }
 
-    pub(super) async fn put(&self, kept: &Kept) -> Result<(), Error> {
+    pub(super) async fn put(&self, kept: &WebhookSecret) -> Result<(), Error> {
         let put = self.secrets.put_secret_value();
         let put = put
             .secret_id(self.secret(&kept.incoming))
@@ -140,6 +140,6 @@ impl Keeper {
     }
 }
 
-fn text(kept: &Kept) -> Result<String, Error> {
+fn text(kept: &WebhookSecret) -> Result<String, Error> {
     serde_json::to_string(kept).map_err(|error| Error::Other(error.to_string()))
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
-use super::door::Doorbell;
+use super::deployed_doorbell::Doorbell;
 use super::remote::{Remote, Webhook};
 use crate::error::Error;
 use crate::output::{Report, hint, table};
@@ -24,7 +24,7 @@ pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Er
     for client in &clients {
         for webhook in Remote::of(stack, client).await?.webhooks().await? {
             let url = webhook.destination_url.as_deref().unwrap_or_default();
-            let connection = doorbell.as_ref().and_then(|bell| bell.behind(url));
+            let connection = doorbell.as_ref().and_then(|bell| bell.connection_of(url));
             let seen = webhook.seen();
             let days = seen.days_left(now);
             is_in_need |= connection.is_some() && seen.needs_renewal(now);
@@ -68,7 +68,7 @@ pub(super) async fn list(stack: &Stack, clients: &[String]) -> Result<Report, Er
     Ok(Report::new(json!({"webhooks": webhooks}), text))
 }
 
-/// Of several webhooks of one connection, the one counts that rings longest.
+/// If a connection has several webhooks, the one that stays valid longest counts.
 fn rank(webhook: &Webhook, now: Timestamp) -> (bool, SignedDuration) {
     let left = webhook.left(now).unwrap_or(SignedDuration::MAX);
     (!webhook.is_disabled(), left)

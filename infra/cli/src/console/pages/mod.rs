@@ -37,11 +37,11 @@ struct Problem {
 impl Console {
     pub(super) fn site(&self, place: Place) -> Site {
         Site {
-            base: self.door.base().to_owned(),
+            base: self.guard.base().to_owned(),
             stack: self.stack.name.clone(),
             place,
             allows_changes: self.allows_changes,
-            form: self.door.form().to_owned(),
+            form: self.guard.form().to_owned(),
             notice: None,
         }
     }

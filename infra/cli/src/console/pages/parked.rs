@@ -13,8 +13,8 @@ use super::super::changes::chosen;
 use super::super::security::Fields;
 use super::super::site::{Place, Site};
 use super::{When, percent_encoded};
-use crate::arguments::Chosen;
-use crate::commands::parked::{self, Letter, Shelf};
+use crate::arguments::ParkedFilter;
+use crate::commands::parked::{self, DeadLetter, QueueContents};
 use crate::error::Error;
 use crate::excerpt::excerpt;
 use crate::wording::counted;
@@ -28,7 +28,7 @@ const LONGEST_TEXT: usize = 120;
 struct Page {
     site: Site,
     filter: Filter,
-    shelves: Vec<ShelfView>,
+    shelves: Vec<QueueView>,
     /// Whether any message can be sent back or skipped.
     has_fitting: bool,
 }
@@ -43,10 +43,10 @@ struct Filter {
     query: String,
 }
 
-struct ShelfView {
+struct QueueView {
     name: String,
     groups: Vec<GroupRow>,
-    letters: Vec<LetterRow>,
+    letters: Vec<DeadLetterRow>,
     /// Notes about messages that are not shown.
     rest: Vec<String>,
 }
@@ -59,7 +59,7 @@ struct GroupRow {
     entities: String,
 }
 
-struct LetterRow {
+struct DeadLetterRow {
     id: String,
     parked: When,
     reason: String,
@@ -76,7 +76,7 @@ pub(in crate::console) async fn list(
 }
 
 async fn page(console: &Console, fields: &Fields) -> Result<Page, Error> {
-    let chosen = Chosen {
+    let chosen = ParkedFilter {
         id: None,
         ..chosen(fields)?
     };
@@ -90,13 +90,13 @@ async fn page(console: &Console, fields: &Fields) -> Result<Page, Error> {
             .any(|shelf| !shelf.letters.is_empty() || shelf.unseen > 0),
         shelves: shelves
             .iter()
-            .map(|shelf| ShelfView::new(shelf, now))
+            .map(|shelf| QueueView::new(shelf, now))
             .collect(),
     })
 }
 
 impl Filter {
-    fn of(chosen: &Chosen) -> Self {
+    fn of(chosen: &ParkedFilter) -> Self {
         let text = |text: &Option<String>| text.clone().unwrap_or_default();
         let since = chosen.since.map(|since| format!("{since:.0}"));
         let mut filter = Self {
@@ -118,8 +118,8 @@ impl Filter {
     }
 }
 
-impl ShelfView {
-    fn new(shelf: &Shelf, now: Timestamp) -> Self {
+impl QueueView {
+    fn new(shelf: &QueueContents, now: Timestamp) -> Self {
         let groups = parked::groups(&shelf.letters);
         let groups = groups.iter().map(|group| GroupRow {
             messages: counted(group.count, "message"),
@@ -146,14 +146,16 @@ impl ShelfView {
         Self {
             name: shelf.name.clone(),
             groups: groups.collect(),
-            letters: letters.map(|letter| LetterRow::new(letter, now)).collect(),
+            letters: letters
+                .map(|letter| DeadLetterRow::new(letter, now))
+                .collect(),
             rest,
         }
     }
 }
 
-impl LetterRow {
-    fn new(letter: &Letter, now: Timestamp) -> Self {
+impl DeadLetterRow {
+    fn new(letter: &DeadLetter, now: Timestamp) -> Self {
         let text = |text: Option<&str>| excerpt(text.unwrap_or("-"), LONGEST_TEXT);
         Self {
             id: letter.id.clone(),

@@ -1,8 +1,8 @@
 //! The doorbell of the stack, if it has one.
 
-use doorbell::Doors;
+use doorbell::TokenHashes;
 
-use super::kept::Kept;
+use super::kept::WebhookSecret;
 use crate::error::Error;
 use crate::stack::Stack;
 
@@ -14,7 +14,7 @@ const CONNECTIONS: &str = "CONNECTIONS";
 pub(super) struct Doorbell {
     /// The function's URL, which ends with `/`.
     url: String,
-    doors: Doors,
+    token_hashes: TokenHashes,
 }
 
 impl Doorbell {
@@ -33,30 +33,31 @@ impl Doorbell {
         let configuration = asked.send().await.map_err(failed)?;
         let variables = configuration.environment.and_then(|found| found.variables);
         let connections = variables.and_then(|mut variables| variables.remove(CONNECTIONS));
-        let doors = Doors::from_json(&connections.unwrap_or_default());
-        let doors = doors.map_err(|error| {
+        let token_hashes = TokenHashes::from_json(&connections.unwrap_or_default());
+        let token_hashes = token_hashes.map_err(|error| {
             Error::Connection(format!("doorbell, parameter Connections: {error}"))
         })?;
         let url = format!("{}/", url.trim_end_matches('/'));
-        Ok(Some(Self { url, doors }))
+        Ok(Some(Self { url, token_hashes }))
     }
 
     /// Whether the doorbell knows the connection's token.
-    pub(super) fn knows(&self, kept: &Kept) -> bool {
-        self.doors.opens(&kept.incoming, &kept.token)
+    pub(super) fn knows(&self, kept: &WebhookSecret) -> bool {
+        self.token_hashes.has_token(&kept.incoming, &kept.token)
     }
 
     /// The URL to which a connection's webhook delivers. It contains the token, so it is never printed.
-    pub(super) fn url_of(&self, kept: &Kept) -> String {
+    pub(super) fn url_of(&self, kept: &WebhookSecret) -> String {
         format!("{}{}", self.url, kept.token)
     }
 
     /// The connection that a URL rings, if it is a URL of this doorbell with a known token.
-    pub(super) fn behind(&self, url: &str) -> Option<&str> {
-        self.doors.behind(url.strip_prefix(&self.url)?)
+    pub(super) fn connection_of(&self, url: &str) -> Option<&str> {
+        self.token_hashes
+            .connection_of(url.strip_prefix(&self.url)?)
     }
 
     pub(super) fn connections(&self) -> impl Iterator<Item = &str> {
-        self.doors.names()
+        self.token_hashes.names()
     }
 }

@@ -11,8 +11,8 @@ static RULES: LazyLock<Vec<Row>> = LazyLock::new(|| {
         clippy::expect_used,
         reason = "the file is part of the program, and a test reads it"
     )]
-    serde_json::from_str(include_str!("after_uncertain.json"))
-        .expect("after_uncertain.json is valid")
+    serde_json::from_str(include_str!("after_lost_response.json"))
+        .expect("after_lost_response.json is valid")
 });
 
 #[derive(Deserialize)]
@@ -20,13 +20,13 @@ static RULES: LazyLock<Vec<Row>> = LazyLock::new(|| {
 struct Row {
     method: Method,
     path: &'static str,
-    rule: AfterUncertain,
+    rule: AfterLostResponse,
 }
 
 /// What to do with a write whose response was lost.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case", bound(deserialize = "'de: 'static"))]
-pub enum AfterUncertain {
+pub enum AfterLostResponse {
     /// Nothing is safe: a person has to decide.
     #[default]
     Park,
@@ -51,7 +51,7 @@ pub struct LookUp {
     pub equal: Vec<&'static str>,
 }
 
-impl AfterUncertain {
+impl AfterLostResponse {
     /// The rule for a write. An operation that is not in the table is parked.
     pub fn of(operation: Option<&Operation>) -> &'static Self {
         let of_operation = |row: &&Row| {

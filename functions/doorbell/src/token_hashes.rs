@@ -9,11 +9,11 @@ use sha2::{Digest, Sha256};
 /// The SHA-256 of each connection's token, by the connection's name. Whoever reads the configuration still has no
 /// token, and cannot ring.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Doors(BTreeMap<String, [u8; 32]>);
+pub struct TokenHashes(BTreeMap<String, [u8; 32]>);
 
 /// The reason why the configuration cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DoorsError {
+pub enum TokenHashesError {
     /// The text is not JSON, or not an object of strings.
     #[error(
         "needs a JSON object of connections, each with the SHA-256 of its token in hex, such as {{\"clockings\": \"9f86d0...\"}}: {0}"
@@ -30,28 +30,28 @@ pub enum DoorsError {
     Same(String, String),
 }
 
-impl Doors {
+impl TokenHashes {
     /// Reads `{"<connection>": "<64 hex digits>"}`.
-    pub fn from_json(json: &str) -> Result<Self, DoorsError> {
-        let hashes: BTreeMap<String, String> =
-            serde_json::from_str(json).map_err(|error| DoorsError::Shape(error.to_string()))?;
-        let mut doors: BTreeMap<String, [u8; 32]> = BTreeMap::new();
+    pub fn from_json(json: &str) -> Result<Self, TokenHashesError> {
+        let hashes: BTreeMap<String, String> = serde_json::from_str(json)
+            .map_err(|error| TokenHashesError::Shape(error.to_string()))?;
+        let mut token_hashes: BTreeMap<String, [u8; 32]> = BTreeMap::new();
         for (incoming, hash) in hashes {
             if !is_name(&incoming) {
-                return Err(DoorsError::Name(incoming));
+                return Err(TokenHashesError::Name(incoming));
             }
-            let hash = bytes(&hash).ok_or_else(|| DoorsError::Hash(incoming.clone()))?;
-            if let Some((other, _)) = doors.iter().find(|(_, known)| **known == hash) {
-                return Err(DoorsError::Same(other.clone(), incoming));
+            let hash = bytes(&hash).ok_or_else(|| TokenHashesError::Hash(incoming.clone()))?;
+            if let Some((other, _)) = token_hashes.iter().find(|(_, known)| **known == hash) {
+                return Err(TokenHashesError::Same(other.clone(), incoming));
             }
-            doors.insert(incoming, hash);
+            token_hashes.insert(incoming, hash);
         }
-        Ok(Self(doors))
+        Ok(Self(token_hashes))
     }
 
     /// The connection that a token rings. The duration reveals nothing about the tokens: every hash is compared, each
     /// in constant time.
-    pub fn behind(&self, token: &str) -> Option<&str> {
+    pub fn connection_of(&self, token: &str) -> Option<&str> {
         let hash = digest(token);
         let mut found = None;
         for (incoming, known) in &self.0 {
@@ -68,8 +68,8 @@ impl Doors {
     }
 
     /// Whether `token` rings the connection `incoming`.
-    pub fn opens(&self, incoming: &str, token: &str) -> bool {
-        self.behind(token) == Some(incoming)
+    pub fn has_token(&self, incoming: &str, token: &str) -> bool {
+        self.connection_of(token) == Some(incoming)
     }
 }
 
@@ -109,19 +109,28 @@ mod tests {
             r#"{{"clockings": "{ABC}", "people": "{}"}}"#,
             "0".repeat(64)
         );
-        let doors = Doors::from_json(&json).unwrap();
-        assert_eq!(doors.behind("abc"), Some("clockings"));
-        assert_eq!(doors.behind("abcd"), None);
-        assert_eq!(doors.behind(""), None);
-        assert_eq!(doors.behind(ABC), None, "the hash itself opens nothing");
-        assert!(doors.opens("clockings", "abc") && !doors.opens("people", "abc"));
+        let token_hashes = TokenHashes::from_json(&json).unwrap();
+        assert_eq!(token_hashes.connection_of("abc"), Some("clockings"));
+        assert_eq!(token_hashes.connection_of("abcd"), None);
+        assert_eq!(token_hashes.connection_of(""), None);
+        assert_eq!(
+            token_hashes.connection_of(ABC),
+            None,
+            "the hash itself opens nothing"
+        );
+        assert!(
+            token_hashes.has_token("clockings", "abc") && !token_hashes.has_token("people", "abc")
+        );
         assert_eq!(token_hash("abc"), ABC);
-        assert_eq!(Doors::from_json("{}").unwrap().behind("abc"), None);
+        assert_eq!(
+            TokenHashes::from_json("{}").unwrap().connection_of("abc"),
+            None
+        );
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        let problem = |json: &str| Doors::from_json(json).unwrap_err().to_string();
+        let problem = |json: &str| TokenHashes::from_json(json).unwrap_err().to_string();
         for json in ["", "[]", r#"{"clockings": 1}"#] {
             assert!(problem(json).contains("needs a JSON object"), "{json}");
         }

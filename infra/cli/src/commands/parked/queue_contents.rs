@@ -5,19 +5,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::letter::Letter;
+use super::dead_letter::DeadLetter;
 use super::outgoing::Outgoing;
-use crate::arguments::Chosen;
+use crate::arguments::ParkedFilter;
 use crate::error::Error;
 use crate::pass;
 
 /// The contents of one dead-letter queue.
-pub(crate) struct Shelf {
+pub(crate) struct QueueContents {
     /// The name of its outgoing connection.
     pub(crate) name: String,
     pub(crate) queue: String,
     /// The selected messages, the oldest first.
-    pub(crate) letters: Vec<Letter>,
+    pub(crate) letters: Vec<DeadLetter>,
     pub(crate) others: usize,
     pub(crate) unseen: usize,
 }
@@ -33,7 +33,7 @@ pub(crate) struct Group<'a> {
 
 /// A whole message, and where it was found.
 pub(crate) struct Found {
-    pub(crate) letter: Letter,
+    pub(crate) letter: DeadLetter,
     pub(crate) body: String,
     /// The message with its body and attributes.
     pub(crate) json: Value,
@@ -47,12 +47,15 @@ impl Group<'_> {
 }
 
 /// The parked messages that fit the selection.
-pub(crate) async fn look(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Vec<Shelf>, Error> {
+pub(crate) async fn look(
+    outgoing: &[Outgoing],
+    chosen: &ParkedFilter,
+) -> Result<Vec<QueueContents>, Error> {
     let mut shelves = Vec::new();
     for outgoing in outgoing {
         let (mut letters, mut others) = (Vec::new(), 0);
         let unseen = pass::look(&outgoing.parked, |message| {
-            let letter = Letter::of(message);
+            let letter = DeadLetter::of(message);
             if chosen.fits(&letter) {
                 letters.push(letter);
             } else {
@@ -61,7 +64,7 @@ pub(crate) async fn look(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Vec<S
         })
         .await?;
         letters.sort_by_key(|letter| letter.parked);
-        shelves.push(Shelf {
+        shelves.push(QueueContents {
             name: outgoing.name.clone(),
             queue: outgoing.parked.name().to_owned(),
             letters,
@@ -73,7 +76,7 @@ pub(crate) async fn look(outgoing: &[Outgoing], chosen: &Chosen) -> Result<Vec<S
 }
 
 /// Groups of letters, the largest first.
-pub(crate) fn groups(letters: &[Letter]) -> Vec<Group<'_>> {
+pub(crate) fn groups(letters: &[DeadLetter]) -> Vec<Group<'_>> {
     let mut groups = BTreeMap::new();
     for letter in letters {
         let (reason, code) = (letter.reason.as_deref(), letter.code.as_deref());
@@ -101,7 +104,7 @@ pub(crate) async fn find(outgoing: &[Outgoing], id: &str) -> Result<Found, Error
         unseen += pass::look(&outgoing.parked, |message| {
             if message.id == id {
                 found = Some(Found {
-                    letter: Letter::of(message),
+                    letter: DeadLetter::of(message),
                     body: message.body.clone(),
                     json: message.json(),
                 });

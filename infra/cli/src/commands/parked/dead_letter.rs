@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::arguments::Chosen;
+use crate::arguments::ParkedFilter;
 use crate::queue::{Attributes, Message};
 
 const KEY: &str = "idempotencyKey";
@@ -17,7 +17,7 @@ const MOST_ATTRIBUTES: usize = 10;
 /// A parked message without its payload.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Letter {
+pub(crate) struct DeadLetter {
     pub(crate) id: String,
     pub(crate) parked: Timestamp,
     /// The reason that the publisher gave. `None` if SQS moved the message by itself.
@@ -41,7 +41,7 @@ pub(crate) struct Details {
     validation_errors: Vec<String>,
 }
 
-impl Letter {
+impl DeadLetter {
     pub(super) fn of(message: &Message) -> Self {
         let text = |name| message.attribute(name).map(str::to_owned);
         let body: Value = serde_json::from_str(&message.body).unwrap_or_default();
@@ -79,8 +79,8 @@ impl Letter {
     }
 }
 
-impl Chosen {
-    pub(super) fn fits(&self, letter: &Letter) -> bool {
+impl ParkedFilter {
+    pub(super) fn fits(&self, letter: &DeadLetter) -> bool {
         let is =
             |wanted: &Option<String>, is: Option<&str>| wanted.is_none() || wanted.as_deref() == is;
         is(&self.id, Some(&letter.id))
@@ -145,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_entity_is_that_of_the_body_or_of_the_attributes() {
-        let entity = |attributes: &[&str], body| Letter::of(&message(attributes, body)).entity;
+        let entity = |attributes: &[&str], body| DeadLetter::of(&message(attributes, body)).entity;
         let body = r#"{"entity": "people"}"#;
         assert_eq!(entity(&["entity"], body), "people");
         assert_eq!(entity(&["entity"], "no JSON"), "its entity");
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn reasons_say_more_than_the_message() {
-        let mut letter = Letter::of(&message(&["message", "details"], "{}"));
+        let mut letter = DeadLetter::of(&message(&["message", "details"], "{}"));
         assert_eq!(letter.why(), "its message");
         letter.details =
             serde_json::from_str(r#"{"reasons": ["a"], "validationErrors": ["b"]}"#).unwrap();
@@ -163,8 +163,8 @@ mod tests {
 
     #[test]
     fn a_message_fits_if_it_fits_everything() {
-        let letter = Letter::of(&message(&["reason", "code"], "{}"));
-        let mut chosen = Chosen::default();
+        let letter = DeadLetter::of(&message(&["reason", "code"], "{}"));
+        let mut chosen = ParkedFilter::default();
         assert!(chosen.fits(&letter));
         chosen.reason = Some("its reason".to_owned());
         assert!(chosen.fits(&letter));

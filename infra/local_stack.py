@@ -256,10 +256,11 @@ class Stack:
         return built / "template.yaml"
 
     def nest_connections(self, built: Path) -> None:
-        """The template of further incoming connections, beside the one that nests it."""
+        """The templates of further incoming connections, beside the one that nests them."""
         connections = built / "infra" / "connections.yaml"
         connections.parent.mkdir(exist_ok=True)
-        shutil.copy(ROOT / "infra" / "connections.yaml", connections)
+        for template in (ROOT / "infra").glob("connections*.yaml"):
+            shutil.copy(template, connections.parent)
         for arguments in self.connections:
             program = str(target_folder() / "debug" / "protimectl")
             new = [program, "new", "connection", *arguments, "--file", str(connections), "--yes"]

@@ -162,7 +162,7 @@ impl Subscriber {
                     Ok(watched) => {
                         report
                             .connections
-                            .push(self.report_connection(&watched, invocation));
+                            .push(reported(&watched, invocation.clock.now()));
                         readable.push(watched);
                     }
                     Err(error) => failed = Some(unreadable(error)),
@@ -179,25 +179,12 @@ impl Subscriber {
                 }
             }
         }
+        // A watch that fails writes none of the gauges, so that they are missing.
+        for connection in &report.connections {
+            self.metrics.write(connection.line());
+        }
         self.metrics.write(report.line());
         failed.map_or(Ok(report), Err)
-    }
-
-    /// Reports on one connection.
-    fn report_connection(&self, watched: &Watched, invocation: &Invocation) -> ConnectionReport {
-        let now = invocation.clock.now();
-        let found = ConnectionReport::of(watched, now);
-        self.metrics.write(found.line());
-        let webhook = watched.webhook.as_ref();
-        if webhook.is_some_and(|webhook| webhook.needs_renewal(now)) {
-            tracing::warn!(
-                incoming = watched.incoming,
-                webhookDaysLeft = found.webhook_days_left,
-                webhookDisabled = found.webhook_disabled,
-                "the webhook is disabled or ends soon; run protimectl webhooks renew"
-            );
-        }
-        found
     }
 
     /// Resumes a stranded run. Returns its id. None if the run is not stranded, or somebody else goes on with it.
@@ -241,4 +228,19 @@ impl Subscriber {
             .await?;
         Ok(Some(run.to_owned()))
     }
+}
+
+/// Reports on one connection, and warns if its webhook ends soon.
+fn reported(watched: &Watched, now: Timestamp) -> ConnectionReport {
+    let found = ConnectionReport::of(watched, now);
+    let webhook = watched.webhook.as_ref();
+    if webhook.is_some_and(|webhook| webhook.needs_renewal(now)) {
+        tracing::warn!(
+            incoming = watched.incoming,
+            webhookDaysLeft = found.webhook_days_left,
+            webhookDisabled = found.webhook_disabled,
+            "the webhook is disabled or ends soon; run protimectl webhooks renew"
+        );
+    }
+    found
 }

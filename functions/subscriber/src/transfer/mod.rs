@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use crate::Error;
 use crate::report::Tally;
 
-/// Chains for which one call to SQS at a time is fast enough. Each further call takes up to 2 MiB of memory: its pages,
-/// and its content.
+/// Chains for which one call to SQS at a time is fast enough. Each further call takes up to 2.5 MiB of memory: its
+/// pages, and its content.
 const CHAINS_A_CALL: usize = 8;
 /// Messages buffered between the fetching and the sending side: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
@@ -131,7 +131,11 @@ impl Transfer<'_> {
         };
         let fetch = async {
             let sender = sender;
-            self.fetch(pending, &count, &sender).await
+            tokio::select! {
+                fetched = self.fetch(pending, &count, &sender) => fetched,
+                // What would be fetched now could not be sent.
+                () = sender.events.closed() => Err(Error::SendingStopped),
+            }
         };
         // If fetching fails, the pages fetched before are still sent.
         let (fetched, sent) = tokio::join!(fetch, self.send(receiver, state, tally));

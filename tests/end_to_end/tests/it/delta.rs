@@ -209,9 +209,10 @@ async fn a_delta_has_one_owner_until_it_is_taken_over() {
     let error = local.run(&other).await.unwrap_err();
     assert_eq!(error.kind().name(), "DeltaConflict");
     assert!(
-        error
-            .to_string()
-            .contains(&format!("connection `{}` has it", local.incoming("test"))),
+        error.to_string().contains(&format!(
+            "connection `{}` owns the delta",
+            local.incoming("test")
+        )),
         "{error}"
     );
 

@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 use simulator::Options;
 use tokio::sync::Notify;
 
-/// More than enough for a second call to arrive.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// More than enough for a second call to arrive, and less than the SDK waits for an answer before it asks again.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Long enough for a second call to arrive if there is one.
+const LATENCY: Duration = Duration::from_millis(10);
 const RECORDS: usize = 10_000;
 
 /// What happens to the first call.
@@ -70,6 +72,8 @@ async fn answer(
     let is_special = number == 1 && first != First::IsUsual;
     if is_special {
         let _ = tokio::time::timeout(PATIENCE, queue.second.notified()).await;
+    } else {
+        tokio::time::sleep(LATENCY).await;
     }
     let mut counts = queue.counts();
     counts.under_way -= 1;

@@ -449,17 +449,24 @@ async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginni
     );
 }
 
-#[tokio::test]
-async fn the_watch_reports_every_connection_of_many() {
-    let local = InProcessSubscriber::new(Options::default()).await;
-    // DynamoDB gives 100 items a call, two for each connection.
+/// Makes connections that never ran.
+async fn many(local: &InProcessSubscriber, count: usize) -> Vec<String> {
     let mut names = Vec::new();
-    for number in 0..120 {
+    for number in 0..count {
         let name = format!("many-{number:03}");
         let kind = AttributeValue::S("connection".to_owned());
         local.set(&format!("connection/{name}"), "kind", kind).await;
         names.push(name);
     }
+    names
+}
+
+// DynamoDB gives 100 items a call, two for each connection.
+
+#[tokio::test]
+async fn the_watch_reports_every_connection_of_many() {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    let names = many(&local, 120).await;
     let report = local.watch(Timestamp::now()).await.unwrap();
     let reported = report["connections"].as_array().unwrap();
     let reported: Vec<&str> = reported
@@ -467,6 +474,23 @@ async fn the_watch_reports_every_connection_of_many() {
         .map(|connection| connection["incoming"].as_str().unwrap())
         .collect();
     assert_eq!(reported, names);
+    assert!(has_gauge(&local));
+}
+
+#[tokio::test]
+async fn a_watch_that_reads_a_part_writes_no_gauge() {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    many(&local, 120).await;
+    // The names, and the first fifty connections.
+    local.crash_proxy.arm_with(3, Break::Refuse("BatchGetItem"));
+    local.watch(Timestamp::now()).await.unwrap_err();
+    assert!(!has_gauge(&local));
+}
+
+/// Whether the watch wrote the gauge whose absence alarms.
+fn has_gauge(local: &InProcessSubscriber) -> bool {
+    let lines = local.metrics.lines();
+    lines.iter().any(|line| !line["SecondsOverdue"].is_null())
 }
 
 #[tokio::test]

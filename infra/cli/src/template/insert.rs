@@ -12,7 +12,7 @@ pub(crate) enum InsertError {
     #[error("its `Resources` are written in braces; write a resource below the other, indented")]
     Braces,
     #[error(
-        "has {MOST_RESOURCES} resources already, the most that CloudFormation takes; copy it to another file without its connections, nest that file in template.yaml as well, and give it with --file"
+        "has {MOST_RESOURCES} resources already, the most that CloudFormation takes; name another file with --file, and nest that one in template.yaml as well"
     )]
     Full,
 }

@@ -449,7 +449,7 @@ async fn a_run_that_is_due_although_it_is_done_does_not_keep_others_from_beginni
     );
 }
 
-/// Makes connections that never ran.
+/// Makes connections that never ran. `DynamoDB` gives 100 items a call, two for each of them.
 async fn many(local: &InProcessSubscriber, count: usize) -> Vec<String> {
     let mut names = Vec::new();
     for number in 0..count {
@@ -460,8 +460,6 @@ async fn many(local: &InProcessSubscriber, count: usize) -> Vec<String> {
     }
     names
 }
-
-// DynamoDB gives 100 items a call, two for each connection.
 
 #[tokio::test]
 async fn the_watch_reports_every_connection_of_many() {

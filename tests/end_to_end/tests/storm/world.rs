@@ -68,7 +68,7 @@ pub(crate) fn connections() -> [Connection; 4] {
             30,
         ),
         of("people", json!({"entity": "people", "fields": FIELDS}), 60),
-        // With so many chains, calls to SQS overlap.
+        // With so many chains, calls to SQS may overlap, if a fault holds one of them.
         of(
             "totals",
             json!({"entity": "calculated-totals", "window": "P1D", "concurrency": 16, "query": {"filter": filter}}),

@@ -10,6 +10,10 @@ import sys
 
 from ministack.app import main
 from ministack.core import iam_evaluator
+from ministack.services import scheduler
+
+# Seconds between two looks at the schedules, which are ten by default. Who watches a demo waits for them.
+scheduler._SCHEDULE_TICK_INTERVAL = 0.5
 
 FILE = open(sys.argv.pop(1), "a", buffering=1)
 evaluate, enforce = iam_evaluator.evaluate, iam_evaluator.enforce

@@ -7,6 +7,7 @@ process outlives the one that started it, and the user's own AWS configuration i
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import os
 import platform
@@ -26,8 +27,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # All programs at once: for some of them, cargo would choose other features of what they share, and compile that once more.
-BUILD = ["cargo", "build", "--quiet", "--workspace", "--bins"]
+BUILD = ["cargo", "build", "--workspace", "--bins"]
+# What cargo writes of its progress: "Building [===>    ] 123/456: tokio, hyper(build)".
+PROGRESS = re.compile(r"Building \[.*\] (\d+)/(\d+)(?:: (.*))?")
+# Seconds between two lines of progress in a file.
+PROGRESS_INTERVAL = 30
 TOOLS = ROOT / ".tools"
+BUILT_FUNCTIONS = TOOLS / "built" / "functions"
 LOGS = TOOLS / "logs"
 REGION = "eu-west-1"
 SECRET = "protime/acme"
@@ -53,8 +59,33 @@ def step(text: str):
     except BaseException:
         print("failed", flush=True)
         raise
+    say(time_since(started))
+
+
+def time_since(started: float) -> str:
     minutes, seconds = divmod(time.monotonic() - started, 60)
-    print(f"{int(minutes)} min {int(seconds)} s" if minutes else f"{seconds:.1f} s", flush=True)
+    return f"{int(minutes)} min {int(seconds)} s" if minutes else f"{seconds:.1f} s"
+
+
+class Progress:
+    """How far the compiling is: on a terminal one line that changes, else a line now and then."""
+
+    def __init__(self):
+        self.terminal = sys.stdout.isatty()
+        self.started = self.shown = time.monotonic()
+
+    def show(self, done: str, crates: str, current: str | None) -> None:
+        text = f"  Compiling ... {done} of {crates} crates"
+        if self.terminal:
+            text = f"{text}: {current or ''}"[: shutil.get_terminal_size().columns - 1]
+            print(f"\r{text}\033[K", end="", flush=True)
+        elif time.monotonic() - self.shown > PROGRESS_INTERVAL:
+            self.shown = time.monotonic()
+            say(text)
+
+    def end(self) -> None:
+        text = f"  Compiling ... {time_since(self.started)}"
+        say(f"\r{text}\033[K" if self.terminal else text)
 
 
 def free_port() -> int:
@@ -132,7 +163,8 @@ class Stack:
             self._signal(process, signal.SIGTERM)
         for process in self.processes:
             try:
-                process.wait(timeout=5)
+                # Local AWS takes longer, to keep a state that nobody needs.
+                process.wait(timeout=1)
             except subprocess.TimeoutExpired:
                 pass
             # Also what the process itself has started: its group ends as a whole.
@@ -177,6 +209,33 @@ class Stack:
         if code != 0:
             last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-15:])
             raise Failure(f"{' '.join(command[:2])} failed. {advice}\nThe end of {log}:\n{last}")
+
+    def compile(self) -> None:
+        """Compiles all programs of the workspace, and shows how many crates are done."""
+        log = LOGS / "build.log"
+        # Cargo shows its progress only on a terminal, unless it is told how wide the line may be.
+        environment = self.environment() | {
+            "CARGO_TERM_QUIET": "false",
+            "CARGO_TERM_PROGRESS_WHEN": "always",
+            "CARGO_TERM_PROGRESS_WIDTH": "120",
+        }
+        progress = Progress()
+        try:
+            process = subprocess.Popen(BUILD, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            raise Failure("cargo is not installed. Rust is needed: https://rustup.rs") from None
+        assert process.stderr
+        with log.open("w") as output:
+            # Cargo ends a line that it writes again by a carriage return, which counts as the end of a line here.
+            for line in io.TextIOWrapper(process.stderr, errors="replace"):
+                if found := PROGRESS.search(line):
+                    progress.show(*found.groups())
+                else:
+                    output.write(line)
+        progress.end()
+        if process.wait() != 0:
+            last = "\n".join(log.read_text().strip().splitlines()[-15:])
+            raise Failure(f"cargo build failed. If a crate cannot be downloaded, check the network and try again.\nThe end of {log}:\n{last}")
 
     def start(self, command: list[str], log_name: str, environment: dict[str, str], **options) -> subprocess.Popen:
         log = (LOGS / f"{log_name}.log").open("wb")
@@ -223,8 +282,7 @@ class Stack:
         wait_until("the start of local AWS", answers, log=log)
 
     def start_simulator(self, arguments: list[str]) -> None:
-        """Builds and starts the simulator, and stores the secret that it prints."""
-        self.run(BUILD, "simulator-build", "Rust is needed: https://rustup.rs")
+        """Starts the simulator, which is compiled already, and stores the secret that it prints."""
         process = self.start(
             [str(target_folder() / "debug" / "simulator"), "--listen", "127.0.0.1:0", "--exit-with-stdin", *arguments],
             "simulator",
@@ -240,20 +298,32 @@ class Stack:
         self.client("secretsmanager").create_secret(Name=SECRET, SecretString=line.strip())
 
     def build(self, template: str = "template.yaml") -> Path:
-        """The template with the functions as cargo builds them for tests: what is compiled for one serves both."""
-        advice = "If a crate cannot be downloaded, check the network and try again."
-        self.run(BUILD, "build", advice)
+        """The template with the functions as `compile` left them: what is compiled for one serves tests as well."""
         built = TOOLS / "built" / Path(template).stem
-        for name in ("Subscriber", "Publisher", "Doorbell"):
-            (built / name).mkdir(parents=True, exist_ok=True)
-            # What is there for debuggers takes longer to deploy than to compile.
-            strip = ["strip", "-o", str(built / name / "bootstrap"), str(target_folder() / "debug" / name.lower())]
-            self.run(strip, "strip", "The C compiler's package has it.")
-        text = (ROOT / template).read_text()
-        text = re.sub(r"CodeUri: (?:\.\./)?functions/(\w+)", lambda found: f"CodeUri: {found[1].capitalize()}", text)
+        built.mkdir(parents=True, exist_ok=True)
+        text = re.sub(
+            r"CodeUri: (?:\.\./)?functions/(\w+)",
+            lambda found: f"CodeUri: {self.zipped(found[1])}",
+            (ROOT / template).read_text(),
+        )
         (built / "template.yaml").write_text(text)
         self.nest_connections(built)
         return built / "template.yaml"
+
+    def zipped(self, function: str) -> Path:
+        """The package of a function, made again where the function was compiled again."""
+        compiled = target_folder() / "debug" / function
+        folder = BUILT_FUNCTIONS / function
+        package = folder.with_suffix(".zip")
+        if package.exists() and package.stat().st_mtime > compiled.stat().st_mtime:
+            return package
+        folder.mkdir(parents=True, exist_ok=True)
+        # What is there for debuggers takes longer to deploy than to compile.
+        self.run(["strip", "-o", str(folder / "bootstrap"), str(compiled)], "strip", "The C compiler's package has it.")
+        # Of the best compression, a third is lost, and nine tenths of the time are saved.
+        with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+            zipped.write(folder / "bootstrap", "bootstrap")
+        return package
 
     def nest_connections(self, built: Path) -> None:
         """The templates of further incoming connections, beside the one that nests them."""
@@ -299,7 +369,8 @@ class Stack:
              "--no-confirm-changeset", "--region", REGION, "--parameter-overrides", *overrides],
             f"sam-deploy{suffix}",
             "If you have changed the template, look there first.",
-            self.environment() | {"PATH": str(only_sam)},
+            # Seconds between two questions whether local AWS is done.
+            self.environment() | {"PATH": str(only_sam), "SAM_CLI_POLL_DELAY": "0.1"},
         )
         stack = self.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
         prefix = suffix.strip("-").capitalize()
@@ -326,7 +397,7 @@ class Stack:
             "SIMULATOR_URL": self.simulator,
             "LOCAL_AWS_LOG": str(LOGS / "local-aws.log"),
             "LOCAL_AWS_RIGHTS": str(self.rights),
-            "SUBSCRIBER_BINARY": str(TOOLS / "built" / "template" / "Subscriber" / "bootstrap"),
+            "SUBSCRIBER_BINARY": str(BUILT_FUNCTIONS / "subscriber" / "bootstrap"),
         }
 
     def copy_secret(self, name: str) -> None:
@@ -362,9 +433,9 @@ class Stack:
 def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], archive: Path | None = None, released: bool = False) -> None:
     """Everything up and deployed, with a line for each step: the functions as cargo builds them for tests, as sam build does,
     or from a released archive."""
-    with step("Starting local AWS"):
+    stack.compile()
+    with step("Starting local AWS and the Protime simulator"):
         stack.start_local_aws()
-    with step("Building and starting the Protime simulator (the first time: a minute)"):
         stack.start_simulator(simulator)
     if archive:
         with step(f"Unpacking {archive.name}"):
@@ -373,8 +444,7 @@ def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], arch
         with step("Building the Lambda functions with sam build (the first time: several minutes)"):
             template = stack.build_released()
     else:
-        with step("Building the Lambda functions (the first time: some minutes)"):
-            template = stack.build()
+        template = stack.build()
     with step(f"Deploying {template.name} with sam deploy"):
         stack.deploy(template, parameters)
 

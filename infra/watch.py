@@ -20,9 +20,9 @@ def address_for_watch() -> tuple[str, int]:
 
 def watch() -> int:
     with Stack("watch") as stack:
-        with step("Starting local AWS"):
+        stack.compile()
+        with step("Starting local AWS and the Protime simulator"):
             stack.start_local_aws()
-        with step("Building and starting the Protime simulator (the first time: a minute)"):
             stack.start_simulator([])
         with step("Building the functions (the first time: a few minutes)"):
             for function in ("subscriber", "publisher", "doorbell"):

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from local_stack import SECRET, Failure, Stack, main, prepare, say, step, target_folder, wait_until
+from local_stack import FUNCTIONS, SECRET, Compilation, Failure, Stack, main, prepare, say, step, target_folder, wait_until
 
 MOST_SHOWN = 10
 
@@ -165,6 +165,9 @@ def demo() -> int:
     archive = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     say("Protime connector, on this machine: local AWS, a Protime simulator, the real Lambda functions.\n")
     with Stack("protime-demo") as stack:
+        Compilation(stack, ("simulator", *(() if archive else FUNCTIONS))).wait()
+        # Meanwhile, the functions already have something to show.
+        rest = None if archive else Compilation(stack, ("protimectl",))
         prepare(stack, ["--people", "25", "--days", "60", "--page-size", "100"], {"ScheduleState": "DISABLED"}, archive)
 
         say("\n1. Schedules start the subscriber, which reads what the connections of template.yaml ask for.")
@@ -187,11 +190,12 @@ def demo() -> int:
         with step("Waiting for the dead-letter queue"):
             publish(stack, refused)
             wait_until("the parking", lambda: is_parked(stack) or None)
-        if archive:
+        if not rest:
             parked = receive(stack, "PublishDeadLetterQueueUrl", bool)[0]
             for name in ("reason", "status", "code", "message", "details"):
                 say(f"  {name:8} {parked['MessageAttributes'][name]['StringValue']}")
         else:
+            rest.wait()
             say("\n  protimectl parked:\n" + protimectl(stack, "parked"))
             say("4. How everything stands: protimectl status.\n\n" + protimectl(stack, "status"))
             # As long as somebody looks at it, it is not the demo's own time.

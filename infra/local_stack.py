@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import zipfile
@@ -26,11 +27,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# All programs at once: for some of them, cargo would choose other features of what they share, and compile that once more.
-BUILD = ["cargo", "build", "--workspace", "--bins"]
+FUNCTIONS = ("subscriber", "publisher", "doorbell")
+# With the features that the whole workspace needs: for some packages alone, cargo would choose others, and compile what
+# they share once more.
+BUILD = ["cargo", "build", "--workspace"]
 # What cargo writes of its progress: "Building [===>    ] 123/456: tokio, hyper(build)".
 PROGRESS = re.compile(r"Building \[.*\] (\d+)/(\d+)(?:: (.*))?")
-# Seconds between two lines of progress in a file.
+# Seconds between two lines of progress that are not on a terminal.
 PROGRESS_INTERVAL = 30
 TOOLS = ROOT / ".tools"
 BUILT_FUNCTIONS = TOOLS / "built" / "functions"
@@ -67,25 +70,57 @@ def time_since(started: float) -> str:
     return f"{int(minutes)} min {int(seconds)} s" if minutes else f"{seconds:.1f} s"
 
 
-class Progress:
-    """How far the compiling is: on a terminal one line that changes, else a line now and then."""
+class Compilation:
+    """Programs that cargo compiles in the background."""
 
-    def __init__(self):
-        self.terminal = sys.stdout.isatty()
-        self.started = self.shown = time.monotonic()
+    def __init__(self, stack: Stack, programs: tuple[str, ...]):
+        # Cargo shows its progress only on a terminal, unless it is told how wide the line may be.
+        environment = stack.environment() | {
+            "CARGO_TERM_QUIET": "false",
+            "CARGO_TERM_PROGRESS_WHEN": "always",
+            "CARGO_TERM_PROGRESS_WIDTH": "120",
+        }
+        command = BUILD + [argument for program in programs for argument in ("--bin", program)]
+        try:
+            self.process = stack.start(command, "build", environment, stderr=subprocess.PIPE)
+        except FileNotFoundError:
+            raise Failure("cargo is not installed. Rust is needed: https://rustup.rs") from None
+        self.programs = programs
+        self.progress: tuple[str, str, str] | None = None
+        self.printed: list[str] = []
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
 
-    def show(self, done: str, crates: str, current: str | None) -> None:
-        text = f"  Compiling ... {done} of {crates} crates"
-        if self.terminal:
-            text = f"{text}: {current or ''}"[: shutil.get_terminal_size().columns - 1]
-            print(f"\r{text}\033[K", end="", flush=True)
-        elif time.monotonic() - self.shown > PROGRESS_INTERVAL:
-            self.shown = time.monotonic()
-            say(text)
+    def _read(self) -> None:
+        assert self.process.stderr
+        # Cargo ends a line that it writes again by a carriage return, which counts as the end of a line here.
+        for line in io.TextIOWrapper(self.process.stderr, errors="replace"):
+            if found := PROGRESS.search(line):
+                self.progress = found.groups(default="")
+            else:
+                self.printed.append(line)
 
-    def end(self) -> None:
-        text = f"  Compiling ... {time_since(self.started)}"
-        say(f"\r{text}\033[K" if self.terminal else text)
+    def wait(self) -> None:
+        """Shows how many crates are done: on a terminal in one line that changes, else in a line now and then."""
+        what = f"  Compiling {', '.join(self.programs)} ... "
+        terminal = sys.stdout.isatty()
+        started = shown = time.monotonic()
+        while self.reader.is_alive():
+            self.reader.join(0.2)
+            if self.progress:
+                done, crates, current = self.progress
+                text = f"{what}{done} of {crates} crates"
+                if terminal:
+                    line = f"{text}: {current}"[: shutil.get_terminal_size().columns - 1]
+                    print(f"\r{line}\033[K", end="", flush=True)
+                elif time.monotonic() - shown > PROGRESS_INTERVAL:
+                    shown = time.monotonic()
+                    say(text)
+        text = what + time_since(started)
+        say(f"\r{text}\033[K" if terminal else text)
+        if self.process.wait() != 0:
+            printed = "".join(self.printed[-15:])
+            raise Failure(f"cargo build failed. If a crate cannot be downloaded, check the network and try again.\n{printed}")
 
 
 def free_port() -> int:
@@ -210,33 +245,6 @@ class Stack:
             last = "\n".join(log.read_text(errors="replace").strip().splitlines()[-15:])
             raise Failure(f"{' '.join(command[:2])} failed. {advice}\nThe end of {log}:\n{last}")
 
-    def compile(self) -> None:
-        """Compiles all programs of the workspace, and shows how many crates are done."""
-        log = LOGS / "build.log"
-        # Cargo shows its progress only on a terminal, unless it is told how wide the line may be.
-        environment = self.environment() | {
-            "CARGO_TERM_QUIET": "false",
-            "CARGO_TERM_PROGRESS_WHEN": "always",
-            "CARGO_TERM_PROGRESS_WIDTH": "120",
-        }
-        progress = Progress()
-        try:
-            process = subprocess.Popen(BUILD, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        except FileNotFoundError:
-            raise Failure("cargo is not installed. Rust is needed: https://rustup.rs") from None
-        assert process.stderr
-        with log.open("w") as output:
-            # Cargo ends a line that it writes again by a carriage return, which counts as the end of a line here.
-            for line in io.TextIOWrapper(process.stderr, errors="replace"):
-                if found := PROGRESS.search(line):
-                    progress.show(*found.groups())
-                else:
-                    output.write(line)
-        progress.end()
-        if process.wait() != 0:
-            last = "\n".join(log.read_text().strip().splitlines()[-15:])
-            raise Failure(f"cargo build failed. If a crate cannot be downloaded, check the network and try again.\nThe end of {log}:\n{last}")
-
     def start(self, command: list[str], log_name: str, environment: dict[str, str], **options) -> subprocess.Popen:
         log = (LOGS / f"{log_name}.log").open("wb")
         options = {"stdout": log, "stderr": log, "stdin": subprocess.DEVNULL} | options
@@ -298,7 +306,7 @@ class Stack:
         self.client("secretsmanager").create_secret(Name=SECRET, SecretString=line.strip())
 
     def build(self, template: str = "template.yaml") -> Path:
-        """The template with the functions as `compile` left them: what is compiled for one serves tests as well."""
+        """The template with the functions as cargo has compiled them for tests."""
         built = TOOLS / "built" / Path(template).stem
         built.mkdir(parents=True, exist_ok=True)
         text = re.sub(
@@ -431,9 +439,8 @@ class Stack:
 
 
 def prepare(stack: Stack, simulator: list[str], parameters: dict[str, str], archive: Path | None = None, released: bool = False) -> None:
-    """Everything up and deployed, with a line for each step: the functions as cargo builds them for tests, as sam build does,
-    or from a released archive."""
-    stack.compile()
+    """Everything up and deployed, with a line for each step: the functions as cargo has compiled them, as sam build does, or
+    from a released archive."""
     with step("Starting local AWS and the Protime simulator"):
         stack.start_local_aws()
         stack.start_simulator(simulator)

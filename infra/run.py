@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 
-from local_stack import ROOT, SECRET, Failure, Stack, main, prepare, say, step
+from local_stack import FUNCTIONS, ROOT, SECRET, Compilation, Failure, Stack, main, prepare, say, step
 
 # Of the connection "rung".
 DOORBELL_TOKEN = "00112233445566778899aabbccddeeff"
@@ -33,6 +33,7 @@ def run() -> int:
             # Tests make queues of their own.
             "ConnectionQueueArns": "arn:aws:sqs:eu-west-1:000000000000:end-to-end-test-*",
         }
+        Compilation(stack, ("simulator", "protimectl", *(() if released else FUNCTIONS))).wait()
         prepare(stack, ["--people", "20", "--days", "400"], parameters, released=released)
         # Local AWS does not transform nested templates, so this one is deployed as a stack of its own.
         with step("Building and deploying a further outgoing connection"):

@@ -4,6 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export SAM_CLI_TELEMETRY=0
+# On a terminal, cargo shows what it compiles and how much is left.
+[ -t 2 ] || export CARGO_TERM_QUIET=true
 
 build=$PWD/.tools/build/bin
 
@@ -101,8 +103,8 @@ as_released() {
 
 # For this machine: the functions and their peers as released, and the benchmark.
 build_bench() {
-  as_released cargo lambda build --quiet --release -p subscriber -p publisher -p peers
-  cargo build --quiet --profile bench -p bench
+  as_released cargo lambda build --release -p subscriber -p publisher -p peers
+  cargo build --profile bench -p bench
 }
 
 # The functions are measured as they are deployed, packaged for both architectures.
@@ -112,7 +114,7 @@ bench() {
   echo 'Building the functions, their packages, the peers and the benchmark (some minutes the first time)'
   local architecture
   for architecture in arm64 x86-64; do
-    as_released cargo lambda build --quiet --release "--$architecture" -p subscriber -p publisher --output-format zip --lambda-dir "target/packages/${architecture/-/_}"
+    as_released cargo lambda build --release "--$architecture" -p subscriber -p publisher --output-format zip --lambda-dir "target/packages/${architecture/-/_}"
   done
   build_bench
   target/release/bench
@@ -122,7 +124,7 @@ bench() {
 bench_short() {
   tools build peers
   echo '== Benchmark, in short'
-  cargo build --quiet --workspace --bins
+  cargo build --workspace --bins
   local target=${CARGO_TARGET_DIR:-target} program
   for program in subscriber publisher floor minimal; do
     mkdir -p "target/lambda/$program"
@@ -145,9 +147,9 @@ check() {
   echo '== Formatting'
   cargo fmt --check
   echo '== Lints'
-  cargo clippy --quiet --workspace --lib --bins -- -D warnings
+  cargo clippy --workspace --lib --bins -- -D warnings
   # Tests may unwrap: that is how they fail.
-  cargo clippy --quiet --workspace --features end_to_end/stack --tests --examples -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
+  cargo clippy --workspace --features end_to_end/stack --tests --examples -- -D warnings -A clippy::unwrap_used -A clippy::expect_used -A clippy::panic -A clippy::print_stdout
   echo '== Documented facts'
   python tests/simulator/facts.py --check
   echo '== Templates'
@@ -160,15 +162,16 @@ check() {
   cfn-lint --regions eu-west-1 eu-central-1 us-east-1 -- infra/operators.yaml .tools/translated/*.json
   .tools/checkov/bin/checkov --config-file infra/checkov.yaml --skip-download -f .tools/translated/template.json .tools/translated/outgoing.json .tools/translated/connections.json .tools/translated/doorbell.json
   echo '== Unit, property and documentation tests, and the storm in short'
+  cargo test --workspace --no-run
   cargo test --quiet --workspace
   cargo test --quiet --workspace --test connections --test doorbell --test nested --test roles -- --ignored
   echo '== The example of a consumer'
   python -m unittest discover --quiet infra/consumer
   echo '== Connections of the templates'
-  cargo build --quiet --workspace --bins
+  cargo build --workspace --bins
   "${CARGO_TARGET_DIR:-target}/debug/protimectl" check template.yaml infra/outgoing.yaml
   echo '== Documentation'
-  RUSTDOCFLAGS='-D warnings' cargo doc --quiet --workspace --no-deps
+  RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
   echo '== Unused dependencies'
   cargo shear
   echo '== Licences, sources and banned crates'
@@ -187,14 +190,14 @@ end_to_end() {
   tools build local-aws
   axe
   echo '== End to end'
-  cargo build --quiet --workspace --bins
+  cargo build --workspace --bins
   local it='cargo test --workspace --features end_to_end/stack --test it'
-  $it --quiet --no-run
+  $it --no-run
   local in_process='alarms:: answers:: crash:: delta:: earlier:: fields:: heal:: namesakes:: once:: overlap:: probe:: rings:: split:: watch:: writes::'
   # What these measure is the functions as they are deployed. Those compile while other tests mostly wait; what fails to
   # compile here fails once more below, where it is told.
   local released='many:: memory::'
-  as_released nice -n 19 cargo lambda build --quiet --release -p subscriber -p publisher -p doorbell --lambda-dir .tools/ahead >.tools/ahead.log 2>&1 &
+  as_released nice -n 19 cargo lambda build --release -p subscriber -p publisher -p doorbell --lambda-dir .tools/ahead >.tools/ahead.log 2>&1 &
   local ahead=$!
   # shellcheck disable=SC2064 # its number now
   trap "kill $ahead 2>/dev/null" EXIT
@@ -250,13 +253,13 @@ advisories() {
 
 # SEEDS=n: so many storms; SEED=n: that one, with its weather.
 storm() {
-  cargo test --quiet --profile storm -p end_to_end --test storm -- --nocapture
+  cargo test --profile storm --workspace --test storm -- --nocapture
 }
 
 # A hundred connections and five million records.
 scale() {
   tools build local-aws
-  cargo build --quiet --workspace --bins
+  cargo build --workspace --bins
   python infra/run.py --released cargo test --workspace --features end_to_end/stack --test it -- --ignored --nocapture scale::
 }
 

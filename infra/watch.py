@@ -2,7 +2,7 @@
 
 import socket
 
-from local_stack import REGION, Failure, Stack, main, say, step
+from local_stack import REGION, Compilation, Failure, Stack, main, say, step
 
 
 def address_for_watch() -> tuple[str, int]:
@@ -20,7 +20,7 @@ def address_for_watch() -> tuple[str, int]:
 
 def watch() -> int:
     with Stack("watch") as stack:
-        stack.compile()
+        Compilation(stack, ("simulator",)).wait()
         with step("Starting local AWS and the Protime simulator"):
             stack.start_local_aws()
             stack.start_simulator([])

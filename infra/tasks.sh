@@ -11,7 +11,7 @@ build=$PWD/.tools/build/bin
 
 help() {
   cat <<'TEXT'
-make demo     see the connector at work on this machine (10 minutes the first time, then one)
+make demo     see the connector at work on this machine (some minutes the first time, then seconds)
 make test     run every check and test, up to the deployed stack on local AWS
 make bench    measure on this machine
 make watch    run the functions locally, rebuilt after every change
@@ -193,7 +193,7 @@ end_to_end() {
   cargo build --workspace --bins
   local it='cargo test --workspace --features end_to_end/stack --test it'
   $it --no-run
-  local in_process='alarms:: answers:: crash:: delta:: earlier:: fields:: heal:: namesakes:: once:: overlap:: probe:: rings:: split:: watch:: writes::'
+  local in_process='alarms:: answers:: crash:: delta:: earlier:: fields:: heal:: namesakes:: once:: overlap:: probe:: rings:: split:: unanswered:: watch:: writes::'
   # What these measure is the functions as they are deployed. Those compile while other tests mostly wait; what fails to
   # compile here fails once more below, where it is told.
   local released='many:: memory::'

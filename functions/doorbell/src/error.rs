@@ -48,14 +48,19 @@ pub struct Diagnosis(Error);
 impl Diagnosis {
     /// Logs an error, once.
     pub fn logged(error: Error) -> Self {
-        tracing::error!(kind = error.kind().name(), %error, "a ring is lost");
+        tracing::error!(kind = error.kind().name(), %error, "SQS did not confirm the ring");
         Self(error)
     }
 }
 
 impl fmt::Debug for Diagnosis {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a ring is lost ({}): {}", self.0.kind().name(), self.0)
+        write!(
+            f,
+            "the delivery is not answered ({}): {}",
+            self.0.kind().name(),
+            self.0
+        )
     }
 }
 

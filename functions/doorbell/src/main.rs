@@ -13,8 +13,8 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_env()?;
     let http = protime::http_client()?;
     let aws = connector::aws::http::config(http).load().await;
-    // Made on first use, as in the other functions: Lambda hands out the first event without waiting for the SDK's
-    // client.
+    // Built at the first request, so that the start does not wait for the SDK's client. The other functions build theirs
+    // at the start, since their handlers have a smaller share of a processor.
     let doorbell = LazyLock::new(move || Doorbell {
         rings: Queue::new(aws_sdk_sqs::Client::new(&aws), config.rings_queue),
         token_hashes: config.token_hashes,

@@ -114,11 +114,11 @@ impl Attempt<'_> {
                     let because = "looking the record up takes more than one attempt";
                     return Ok(Deferral::new(Kind::Settling, because).soon().into());
                 }
-                return Ok(self.ask_later("looking the record up failed", &error));
+                return Ok(self.defer_unanswered("looking the record up failed", &error));
             }
             Err(LookUpError::Protime(error)) if decision::look_up_may_pass(&error) => {
                 self.release(waiting).await?;
-                return Ok(self.ask_later("looking the record up failed", &error));
+                return Ok(self.defer_unanswered("looking the record up failed", &error));
             }
             Err(error) => {
                 return Ok(self.park(unknown(&Unknown::CannotLookUp(error.to_string()))));
@@ -147,7 +147,7 @@ impl Attempt<'_> {
         let mut unclaimed = Vec::new();
         for id in ids {
             if !store
-                .is_claimed_by_other(&self.claimed(id), self.id)
+                .is_claimed_by_other(&self.claim_key(id), self.id)
                 .await?
             {
                 unclaimed.push(id.clone());
@@ -159,7 +159,10 @@ impl Attempt<'_> {
     /// Ends the write as done, since an earlier attempt created this record.
     async fn settle(&self, id: &str, waiting: Waiting) -> Result<Verdict, StoreError> {
         let store = &self.publisher.store;
-        if !store.claim(&self.claimed(id), self.id, self.now()).await? {
+        if !store
+            .claim(&self.claim_key(id), self.id, self.now())
+            .await?
+        {
             self.release(waiting).await?;
             let because = "another write has just claimed the record that was found";
             return Ok(Deferral::new(Kind::Elsewhere, because).into());
@@ -188,15 +191,19 @@ impl Attempt<'_> {
                     status: written.status,
                     location: written.location,
                 };
-                self.done(&write).await;
+                self.store_written(&write).await;
                 Ok(Verdict::Written(write))
             }
-            Err(error) => self.failed(&error, before).await,
+            Err(error) => self.after_failed_send(&error, before).await,
         }
     }
 
     /// Decides what follows a failed write, and does it.
-    async fn failed(&self, error: &Error, before: Waiting) -> Result<Verdict, StoreError> {
+    async fn after_failed_send(
+        &self,
+        error: &Error,
+        before: Waiting,
+    ) -> Result<Verdict, StoreError> {
         self.tell_breaker(error);
         if matches!(error, Error::BaseUriChanged) {
             self.publisher.clients.forget(&self.request.client);
@@ -212,7 +219,7 @@ impl Attempt<'_> {
                 };
                 Ok(deferral.with_retry_after(error).into())
             }
-            AfterFailure::AlreadyDeleted => Ok(self.was_deleted(error).await),
+            AfterFailure::AlreadyDeleted => Ok(self.settle_deletion().await),
             AfterFailure::CheckDeletion => self.check_deletion(error, before).await,
             AfterFailure::Park(letter) => Ok(self.park(letter)),
         }
@@ -222,17 +229,17 @@ impl Attempt<'_> {
         let PublishRequest { entity, path, .. } = self.request;
         let deadline = self.invocation.look_up_until();
         match look_up::is_deleted(self.client, entity, path, self.settings, deadline).await {
-            Ok(true) => Ok(self.was_deleted(error).await),
+            Ok(true) => Ok(self.settle_deletion().await),
             Ok(false) => Ok(self.park(decision::repetition_refused(error))),
             Err(unavailable) => {
                 self.release(before).await?;
-                Ok(self.ask_later("asking whether the record is gone failed", &unavailable))
+                Ok(self.defer_unanswered("asking whether the record is gone failed", &unavailable))
             }
         }
     }
 
     /// Defers the message because Protime did not answer a question about the write.
-    fn ask_later(&self, what: &str, error: &Error) -> Verdict {
+    fn defer_unanswered(&self, what: &str, error: &Error) -> Verdict {
         if !decision::is_own_limit(error) {
             self.tell_breaker(error);
         }
@@ -242,18 +249,17 @@ impl Attempt<'_> {
         deferral.with_retry_after(error).into()
     }
 
-    async fn was_deleted(&self, error: &Error) -> Verdict {
-        let write = CompletedWrite {
-            status: error.status().unwrap_or_default(),
-            location: None,
-        };
-        self.done(&write).await;
+    /// Ends the deletion as done, since an earlier attempt deleted the record. The answer to that attempt was lost, and
+    /// with it the status.
+    async fn settle_deletion(&self) -> Verdict {
+        let write = CompletedWrite::default();
+        self.store_written(&write).await;
         Verdict::Settled(write)
     }
 
     /// Stores a finished write. A record that can be looked up is claimed first, so that it never settles another
     /// message.
-    async fn done(&self, write: &CompletedWrite) {
+    async fn store_written(&self, write: &CompletedWrite) {
         let store = &self.publisher.store;
         let after_lost_response = AfterLostResponse::of(self.resolved.operation);
         let has_look_up = matches!(after_lost_response, AfterLostResponse::LookUp(_));
@@ -262,7 +268,7 @@ impl Attempt<'_> {
             has_look_up && self.request.method == Method::Post
         });
         if let Some(id) = location.and_then(|location| location.rsplit('/').next()) {
-            let claimed = self.claimed(id);
+            let claimed = self.claim_key(id);
             let claim = || store.claim(&claimed, self.id, self.now());
             match self.invocation.retry(claim).await {
                 Ok(true) => {}
@@ -270,11 +276,14 @@ impl Attempt<'_> {
                     kind = Kind::Elsewhere.name(),
                     messageId = self.claimant.message_id,
                     error = format!(
-                        "another write has claimed record {id}; the record of that other write may be missing"
+                        "another write has claimed record {id}, so its own record may be missing; look both up in Protime"
                     ),
-                    "not claimed"
+                    "written, but another write has claimed the record"
                 ),
-                Err(error) => self.log_unstored(&error, "not claimed"),
+                Err(error) => self.log_unstored(
+                    &error,
+                    "written, but the record is not claimed; a look-up may take it for another write's",
+                ),
             }
         }
         self.remember(write).await;
@@ -285,7 +294,10 @@ impl Attempt<'_> {
         let done = || store.done(self.id, &self.claimant, write, self.now());
         if let Err(error) = self.invocation.retry(done).await {
             // SQS still deletes the message, so no redelivery writes it again.
-            self.log_unstored(&error, "written, and not remembered");
+            self.log_unstored(
+                &error,
+                "written, but not remembered; a later message with the same key may write it again",
+            );
         }
     }
 
@@ -305,11 +317,11 @@ impl Attempt<'_> {
         Ok(deferral.after(wait.try_into().ok()).into())
     }
 
+    /// Ends the attempt without a verdict. It is retried: a lease that stays counts as a write that may have happened.
     async fn release(&self, waiting: Waiting) -> Result<(), StoreError> {
         let store = &self.publisher.store;
-        store
-            .release(self.id, &self.claimant, waiting, self.now())
-            .await
+        let release = || store.release(self.id, &self.claimant, waiting.clone(), self.now());
+        self.invocation.retry(release).await
     }
 
     /// Parks the message and gives the write up. The next message with the same key is a new write.
@@ -344,7 +356,7 @@ impl Attempt<'_> {
             .answered(&self.request.client, self.now());
     }
 
-    fn claimed(&self, id: &str) -> String {
+    fn claim_key(&self, id: &str) -> String {
         format!("{}{}/{id}", self.settings.base_uri, self.request.entity)
     }
 

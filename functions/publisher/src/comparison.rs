@@ -159,7 +159,7 @@ fn same(is_same: bool) -> ValueMatch {
     }
 }
 
-/// Whether the value equals its absence: Protime may leave it out, or fill it in.
+/// Whether the value means the same as none: null, false, 0 or empty. Protime may leave out or add such values.
 fn is_nothing(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,

@@ -12,20 +12,20 @@ pub const MOST_RECEIVES: u32 = 1_000;
 /// The function's settings, read once at its start.
 #[derive(Debug)]
 pub struct Config {
-    /// The publish queue's URL.
+    /// `PUBLISH_QUEUE_URL`: the queue whose messages invoke the function.
     pub publish_queue: String,
-    /// The URL of the queue for parked messages.
+    /// `DEAD_LETTER_QUEUE_URL`: the queue for parked messages.
     pub dead_letter_queue: String,
-    /// The URL of the queue for results. None if nobody wants results.
+    /// `RESULTS_QUEUE_URL`: the queue for results. None if nobody wants results.
     pub results_queue: Option<String>,
-    /// The name of the `DynamoDB` state table.
+    /// `STATE_TABLE`: the name of the `DynamoDB` table.
     pub state_table: String,
     /// Defaults for what messages leave out. An error here must not stop the function from starting. SQS would use up
     /// the messages' receives and park them without a reason.
     pub outgoing: Result<OutgoingConnection, OutgoingError>,
     /// Settings that hold for every message.
     pub rules: Rules,
-    /// Prefix of all secret names that the function may read. Empty if unknown.
+    /// `CLIENT_SECRET_PREFIX`: all secrets that the function may read begin with it. Empty if unknown.
     pub secret_prefix: String,
 }
 

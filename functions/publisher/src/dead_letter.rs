@@ -227,7 +227,7 @@ mod tests {
             retry_after: None,
             is_continuation: false,
             granted: None,
-            tenants: None,
+            tenant_mismatch: None,
         };
         let json = details(&refusal, LONGEST_DETAILS);
         assert!(json.len() <= LONGEST_DETAILS + 50 && json.len() > LONGEST_DETAILS / 2);

@@ -116,6 +116,14 @@ impl Deferral {
         .soon()
     }
 
+    /// The deferral when a call did not end in time.
+    pub(crate) fn unanswered() -> Self {
+        Self::new(
+            Kind::State,
+            "AWS did not answer before the invocation's deadline; a later delivery finds out how far this one came",
+        )
+    }
+
     /// The deferral while an operator has paused all publishing.
     pub(crate) fn paused(pause: &Pause, now: Timestamp) -> Self {
         let wait = pause.until.duration_since(now);

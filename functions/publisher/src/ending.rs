@@ -5,6 +5,7 @@ use std::cell::{Cell, OnceCell};
 
 use connector::aws::queue::Message;
 use connector::store::Pause;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::dead_letter::{DeadLetter, Reason};
 use crate::delivery::Delivery;
@@ -147,7 +148,11 @@ impl Handling<'_> {
                     because,
                     ..
                 }) => {
-                    tracing::warn!(messageId = self.delivery.id, because, "not remembered");
+                    tracing::warn!(
+                        messageId = self.delivery.id,
+                        because,
+                        "the end of the message is not stored; its result is sent all the same"
+                    );
                     false
                 }
                 Err(deferral) => return Err(deferral),
@@ -163,15 +168,19 @@ impl Handling<'_> {
 
     /// Stores the verdict, then carries it out.
     async fn decide(&self, context: ResultContext, outcome: Outcome) -> Result<(), Deferral> {
-        let ended = self.ended(&context, outcome, Stage::Decided);
+        let mut ended = self.ended(&context, outcome, Stage::Decided);
         match self.keep(&ended, self.seen()).await {
-            // The message is at its last delivery: if it is not parked now, SQS loses it.
+            // The message is at its last delivery: if it is not parked now, SQS loses it. Its write is not given up, which
+            // would need the table as well. If the message is sent back, the write is looked up.
             Err(deferral) if deferral.kind == Kind::State && self.is_last() => {
+                if let Outcome::Parked { given_up, .. } = &mut ended.outcome {
+                    *given_up = None;
+                }
                 tracing::error!(
                     kind = deferral.kind.name(),
                     messageId = self.delivery.id,
                     error = deferral.because,
-                    "parked without being remembered"
+                    "the end of the message is not stored; it is parked all the same, since this is its last delivery"
                 );
             }
             kept => kept?,
@@ -185,8 +194,16 @@ impl Handling<'_> {
             context: context.kept(),
             outcome,
             stage,
-            at: self.invocation.clock.now(),
+            at: self.after_sending(),
         }
+    }
+
+    /// Now, but later than the message was sent. SQS's clock can be ahead of ours, and a message that was sent after its
+    /// own end would count as a new one.
+    fn after_sending(&self) -> Timestamp {
+        let now = self.invocation.clock.now();
+        let sent = self.delivery.sent();
+        sent.map_or(now, |sent| now.max(sent + SignedDuration::from_millis(1)))
     }
 
     /// Continues where an earlier delivery stopped.
@@ -225,8 +242,9 @@ impl Handling<'_> {
             return Ok(());
         };
         if let Some(given_up) = given_up {
-            let (store, now) = (&self.publisher.store, self.invocation.clock.now());
-            let done = store.give_up(self.delivery.id, given_up, now).await;
+            let store = &self.publisher.store;
+            let give_up = || store.give_up(self.delivery.id, given_up, self.after_sending());
+            let done = self.invocation.retry(give_up).await;
             done.map_err(|error| Deferral::new(Kind::State, error.to_string()))?;
         }
         let parked = letter.to_message(self.delivery, &ended.context.idempotency_key);
@@ -266,11 +284,15 @@ impl Handling<'_> {
         }
     }
 
-    /// Stores the end if possible. Otherwise a redelivery repeats the last step, with the same message ids.
+    /// Stores the end if possible.
     async fn keep_if_possible(&self, ended: &Ended) {
         if let Err(deferral) = self.keep(ended, &self.token).await {
             let (id, because) = (self.delivery.id, deferral.because);
-            tracing::warn!(messageId = id, because, "not remembered");
+            tracing::warn!(
+                messageId = id,
+                because,
+                "the step is not stored; a redelivery repeats it, with the same message ids"
+            );
         }
     }
 
@@ -284,7 +306,12 @@ impl Handling<'_> {
         };
         if self.is_last() || error.blames_the_message() {
             let kind = Kind::ResultsQueue.name();
-            tracing::error!(kind, messageId = self.delivery.id, %error, "the result is dropped");
+            tracing::error!(
+                kind,
+                messageId = self.delivery.id,
+                %error,
+                "the result is dropped: SQS refuses it, or this is the message's last delivery"
+            );
             return Ok(());
         }
         let because = format!("sending the result failed: {error}");

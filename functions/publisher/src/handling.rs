@@ -1,5 +1,6 @@
 //! From a delivery to its verdict.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::results::ResultContext;
 use crate::write_record::{Claimant, MOST_CRASHES};
 use crate::{Deferral, Kind, deferral};
 use connector::contract::outgoing::OutgoingConnection;
-use connector::contract::publish_request::{InvalidRequest, PublishRequest};
+use connector::contract::publish_request::{InvalidRequest, Labels, PublishRequest};
 
 /// Longest entity name in results and dead letters, in characters.
 const LONGEST_ENTITY: usize = 200;
@@ -38,6 +39,12 @@ impl Handling<'_> {
             idempotency_key: key,
             ..ResultContext::default()
         };
+        if let Ok(outgoing) = &self.publisher.outgoing
+            && outgoing.transform.is_none()
+        {
+            // The message may be parked without being processed.
+            label(self.delivery.body, outgoing, &mut context);
+        }
         if !self.invocation.has_time() {
             return self.end(context, Deferral::no_time().into()).await;
         }
@@ -69,9 +76,14 @@ impl Handling<'_> {
         // This message ended normally. If a message beside it kills the function, this one is not to blame.
         if self.is_counted.get() {
             let store = &self.publisher.store;
-            let uncounted = store.uncount_attempts(self.delivery.id, &self.token).await;
+            let uncount = || store.uncount_attempts(self.delivery.id, &self.token);
+            let uncounted = self.invocation.retry(uncount).await;
             if let Err(error) = uncounted {
-                tracing::warn!(messageId = self.delivery.id, %error, "the attempt counts as one that died");
+                tracing::warn!(
+                    messageId = self.delivery.id,
+                    %error,
+                    "the count of attempts is not reset; this attempt counts as one that died"
+                );
             }
         }
         ended
@@ -117,9 +129,13 @@ impl Handling<'_> {
         if is_transformed && self.has_crashed().await? {
             return Ok(DeadLetter::crashed().into());
         }
-        let Some(request) = request(self.delivery.body, outgoing).await? else {
+        let Some(json) = request_json(self.delivery.body, outgoing).await? else {
             return Ok(Verdict::Acknowledged);
         };
+        if is_transformed {
+            label(&json, outgoing, context);
+        }
+        let request = PublishRequest::from_json(&json, outgoing)?;
         let id = self.identify(&request, context)?;
         if !self.invocation.has_time() {
             return Err(Deferral::no_time().into());
@@ -129,7 +145,7 @@ impl Handling<'_> {
         let settings = client.settings();
         let resolved = request
             .resolve(&settings.scopes)
-            .map_err(|error| not_sendable(outgoing, error))?;
+            .map_err(|error| not_sendable(&request, outgoing, error))?;
         for warning in &resolved.warnings {
             tracing::warn!(messageId = self.delivery.id, "{warning}");
         }
@@ -171,10 +187,6 @@ impl Handling<'_> {
         let key = request.idempotency_key.clone();
         let key = key.unwrap_or_else(|| self.delivery.idempotency_key());
         let id = request.record_id(&key);
-        context.method = Some(request.method.as_str().to_owned());
-        // A name that is no entity may be of any length.
-        context.entity = Some(request.entity.chars().take(LONGEST_ENTITY).collect());
-        context.correlation.clone_from(&request.correlation);
         if id.len() > LONGEST_ID {
             let longest = LONGEST_ID - (id.len() - key.len());
             let message = format!("field `idempotencyKey`: longer than {longest} bytes");
@@ -196,21 +208,37 @@ impl Handling<'_> {
     }
 }
 
-/// Reads the request. A transformer runs on a blocking thread, so that a slow one delays only its own message.
-async fn request(
-    body: &str,
+/// The JSON of the request. A transformer runs on a blocking thread, so that a slow one delays only its own message.
+async fn request_json<'a>(
+    body: &'a str,
     outgoing: &Arc<OutgoingConnection>,
-) -> Result<Option<PublishRequest>, InvalidRequest> {
+) -> Result<Option<Cow<'a, str>>, InvalidRequest> {
     if outgoing.transform.is_none() {
-        return PublishRequest::from_body(body, outgoing);
+        return Ok(Some(body.into()));
     }
     let (body, outgoing) = (body.to_owned(), outgoing.clone());
-    let run = tokio::task::spawn_blocking(move || PublishRequest::from_body(&body, &outgoing));
+    let run = tokio::task::spawn_blocking(move || {
+        let json = PublishRequest::json_of(&body, &outgoing)?;
+        Ok(json.map(|json| Cow::Owned(json.into_owned())))
+    });
     run.await.unwrap_or_else(|error| {
         Err(InvalidRequest::Transform(RunError::Unavailable(
             error.to_string(),
         )))
     })
+}
+
+/// Notes what the request says of itself, for the result and the dead letter. An invalid request may say it all the same.
+fn label(json: &str, outgoing: &OutgoingConnection, context: &mut ResultContext) {
+    let labels = Labels::of(json);
+    // A name that is no entity may be of any length.
+    let short = |name: String| name.chars().take(LONGEST_ENTITY).collect();
+    context.method = labels.method.or(outgoing.method.clone()).map(short);
+    context.entity = labels.entity.or(outgoing.entity.clone()).map(short);
+    context.correlation = labels.correlation;
+    if let Some(key) = labels.idempotency_key.filter(|key| key.len() <= LONGEST_ID) {
+        context.idempotency_key = key;
+    }
 }
 
 impl From<InvalidRequest> for Verdict {
@@ -220,6 +248,7 @@ impl From<InvalidRequest> for Verdict {
             InvalidRequest::Transform(RunError::Unavailable(_)) => {
                 Deferral::new(Kind::Transformer, message).into()
             }
+            InvalidRequest::Outgoing(_) => Deferral::new(Kind::InvalidOutgoing, message).into(),
             _ => DeadLetter::new(Reason::Invalid, message).into(),
         }
     }
@@ -227,9 +256,15 @@ impl From<InvalidRequest> for Verdict {
 
 /// The verdict on a request that cannot be sent. If the outgoing connection chose the entity, a missing scope is the
 /// operator's to add, so the message waits.
-fn not_sendable(outgoing: &OutgoingConnection, error: InvalidRequest) -> Verdict {
+fn not_sendable(
+    request: &PublishRequest,
+    outgoing: &OutgoingConnection,
+    error: InvalidRequest,
+) -> Verdict {
+    let is_own = outgoing.entity.as_ref() == Some(&request.entity);
+    let is_chosen = is_own || outgoing.transform.is_some();
     match error {
-        InvalidRequest::Request(RequestError::Scope { .. }) if outgoing.entity.is_some() => {
+        InvalidRequest::Request(RequestError::Scope { .. }) if is_chosen => {
             Deferral::new(Kind::Credentials, error.to_string()).into()
         }
         error => error.into(),

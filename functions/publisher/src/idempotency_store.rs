@@ -33,10 +33,18 @@ pub struct IdempotencyStore {
 
 /// The table cannot be used. Nothing is written without it.
 #[derive(Debug, thiserror::Error)]
-#[error("state table {table}: {reason}")]
-pub struct StoreError {
-    table: String,
-    reason: String,
+pub enum StoreError {
+    /// `DynamoDB` did not do what it was asked to.
+    #[error("state table {table}: {reason}")]
+    Call {
+        /// The name of the table.
+        table: String,
+        /// What the AWS SDK says.
+        reason: String,
+    },
+    /// The invocation has no time left to wait for an answer.
+    #[error("state table: no answer before the invocation's deadline")]
+    Deadline,
 }
 
 impl IdempotencyStore {
@@ -96,8 +104,8 @@ impl IdempotencyStore {
         Ok(WriteRecord::of(&self.read(id).await?))
     }
 
-    /// Marks a record as parked if the message that left it was parked as crashed. That message may have died before it
-    /// knew which record is its own.
+    /// Marks the record as parked if the message of its last attempt was parked as `crashed`. Such a message can be parked
+    /// before its record is known, so that its parking marked no record.
     async fn find_crash(
         &self,
         known: &mut WriteRecord,
@@ -168,7 +176,9 @@ impl IdempotencyStore {
         };
         let item = refused_item(&error).ok_or_else(|| self.unusable(&error))?;
         if string_of(&item, "owner") != Some(claimant.token) {
-            tracing::warn!("another attempt has the record of the write; it is left alone");
+            tracing::warn!(
+                "another attempt owns the record of the write; this attempt stores nothing in it"
+            );
         }
         Ok(())
     }
@@ -398,7 +408,7 @@ impl IdempotencyStore {
     where
         E: aws_sdk_dynamodb::error::ProvideErrorMetadata + std::error::Error + 'static,
     {
-        StoreError {
+        StoreError::Call {
             table: self.table.clone(),
             reason: connector::aws::describe(error),
         }

@@ -2,12 +2,16 @@ use std::time::Duration;
 
 use connector::clock::Clock;
 use jiff::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
+
+use crate::idempotency_store::StoreError;
 
 /// Time reserved after a write to store, park and report its outcome.
 const REPORTING_TIME: Duration = Duration::from_secs(3);
 /// Least time to begin a message: for its transformer, its token and its write.
 const LEAST_TIME: Duration = Duration::from_secs(15);
+/// Time of a call of the store that begins late. So much is also left before the deadline for the result of a write.
+const SHORTEST_CALL: Duration = Duration::from_secs(1);
 /// Waits after failed calls of the store, in seconds; the SDK's own retries are extra.
 const RETRIES: [u64; 4] = [1, 2, 4, 8];
 /// Time limit of one look-up, so that an outage does not delay the batch.
@@ -60,20 +64,24 @@ impl Invocation {
         self.write_until().min(Instant::now() + LOOK_UP_TIMEOUT)
     }
 
-    /// Calls the store, and retries for a while: Protime's response must not be lost because of it.
-    pub(crate) async fn retry<T, E: std::fmt::Display>(
+    /// Calls the store, and retries until the deadline: Protime's response must not be lost because of it.
+    pub(crate) async fn retry<T>(
         &self,
-        call: impl AsyncFn() -> Result<T, E>,
-    ) -> Result<T, E> {
+        call: impl AsyncFn() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let mut delays = RETRIES.into_iter().map(Duration::from_secs);
         loop {
-            let error = match call().await {
-                Ok(value) => return Ok(value),
-                Err(error) => error,
+            let until = self.deadline.checked_sub(SHORTEST_CALL);
+            let until = until.unwrap_or(self.deadline);
+            let until = until.max(Instant::now() + SHORTEST_CALL);
+            let error = match timeout_at(until, call()).await {
+                Ok(Ok(value)) => return Ok(value),
+                Ok(Err(error)) => error,
+                Err(_) => return Err(StoreError::Deadline),
             };
             match delays.next() {
                 Some(delay) if Instant::now() + delay < self.deadline => {
-                    tracing::warn!(%error, "asking again after a delay");
+                    tracing::warn!(%error, "a call to the state table failed; it is repeated after a delay");
                     tokio::time::sleep(delay).await;
                 }
                 _ => return Err(error),

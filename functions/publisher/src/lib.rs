@@ -39,6 +39,7 @@ use connector::contract::outgoing::{OutgoingConnection, OutgoingError};
 use connector::metrics::Metrics;
 use connector::store::Pause;
 use futures_util::StreamExt;
+use tokio::time::{Instant, timeout_at};
 
 use deferral::Deferral;
 use delivery::Delivery;
@@ -55,6 +56,10 @@ pub use write_record::CompletedWrite;
 
 /// The most messages in one event of the publish queue.
 const CONCURRENCY: usize = 10;
+/// After the deadline, calls to AWS that have no limit of their own may take so long.
+const HANGING_TIME: Duration = Duration::from_secs(2);
+/// After the deadline, giving messages back to SQS may take so long. Lambda ends the invocation a second later.
+const RETURNING_TIME: Duration = Duration::from_secs(4);
 
 /// The resources that all invocations of an execution environment share.
 pub struct Publisher {
@@ -169,7 +174,14 @@ impl Publisher {
                 is_counted: Cell::new(false),
                 ended_before: OnceCell::new(),
             };
-            let Err(deferral) = Box::pin(handling.handle()).await else {
+            // A call that AWS does not answer must not take the time that the whole batch needs for its report. Whoever
+            // stops here counts as an attempt that died.
+            let handled = timeout_at(
+                invocation.deadline + HANGING_TIME,
+                Box::pin(handling.handle()),
+            )
+            .await;
+            let Err(deferral) = handled.unwrap_or_else(|_| Err(Deferral::unanswered())) else {
                 continue;
             };
             let now = invocation.clock.now();
@@ -177,8 +189,9 @@ impl Publisher {
             deferral.log(delivery.id, delay);
             tally.deferred(&deferral, delivery.age(now));
             let waiting = &group[index..];
+            let until = invocation.deadline + RETURNING_TIME;
             for delivery in waiting {
-                self.change_visibility(delivery, delay).await;
+                self.change_visibility(delivery, delay, until).await;
             }
             return waiting.iter().map(|delivery| delivery.id).collect();
         }
@@ -186,7 +199,7 @@ impl Publisher {
     }
 
     /// Makes a message visible again after `delay`.
-    async fn change_visibility(&self, delivery: &Delivery<'_>, delay: Duration) {
+    async fn change_visibility(&self, delivery: &Delivery<'_>, delay: Duration, until: Instant) {
         let seconds = i32::try_from(delay.as_secs()).unwrap_or(i32::MAX);
         let change = self
             .sqs
@@ -194,14 +207,16 @@ impl Publisher {
             .queue_url(&self.publish_queue)
             .receipt_handle(delivery.receipt)
             .visibility_timeout(seconds);
-        if let Err(error) = change.send().await {
-            // The message returns after the queue's own visibility timeout.
-            tracing::warn!(
-                messageId = delivery.id,
-                error = connector::aws::describe(&error),
-                "visibility not changed"
-            );
-        }
+        let error = match timeout_at(until, change.send()).await {
+            Ok(Ok(_)) => return,
+            Ok(Err(error)) => connector::aws::describe(&error),
+            Err(_) => "no answer before the invocation's deadline".to_owned(),
+        };
+        tracing::warn!(
+            messageId = delivery.id,
+            error,
+            "the visibility timeout is not changed; the message comes back after the queue's own timeout"
+        );
     }
 
     /// Groups the messages of a FIFO queue by message group, in order. On a standard queue each message stands alone,

@@ -19,8 +19,7 @@ use crate::{Error, Invocation, Subscriber, plan};
 /// How long Protime may take to answer. The check has to end before its caller gives up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(8);
 /// The message for a connection whose request cannot be made.
-const FIELDS_ONLY: &str =
-    "its fields can be used; its request is not made until the rest is mended";
+const FIELDS_ONLY: &str = "its fields are valid; its request is checked once the other parts pass";
 
 impl Subscriber {
     /// Tries the connection in `event`.
@@ -96,7 +95,7 @@ impl Subscriber {
 
     async fn check_read(&self, requests: &[Request], client: &Client, check: &mut Check) {
         let deadline = Instant::now() + ANSWER_TIMEOUT;
-        let granted = match client.granted(deadline).await {
+        let granted = match client.granted_scopes(deadline).await {
             Ok(granted) => granted,
             Err(error) => return check.failed(Part::Token, &error.into()),
         };
@@ -134,7 +133,7 @@ impl Subscriber {
         // A run asks the user's own queue for its size limit. The error of that call names the parameter that such
         // queues need.
         let measured = match &connection.queue {
-            Some(_) => queue.clone().measured().await.map(|_| ()),
+            Some(_) => queue.clone().with_own_size_limit().await.map(|_| ()),
             None => Ok(()),
         };
         let result = match measured {

@@ -63,7 +63,7 @@ impl Continuation {
         let newest;
         let (event, scheduled) = match (begun, due) {
             (Some(checkpoint), _) => (checkpoint.event.as_ref(), checkpoint.scheduled),
-            // A ring runs what the schedule runs when the ring's run begins.
+            // A ring's run uses the schedule's newest event, not the one from when the ring came.
             (None, Some(due)) if due.is_ring => {
                 newest = table.history(&self.incoming).await?.event;
                 (Some(newest.as_ref().unwrap_or(&due.event)), due.scheduled)
@@ -174,7 +174,7 @@ impl Subscriber {
             Acquired::Paused(_) => {
                 acknowledge(
                     continuation,
-                    "the connection is paused; the watch goes on with the run afterwards",
+                    "the connection is paused; the watch continues the run afterwards",
                 );
                 return Ok(None);
             }
@@ -187,8 +187,8 @@ impl Subscriber {
         Ok(None)
     }
 
-    /// Sends a new continuation for one that came too early. It makes a single request: a retry might leave several
-    /// messages, and each would send more. If no message is left, the watch goes on with the run.
+    /// Replaces a continuation that came too early. It makes a single request: a retry could leave several continuations,
+    /// and each would send more. If none is left, the watch continues the run.
     async fn wait_again(
         &self,
         continuation: &Continuation,
@@ -203,7 +203,7 @@ impl Subscriber {
                 incoming = continuation.incoming,
                 run = continuation.run,
                 %error,
-                "perhaps no continuation waits; then the watch goes on with the run"
+                "SQS may not have the continuation; without it, the watch continues the run"
             );
         }
         Ok(())
@@ -239,7 +239,7 @@ impl Subscriber {
         };
         let released = self.state.release(&leased.lease, None, ending, over).await;
         if let Err(error) = released {
-            tracing::warn!(%error, "the lease is not released; it ends by itself");
+            tracing::warn!(%error, "the lease is not released; it expires by itself");
         }
     }
 
@@ -284,7 +284,7 @@ fn delayed(
             incoming = continuation.incoming,
             run = continuation.run,
             until = %until,
-            "the run waits; the watch goes on with it afterwards"
+            "the run waits longer than SQS can delay a message; the watch continues it"
         );
         return Ok(None);
     }

@@ -137,7 +137,7 @@ pub enum Kind {
     DeltaConflict,
     DeltaRefused,
     NoProgress,
-    /// Not an error: the history marks a run so that another version of its connection replaced.
+    /// Not an error. The history has this kind for an unfinished run that a run of the edited connection replaced.
     Dropped,
 }
 

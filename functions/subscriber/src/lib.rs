@@ -1,8 +1,12 @@
 //! The subscriber: one invocation reads one incoming connection, page by page, and sends the pages to SQS.
 //!
-//! An event is an incoming connection ([`Subscriber::run`]), a continuation of a run as SQS delivers it
-//! ([`Subscriber::continue_runs`]), rings of the doorbell ([`Subscriber::answer_rings`]), `{"watch": true}`
-//! ([`Subscriber::watch`]), or `{"check": <incoming connection>}` ([`Subscriber::check`]).
+//! An event is one of these:
+//!
+//! - an incoming connection ([`Subscriber::run`]);
+//! - a continuation of a run, from SQS ([`Subscriber::continue_runs`]);
+//! - rings of the doorbell, from SQS ([`Subscriber::answer_rings`]);
+//! - `{"watch": true}` ([`Subscriber::watch`]);
+//! - `{"check": <incoming connection>}` ([`Subscriber::check`]).
 //!
 //! # The states of a run
 //!

@@ -168,7 +168,7 @@ async fn delta(
     {
         return Err(Error::EditedDelta(connection.name.clone()));
     }
-    // The secret may lead to another client or host by now, to which the link means nothing.
+    // If the secret now names another client or host, the link is not valid there.
     let key = delta_key(connection, settings);
     let lives = |delta: &&Delta| {
         let is_there = delta.key.as_ref().is_none_or(|known| *known == key);
@@ -201,7 +201,7 @@ async fn delta(
             "the delta link is old; Protime forgets changes after 72 hours without a poll"
         );
     }
-    // A poll sends no filter, so none is checked. A start date that was right does not become wrong next year.
+    // A poll sends no filter, so the filter is not checked. Its start date may be too old by now.
     let source = Request::delta_source(&connection.entity, &settings.base_uri)?;
     let mut poll = checkpoint(connection, LoadKind::Delta, &source);
     poll.chains = Chains::one(delta.link.clone(), Shape::List);

@@ -1,4 +1,4 @@
-//! Rings: messages of the doorbell. Each says that something has changed that a connection reads.
+//! Rings: messages of the doorbell. A ring says that Protime has changed something that a connection reads.
 //!
 //! A ring is `{"ring": "<connection>"}`. It runs the event of the last run that the connection's schedule started. So a
 //! connection is defined in one place only, and a ring never runs another version of it.
@@ -112,7 +112,7 @@ impl Subscriber {
             );
             return Ok(());
         };
-        // A run that has started is due no more, but has a checkpoint: stored again, it would hide the next ring.
+        // A run that has started is no longer due. If it became due again, it would hide the next ring.
         let known = history.run(&run);
         if known.is_some_and(|known| known.status != RunStatus::Failed) {
             answered("its run has started before");

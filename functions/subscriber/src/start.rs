@@ -11,9 +11,9 @@ use crate::report::{Identity, Tally};
 use crate::run::Run;
 use crate::{Error, Invocation, Outcome, Subscriber};
 
-/// How often to ask for a lease again that was held, and free a moment later.
+/// How many times to ask for a lease that was held, but became free a moment later.
 const LEASE_ATTEMPTS: u32 = 3;
-/// Why a run is skipped whose event came a second time.
+/// The reason for skipping a run that has completed.
 const DONE_BEFORE: &str = "this run has completed before";
 
 /// The result of asking for the lease of a run.
@@ -24,7 +24,7 @@ enum Start {
 }
 
 /// Why a run that holds the lease does not begin yet.
-struct Wait<'a> {
+struct Postponement<'a> {
     /// The unfinished run that goes first.
     unfinished: &'a Checkpoint,
     /// When the unfinished run can go on.
@@ -34,24 +34,24 @@ struct Wait<'a> {
 
 /// Whether an unfinished run goes first. It does while Protime's `Retry-After` lasts. It also does if it was handed
 /// over and asks for something else than the new run.
-fn wait<'a>(
+fn postponement<'a>(
     connection: &IncomingConnection,
     leased: &'a Leased,
     now: Timestamp,
-) -> Option<Wait<'a>> {
+) -> Option<Postponement<'a>> {
     let unfinished = leased.state.checkpoint.as_ref()?;
     if let Some(until) = leased.not_before.filter(|until| *until > now) {
-        let because = format!("Protime asked to be left alone until {until:.0}");
-        return Some(Wait {
+        let because = format!("Protime's `Retry-After` lasts until {until:.0}");
+        return Some(Postponement {
             unfinished,
             until,
             because,
         });
     }
-    let gets_on = unfinished.handed_over && leased.rescues == 0;
+    let is_continued = unfinished.handed_over && leased.rescues == 0;
     let is_other = unfinished.fingerprint != connection.fingerprint()
         && connection.unused_takeover(&leased.state).is_none();
-    (gets_on && is_other).then(|| Wait {
+    (is_continued && is_other).then(|| Postponement {
         unfinished,
         until: now,
         because: "an unfinished run asks for something else than this one".to_owned(),
@@ -113,9 +113,9 @@ impl Subscriber {
                 .await?
             {
                 Acquired::Leased(leased) => {
-                    return match wait(connection, &leased, now) {
-                        Some(wait) => {
-                            self.wait(connection, event, wait, &leased, invocation)
+                    return match postponement(connection, &leased, now) {
+                        Some(postponement) => {
+                            self.postpone(connection, event, postponement, &leased, invocation)
                                 .await
                         }
                         None => Ok(Start::Leased(leased)),
@@ -145,7 +145,7 @@ impl Subscriber {
             if self.is_done(connection).await? {
                 return Ok(Start::Skipped(DONE_BEFORE.to_owned()));
             }
-            match self.remember(connection, event, invocation).await? {
+            match self.store_as_due(connection, event, invocation).await? {
                 DueOutcome::Due => {
                     let reason = format!(
                         "another run of this connection is under way, until {until:.0} at the latest; this one follows it"
@@ -161,15 +161,15 @@ impl Subscriber {
     }
 
     /// Sends the unfinished run's continuation, delayed until the run can go on. The new run follows it.
-    async fn wait(
+    async fn postpone(
         &self,
         connection: &IncomingConnection,
         event: &str,
-        Wait {
+        Postponement {
             unfinished,
             until,
             because,
-        }: Wait<'_>,
+        }: Postponement<'_>,
         leased: &Leased,
         invocation: &Invocation,
     ) -> Result<Start, Error> {
@@ -177,35 +177,43 @@ impl Subscriber {
         let is_own =
             unfinished.run == connection.run && unfinished.fingerprint == connection.fingerprint();
         let unfinished = &unfinished.run;
-        let is_done = !is_own && self.is_done(connection).await.unwrap_or(false);
-        let remembered = if is_own || is_done {
-            Ok(DueOutcome::Due)
+        let order = if is_own {
+            Ok("this run goes on afterwards".to_owned())
         } else {
-            self.remember(connection, event, invocation).await
+            self.follow(unfinished, connection, event, invocation).await
         };
         self.release_lease(leased, None, invocation).await;
-        match remembered? {
-            DueOutcome::Due => {}
-            DueOutcome::TooMany => return Err(Error::TooManyDue(incoming.clone())),
-            DueOutcome::OfAnother => return Err(run_of_another(connection)),
-            // The lease has expired meanwhile, so nobody would start the stored run.
-            DueOutcome::Free => return Err(Error::Contended(incoming.clone())),
-        }
+        let order = order?;
         let continuation = Continuation::new(incoming, unfinished, leased.lease.generation());
         self.send_continuation(&continuation, until, invocation)
             .await?;
-        let order = if is_done {
-            DONE_BEFORE.to_owned()
-        } else if is_own {
-            "this run goes on afterwards".to_owned()
-        } else {
-            format!("run `{unfinished}` goes on first, and this one follows it")
-        };
         Ok(Start::Skipped(format!("{because}; {order}")))
     }
 
-    /// Whether the run has completed. Its event came a second time: stored as due, it could take a ring's place and then
-    /// not run.
+    /// Stores a run as due behind an unfinished one, unless it has completed. Returns what becomes of it.
+    async fn follow(
+        &self,
+        unfinished: &str,
+        connection: &IncomingConnection,
+        event: &str,
+        invocation: &Invocation,
+    ) -> Result<String, Error> {
+        if self.is_done(connection).await? {
+            return Ok(DONE_BEFORE.to_owned());
+        }
+        match self.store_as_due(connection, event, invocation).await? {
+            DueOutcome::Due => Ok(format!(
+                "run `{unfinished}` goes on first, and this one follows it"
+            )),
+            DueOutcome::TooMany => Err(Error::TooManyDue(connection.name.clone())),
+            DueOutcome::OfAnother => Err(run_of_another(connection)),
+            // The lease has expired meanwhile, so nobody would start the stored run.
+            DueOutcome::Free => Err(Error::Contended(connection.name.clone())),
+        }
+    }
+
+    /// Whether the run has completed. It must not become due again: it could replace a ring's run, and would then be
+    /// skipped.
     async fn is_done(&self, connection: &IncomingConnection) -> Result<bool, Error> {
         if connection.has_takeover() {
             return Ok(false);
@@ -222,7 +230,7 @@ impl Subscriber {
     }
 
     /// Stores a run as due. For a delta only the newest is kept, since every poll asks the same.
-    pub(crate) async fn remember(
+    pub(crate) async fn store_as_due(
         &self,
         connection: &IncomingConnection,
         event: &str,

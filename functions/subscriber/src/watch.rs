@@ -1,7 +1,7 @@
 //! The watch: reports on all connections, and resumes stranded runs.
 
 use connector::metrics::{Line, Metric};
-use connector::store::{CONNECTIONS_A_CALL, MOST_RESCUES, Watched};
+use connector::store::{CONNECTIONS_PER_CALL, MOST_RESCUES, Watched};
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -154,7 +154,7 @@ impl Subscriber {
         let names = self.state.connection_names().await.map_err(unreadable)?;
         let mut report = Report::default();
         let mut failed = None;
-        for names in names.chunks(CONNECTIONS_A_CALL) {
+        for names in names.chunks(CONNECTIONS_PER_CALL) {
             let connections = self.state.connections_named(names).await;
             let mut readable = Vec::new();
             for watched in connections.map_err(unreadable)? {
@@ -221,7 +221,7 @@ impl Subscriber {
             run,
             rescue = watched.rescues + 1,
             most = MOST_RESCUES,
-            "the run was stranded; it goes on"
+            "the run is stranded; the watch sends its continuation"
         );
         let continuation = Continuation::new(&watched.incoming, run, generation);
         self.send_continuation(&continuation, now, invocation)

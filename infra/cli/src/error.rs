@@ -55,7 +55,9 @@ pub(crate) enum Error {
     /// An error of the subscriber's own library.
     #[error(transparent)]
     Run(subscriber::Error),
-    #[error("interrupted; what was begun may be done in part")]
+    #[error(
+        "interrupted; the change may be made in part. Look at the state before you repeat the command"
+    )]
     Interrupted,
     #[error("{0}")]
     Other(String),

@@ -111,7 +111,7 @@ fn not_found<E>(stack: &str, error: &aws_sdk_cloudformation::error::SdkError<E>)
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let what = format!("stack `{stack}` (another one is named by --stack, its region by --region)");
+    let what = format!("stack `{stack}`, which --stack and --region select");
     Error::aws(what, error)
 }
 
@@ -167,7 +167,7 @@ impl Stack {
             .ok_or_else(|| {
                 let name = &self.name;
                 Error::Other(format!(
-                    "stack `{name}` has no `{logical}`; is it this connector's?"
+                    "stack `{name}` has no `{logical}`; name the connector's stack with --stack"
                 ))
             })
     }

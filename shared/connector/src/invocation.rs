@@ -30,7 +30,7 @@ pub fn time_left(ends: u64) -> Duration {
         .unwrap_or(WITHOUT_DEADLINE)
 }
 
-/// When the work of an invocation has to end that has `left` to run. The outcome can still be reported after it.
+/// The time by which an invocation's work has to end if Lambda ends it after `left`. The rest is for the report.
 pub fn deadline(left: Duration) -> Instant {
     Instant::now() + left.saturating_sub(RESERVE)
 }

@@ -1,6 +1,8 @@
 //! The entities and operations of the Protime API, as data.
 //!
-//! Everything here is read from `catalogue.json`: a new entity is a new row there, not new code.
+//! Everything here is read from `catalogue.json`: a new entity is a new row there, not new code. `CONTRIBUTING.md`,
+//! "Add an entity", lists what else names an entity.
+//!
 //! [`Certainty::Inferred`] marks what the documentation suggests without stating it. What the documentation does not
 //! show is absent (`None`). Callers can therefore stop on facts and merely warn about the rest.
 

@@ -1,5 +1,6 @@
 //! The client: it authorises and sends requests. It retries reads, but never repeats a write by itself.
 
+mod hold;
 mod raw;
 mod session;
 
@@ -17,17 +18,20 @@ use url::Url;
 
 use crate::API_PATH;
 use crate::catalogue::{Method, catalogue};
-use crate::error::{Error, Refusal, RefusalKind};
+use crate::error::Error;
+use crate::http_pool::HttpPool;
 use crate::link;
 use crate::page::{self, Page, PageError, Shape};
 use crate::pages::{CycleDetector, Effort, Pages};
+use crate::refusal::RefusalKind;
 use crate::request::Request;
 use crate::retry;
 use crate::settings::Settings;
-use crate::transport::{ExchangeError, HttpPool, HttpResponse, Memory, send_request};
+use crate::transport::{ExchangeError, HttpResponse, Memory, send_request};
 
+use hold::Hold;
 pub use raw::{RawAnswer, RawRead};
-use session::{AuthState, AuthorizedSession};
+use session::{AuthState, AuthorizedSession, RefusedOperations};
 
 /// How many attempts a read gets when it conflicts or its answer breaks off.
 const FEW_ATTEMPTS: u32 = 5;
@@ -74,15 +78,8 @@ pub struct Client {
     /// Behind a lock of its own, so that it can be read while a token is fetched.
     settings: std::sync::Mutex<Arc<Settings>>,
     auth: Mutex<AuthState>,
+    refused: RefusedOperations,
     hold: std::sync::Mutex<Option<Hold>>,
-}
-
-/// Protime asked one request to wait; all reads of the client wait with it.
-#[derive(Clone)]
-struct Hold {
-    /// By the wall clock: a frozen Lambda environment stops the monotonic one.
-    until: Timestamp,
-    refusal: Refusal,
 }
 
 /// Protime's answer to a write.
@@ -108,6 +105,7 @@ impl Client {
             memory: Memory::new(LARGEST_ANSWER),
             settings: std::sync::Mutex::new(Arc::new(settings)),
             auth: Mutex::default(),
+            refused: RefusedOperations::default(),
             hold: std::sync::Mutex::default(),
         }
     }
@@ -124,7 +122,7 @@ impl Client {
 
     /// Names the place of the settings, which error texts show.
     #[must_use]
-    pub fn named(self, name: String) -> Self {
+    pub fn with_settings_name(self, name: String) -> Self {
         Self { name, ..self }
     }
 
@@ -136,7 +134,7 @@ impl Client {
 
     /// Calls `observer` after every request.
     #[must_use]
-    pub fn observed_by(self, observer: Observer) -> Self {
+    pub fn with_observer(self, observer: Observer) -> Self {
         Self {
             observer: Some(observer),
             ..self
@@ -180,7 +178,7 @@ impl Client {
     }
 
     /// The scopes that Protime grants the client. `None` if its token endpoint does not say.
-    pub async fn granted(&self, deadline: Instant) -> Result<Option<Vec<String>>, Error> {
+    pub async fn granted_scopes(&self, deadline: Instant) -> Result<Option<Vec<String>>, Error> {
         let session = self.authorize(None, deadline).await?;
         Ok(session.token.granted.clone())
     }
@@ -202,7 +200,7 @@ impl Client {
         Ok(written)
     }
 
-    /// The same, and what Protime answered: nothing, or JSON.
+    /// Like [`Self::write`], and also returns the body of Protime's answer: JSON, or nothing.
     pub async fn write_and_read(
         &self,
         request: &Request,
@@ -281,55 +279,10 @@ impl Client {
                     last: Box::new(error),
                 });
             }
-            tracing::warn!(attempts, delayMs = millis(delay), error = %error, "reading again after a delay");
+            tracing::warn!(attempts, delayMs = millis(delay), error = %error, "a read failed; it is repeated after a delay");
             sleep_until(until).await;
             effort.waited += delay;
         }
-    }
-
-    /// Protime's rate limit applies to the whole client, not to one of its requests.
-    fn hold_others_back(&self, error: &Error, delay: Duration) {
-        let Some(refusal) = error.refusal() else {
-            return;
-        };
-        let asked = refusal.status == 429 || refusal.retry_after.is_some();
-        if asked && let Ok(until) = (self.clock)().saturating_add(delay) {
-            let mut hold = self.hold.lock().unwrap_or_else(PoisonError::into_inner);
-            if hold.as_ref().is_none_or(|hold| hold.until < until) {
-                *hold = Some(Hold {
-                    until,
-                    refusal: refusal.clone(),
-                });
-            }
-        }
-    }
-
-    async fn wait_for_others(&self, attempts: u32, deadline: Instant) -> Result<Duration, Error> {
-        let hold = self
-            .hold
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let Some(Hold { until, refusal }) = hold else {
-            return Ok(Duration::ZERO);
-        };
-        let left = Duration::try_from(until.duration_since((self.clock)())).unwrap_or_default();
-        if left.is_zero() {
-            return Ok(Duration::ZERO);
-        }
-        let until = retry::after(left);
-        if until >= deadline {
-            let refusal = Refusal {
-                retry_after: Some(left),
-                ..refusal
-            };
-            return Err(Error::Deadline {
-                attempts,
-                last: Box::new(Error::Refused(Box::new(refusal))),
-            });
-        }
-        sleep_until(until).await;
-        Ok(left)
     }
 
     async fn read_once(&self, url: &Url, shape: Shape, deadline: Instant) -> Result<Page, Error> {

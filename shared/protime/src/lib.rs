@@ -33,12 +33,14 @@ mod error;
 mod error_body;
 mod fields;
 pub mod filter;
+mod http_pool;
 mod link;
 mod nearest;
 mod page;
 mod pages;
 mod query;
 mod references;
+mod refusal;
 mod request;
 mod retry;
 mod settings;
@@ -50,18 +52,19 @@ pub use catalogue::Method;
 pub use client::{
     Client, Exchange, Observer, RawAnswer, RawRead, SettingsSource, WallClock, Written,
 };
-pub use error::{Error, Refusal, RefusalKind};
+pub use error::Error;
 pub use fields::{ALWAYS_KEPT, Fields, FieldsError, Selector};
+pub use http_pool::{ClientError, HttpPool, http_client, http_client_trusting};
 pub use link::LinkError;
 pub use nearest::nearest;
 pub use page::{Page, Shape};
 pub use pages::{CycleDetector, Effort, Pages};
 pub use query::{PathParameters, Query};
+pub use refusal::{Refusal, RefusalKind};
 pub use request::{Context, Request, RequestError, Target};
 pub use reqwest::header::{HeaderMap, HeaderValue};
 pub use settings::{Settings, SettingsError};
 pub use split::{SplitError, halves_of_url};
-pub use transport::{ClientError, HttpPool, http_client, http_client_trusting};
 
 /// The prefix of every path of the API (`reference/general-specs`).
 pub const API_PATH: &str = "/connector/protimeapi/api/v1";

@@ -36,9 +36,9 @@ pub enum LinkError {
 /// Resolves a link against the tenant's origin. `asked` is the URL whose answer has the link.
 ///
 /// Protime sends links relative to the host and not percent-encoded, with literal spaces and quotes
-/// (`how-to/fetch-resources`). They are encoded so that nothing is encoded twice and the Base64 token stays intact: a
-/// server would otherwise read its `+` as a space. A parameter that means the same as one in `asked` keeps the spelling
-/// of `asked`.
+/// (`how-to/fetch-resources`). This function encodes them, but nothing twice. It also encodes each `+` of a Base64 token,
+/// which a server would read as a space. A parameter that decodes to the same value as one in `asked` is written as in
+/// `asked`.
 pub(crate) fn resolve(base: &Url, link: &str, asked: Option<&Url>) -> Result<Url, LinkError> {
     let encoded = encode(link, asked);
     let url = base
@@ -60,7 +60,7 @@ struct SentParameter<'a> {
     value: Cow<'a, str>,
 }
 
-/// A link with characters that no URL may have was not encoded. In such a link, `+` and `#` mean themselves.
+/// A link counts as unencoded if it has characters that no URL may have. There, `+` and `#` are literal characters.
 fn encode(link: &str, asked: Option<&Url>) -> String {
     let Some((path, query)) = link.split_once('?') else {
         return link.to_owned();

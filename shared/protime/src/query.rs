@@ -105,6 +105,17 @@ impl PathParameters {
             .map(|(_, value)| value.as_str())
     }
 
+    /// The parameters with these names and in their order. The last one may be called `id`. None if others were given.
+    pub fn named_as(&self, names: &[&str]) -> Option<Self> {
+        let last = names.last();
+        let value = |name: &&str| {
+            let alias = (Some(name) == last).then(|| self.get("id")).flatten();
+            Some(((*name).to_owned(), self.get(name).or(alias)?.to_owned()))
+        };
+        let values: Option<Vec<_>> = names.iter().map(value).collect();
+        values.filter(|_| names.len() == self.len()).map(Self)
+    }
+
     /// The names of the given parameters, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())

@@ -120,7 +120,7 @@ impl Settings {
     /// A warning if `base_uri` and `access_token_url` are of different tenants: tokens are per tenant. `None` if the
     /// tenants agree, or if an address lacks the documented form (`reference/general-specs`,
     /// `reference/authentication`).
-    pub(crate) fn tenants(&self) -> Option<String> {
+    pub(crate) fn tenant_mismatch(&self) -> Option<String> {
         let (tenant, environment) = self.base_uri.host_str()?.split_once('.')?;
         let token_environment = self.access_token_url.host_str()?;
         let token_environment = token_environment.strip_prefix("authentication.")?;
@@ -221,8 +221,8 @@ fn base_uri(text: &str) -> Result<Url, SettingsError> {
 }
 
 fn secure_url(field: &str, text: &str) -> Result<Url, SettingsError> {
-    let url =
-        Url::parse(text).map_err(|_| field_error(field, "not a URL; it starts with https://"))?;
+    let url = Url::parse(text)
+        .map_err(|_| field_error(field, "not a URL; needs one that begins with https://"))?;
     let loopback = match url.host() {
         Some(Host::Domain(domain)) => domain == "localhost",
         Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
@@ -269,7 +269,7 @@ mod tests {
                 "client_id": "a", "client_secret": "b", "scopes": "c"});
             Settings::from_json(json.to_string().as_bytes())
                 .unwrap()
-                .tenants()
+                .tenant_mismatch()
         };
         // §1: Tenant | Subdomain of the customer's myProtime site
         // §1: Auth host

@@ -604,7 +604,7 @@ fn client_with(simulator: &Arc<Simulator>, fields: &serde_json::Value) -> Client
     }
     let settings = Settings::from_json(secret.to_string().as_bytes()).unwrap();
     let client = Client::new(http_client().unwrap(), settings.clone(), Box::new(settings));
-    client.named("secret `protime/acme`".to_owned())
+    client.with_settings_name("secret `protime/acme`".to_owned())
 }
 
 async fn error_with(simulator: &Arc<Simulator>, fields: &serde_json::Value) -> String {
@@ -622,7 +622,7 @@ async fn a_refusal_for_its_scope_tells_which_were_granted() {
     let error = error_with(&simulator, &few).await;
     assert!(
         error.ends_with(
-            "(it needs the scope `connector-protimeapi-clockings.read`; granted are `connector-protimeapi-people.read`. Protime has to grant it, and the field `scopes` of the secret to name it)"
+            "(it needs the scope `connector-protimeapi-clockings.read`; granted are `connector-protimeapi-people.read`. Ask Protime to grant it, and add it to the field `scopes` of the secret)"
         ),
         "{error}"
     );

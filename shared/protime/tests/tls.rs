@@ -137,7 +137,7 @@ impl Server {
     fn client(&self, authorities: Option<&Path>) -> Client {
         let http = http_client_trusting(authorities).unwrap();
         Client::new(http, self.settings(), Box::new(self.settings()))
-            .named("secret `protime/acme`".to_owned())
+            .with_settings_name("secret `protime/acme`".to_owned())
     }
 }
 

@@ -15,14 +15,13 @@ use crate::progress;
 use crate::report::{Medians, Promise, Table, Target, grouped, seconds, times};
 
 const ABOVE_THE_FLOOR: &str = "\
-    The floor only has the kernel copy bytes. What the subscriber does, by a profile, in floors: writing the records as a \
-    string into the call's JSON 0.9; checking that a page is JSON and finding its records 0.9; the kernel's copying 0.8; \
-    SHA-256 of the call, which SQS demands, 0.6; allocating and copying 0.3; the ids' XXH3 0.1; all else 0.6. \
-    Kept: records go out as slices of the response, escaped once, four pages a call. \
-    Tried on a page and not kept: AWS-LC's SHA-256 (as fast: 1.8 GB/s, what the processor's own instructions give), \
-    sonic-rs instead of serde_json (1.56 instead of 1.42 GB/s as a list of lazy values, 0.79 as an iterator), four other \
-    ways to escape (0.6 to 0.9 instead of 1.7 GB/s). Checking less, or leaving out a hash, would break what the messages \
-    promise.";
+    The floor only has the kernel copy bytes. A profile of the subscriber, in multiples of the floor: \
+    writing the records as a string into the call's JSON 0.9; checking the page's JSON and finding its records 0.9; \
+    copying in the kernel 0.8; SHA-256 of the call, which SQS demands, 0.6; allocating and copying 0.3; \
+    XXH3 of the ids 0.1; the rest 0.6. Records go out as slices of the response, escaped once, four pages a call. \
+    Tried on a page and dropped: AWS-LC's SHA-256 (1.8 GB/s, no faster); sonic-rs (1.56 GB/s as a list of lazy values, \
+    0.79 as an iterator; serde_json 1.42); four other ways to escape (0.6 to 0.9 GB/s; ours 1.7). \
+    Checking less, or leaving out a hash, would break the guarantees of the messages.";
 
 /// Every property of a clocking except those that are always kept.
 const EVERYTHING: [&str; 14] = [

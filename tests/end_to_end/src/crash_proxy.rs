@@ -38,6 +38,8 @@ pub enum Fault {
     LoseAnswersTo(&'static str),
     /// From the chosen request on, this AWS operation is answered with 503 and has no effect.
     Refuse(&'static str),
+    /// From the chosen request on, this AWS operation is never answered and has no effect.
+    Hold(&'static str),
 }
 
 impl Fault {
@@ -153,6 +155,9 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     if matches!(fault, Fault::Refuse(name) if is_meant(name)) {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
+    if matches!(fault, Fault::Hold(name) if is_meant(name)) {
+        return std::future::pending().await;
+    }
     let mut forwarded = proxy
         .http
         .request(parts.method, format!("{}{target}", proxy.upstream))
@@ -188,7 +193,7 @@ async fn forward(State(proxy): State<Proxy>, request: Request) -> Response {
     let is_it = at > 0 && number == at;
     let is_lost = match fault {
         Fault::StopAfter if is_it => stop(&crashed).await,
-        Fault::StopBefore | Fault::Refuse(_) | Fault::StopAfter => false,
+        Fault::StopBefore | Fault::Refuse(_) | Fault::Hold(_) | Fault::StopAfter => false,
         Fault::LoseAnswer => is_it,
         Fault::LoseAnswersTo(name) => is_meant(name),
     };

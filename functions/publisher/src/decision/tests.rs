@@ -18,7 +18,7 @@ fn refusal(status: u16) -> Error {
         retry_after: None,
         is_continuation: false,
         granted: None,
-        tenants: None,
+        tenant_mismatch: None,
     }))
 }
 

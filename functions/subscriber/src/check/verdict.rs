@@ -177,7 +177,7 @@ impl Check {
             (CheckResult::Passed, format!("{scope} is granted"))
         } else {
             let message = format!(
-                "{} is not granted to the client; Protime has to add it to the client, and it has to stand in `scopes` of the secret",
+                "{} is not granted to the client; ask Protime to grant it, and add it to `scopes` of the secret",
                 needed.join(" or ")
             );
             self.fail(Part::Scopes, message, Fault::Scope);
@@ -192,7 +192,7 @@ impl Check {
         let parts = Part::ALL.into_iter();
         for part in parts.filter(|part| is_delta || *part != Part::Delta) {
             if !self.verdicts.iter().any(|verdict| verdict.part == part) {
-                let because = "not tried, since what it needs has failed";
+                let because = "not tried, since a part that it needs failed";
                 self.add(part, CheckResult::Skipped, because);
             }
         }

@@ -52,6 +52,9 @@ impl Run<'_> {
     pub(super) async fn load_anew(&mut self, client: &Client) -> Result<(), Error> {
         tracing::warn!("the delta has expired; everything is loaded anew");
         let settings = client.settings();
+        // Another connection may have ended it, and have a delta of its own by now.
+        let (table, now) = (&self.subscriber.state, self.invocation.clock.now());
+        plan::claim(self.connection, &settings, table, now, false).await?;
         let initial = plan::initial(
             self.connection,
             &settings,

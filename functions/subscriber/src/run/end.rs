@@ -25,10 +25,13 @@ impl Run<'_> {
         reason: Option<protime::Error>,
     ) -> Result<Outcome, Error> {
         let wait = reason.as_ref().and_then(protime::Error::retry_after);
-        // The requested run follows the unfinished one.
-        if !self.is_own() {
-            self.remember().await?;
-        }
+        let wait = wait.max(self.wait);
+        // The requested run follows the unfinished one. If it cannot, the unfinished one goes on all the same.
+        let stored = if self.is_own() {
+            Ok(())
+        } else {
+            self.store_as_due().await
+        };
         if let Some(checkpoint) = &mut self.state.checkpoint {
             checkpoint.handed_over = true;
         }
@@ -48,6 +51,7 @@ impl Run<'_> {
             generation,
             "run handed over"
         );
+        stored?;
         Ok(Outcome::of(
             checkpoint,
             incoming,
@@ -160,11 +164,14 @@ impl Run<'_> {
         Ok(Outcome::skipped(self.connection, reason))
     }
 
-    /// Stores the requested run as due.
-    async fn remember(&self) -> Result<(), Error> {
+    /// Stores the requested run as due, unless it has completed before.
+    async fn store_as_due(&self) -> Result<(), Error> {
+        if self.done_before()?.is_some() {
+            return Ok(());
+        }
         let remembered = self
             .subscriber
-            .remember(self.connection, self.event, self.invocation)
+            .store_as_due(self.connection, self.event, self.invocation)
             .await?;
         match remembered {
             DueOutcome::Due => Ok(()),
@@ -197,7 +204,7 @@ impl Run<'_> {
     /// Starts the next due run. If that fails, the watch starts it.
     pub(super) async fn begin_due(&self) {
         if let Err(error) = self.send_due().await {
-            tracing::warn!(%error, "the next run that is due is left to the watch");
+            tracing::warn!(%error, "the continuation of the next due run is not sent; the watch starts that run");
         }
     }
 
@@ -240,9 +247,12 @@ impl Run<'_> {
             self.history.record(record.clone());
             match table.save_history(&self.lease, &mut self.history).await {
                 Err(StateError::HistoryChanged(incoming)) => {
-                    let of_event = (self.history.fresh, self.history.event.take());
+                    let own = std::mem::take(&mut self.history);
                     self.history = table.history(&incoming).await?;
-                    (self.history.fresh, self.history.event) = of_event;
+                    // A run that failed before its plan knows neither, and must not erase them.
+                    if self.has_planned {
+                        (self.history.fresh, self.history.event) = (own.fresh, own.event);
+                    }
                 }
                 result => return result,
             }

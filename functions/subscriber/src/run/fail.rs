@@ -13,21 +13,21 @@ const LONGEST_MESSAGE: usize = 1_000;
 impl Run<'_> {
     /// Releases the lease after a failure, and stores the error.
     pub(super) async fn fail(&mut self, error: &Error) {
-        let retry_after = error.retry_after();
+        let wait = error.retry_after().max(self.wait);
         let Err(error) = self.record_failure(error).await else {
             return;
         };
-        tracing::warn!(%error, "the failure is not recorded");
+        tracing::warn!(%error, "the failure is not stored in the history; the lease is released without it");
         // The stored state stays, but the lease is still released.
         let now = self.invocation.clock.now();
         let ending = Ending {
             now,
-            not_before: not_before(now, retry_after),
+            not_before: not_before(now, wait),
             progressed: false,
         };
         let table = &self.subscriber.state;
         if let Err(error) = table.release(&self.lease, None, ending, None).await {
-            tracing::warn!(%error, "the lease is not given back; it ends by itself");
+            tracing::warn!(%error, "the lease is not released; it expires by itself");
         }
     }
 
@@ -63,16 +63,16 @@ impl Run<'_> {
             self.begin_due().await;
             return Ok(());
         }
-        // What was dropped stays, since nothing has replaced it.
+        // No new checkpoint was stored, so the dropped one is restored.
         if !is_begun && let Some(before) = self.before_drop.take() {
             self.state = before;
         }
         let ending = Ending {
             now,
-            not_before: not_before(now, error.retry_after()),
+            not_before: not_before(now, error.retry_after().max(self.wait)),
             progressed: self.tally.counts.pages > 0,
         };
-        // A due run that cannot begin before somebody acts is not tried again.
+        // Until somebody acts, a due run with this error cannot begin. So it is no longer due.
         let is_over = !is_begun && error.needs_operator();
         let due = Some(self.connection.run.as_str()).filter(|_| is_over);
         table

@@ -39,11 +39,14 @@ impl Transfer<'_> {
             match running.next().await.transpose()? {
                 None => return Ok(stopped),
                 Some(Stopped::AtTheEnd) => {}
-                // Keeps the error that explains the stop, if there is one.
-                Some(out_of_time) if !matches!(stopped, Stopped::OutOfTime(Some(_))) => {
-                    stopped = out_of_time;
+                // Keeps the error that explains the stop, and the longest wait.
+                Some(Stopped::OutOfTime(reason)) => {
+                    let other = Stopped::OutOfTime(reason);
+                    let is_known = matches!(stopped, Stopped::OutOfTime(Some(_)));
+                    if !is_known || other.retry_after() > stopped.retry_after() {
+                        stopped = other;
+                    }
                 }
-                Some(Stopped::OutOfTime(_)) => {}
             }
         }
     }

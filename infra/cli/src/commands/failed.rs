@@ -119,7 +119,7 @@ impl FailedRun {
 /// From Lambda's record: the original event, the time when it was given up, and the reason.
 fn recorded(message: &Message) -> (Option<String>, Timestamp, String) {
     let Ok(record) = serde_json::from_str::<Record<'_>>(&message.body) else {
-        let error = "it is no record of Lambda's".to_owned();
+        let error = "the message is not a failure record of Lambda".to_owned();
         return (None, message.sent, error);
     };
     let at = record.timestamp.as_str().and_then(|at| at.parse().ok());

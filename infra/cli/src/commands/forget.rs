@@ -18,7 +18,7 @@ pub(crate) async fn forget(arguments: &Forget, stack: &StackArguments) -> Result
         .map_err(subscriber::Error::from)?;
     let Some(known) = known else {
         return Err(Error::Connection(format!(
-            "connection `{name}`: nothing is remembered of it"
+            "connection `{name}`: the state table has nothing about it"
         )));
     };
     if known.is_running(Timestamp::now()) {

@@ -66,7 +66,7 @@ fn listed(shelves: &[QueueContents]) -> Report {
             text += &one_by_one(&shelf.letters, now);
         }
         if shelf.others > 0 {
-            let others = format!("{} more do not fit.", shelf.others);
+            let others = format!("{} more do not match the filter.", shelf.others);
             let _ = writeln!(text, "{}", styled(FAINT, others));
         }
         if shelf.unseen > 0 {

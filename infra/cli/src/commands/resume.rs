@@ -18,7 +18,7 @@ pub(crate) async fn resume(arguments: &Resume, stack: &StackArguments) -> Result
             .await
             .map_err(subscriber::Error::from)?;
         return Ok(Report::done(
-            "publishing goes on; what waits is delivered as its delay ends\n",
+            "publishing continues; each waiting message is delivered when its delay ends\n",
         ));
     };
     if stack.known(name).await?.is_none() {
@@ -35,6 +35,6 @@ pub(crate) async fn resume(arguments: &Resume, stack: &StackArguments) -> Result
         .await
         .map_err(subscriber::Error::from)?;
     Ok(Report::done(format!(
-        "`{name}` goes on: with its schedule, or within 15 minutes where a run is unfinished\n"
+        "`{name}` continues with its next scheduled run; an unfinished run continues within 15 minutes\n"
     )))
 }

@@ -72,7 +72,11 @@ pub(crate) fn run(arguments: &Try) -> Result<Report, Error> {
     let program = match (&arguments.program, &arguments.file) {
         (Some(program), _) => program.clone(),
         (None, Some(file)) => source::text(file)?,
-        (None, None) => return Err(Error::Usage("there is no program".to_owned())),
+        (None, None) => {
+            return Err(Error::Usage(
+                "no program; give PROGRAM or --file".to_owned(),
+            ));
+        }
     };
     let input = match &arguments.input {
         Some(file) => source::text(file)?,

@@ -89,7 +89,7 @@ async fn create(stack: &Stack, argument: &str, change: &Change) -> Result<Report
         delete_others(&remote, &kept, &url, &found).await?;
         note(stack, name, Some(standing)).await;
         let text = format!(
-            "`{name}` is rung already{}\n",
+            "`{name}` already has a webhook{}\n",
             standing.until().unwrap_or_default()
         );
         return Ok(Report::new(told(&kept, standing, false), text));
@@ -261,7 +261,7 @@ async fn delete(stack: &Stack, name: &str, change: &Change) -> Result<Report, Er
     note(stack, name, None).await;
     hint("Take it out of Connections of the doorbell as well.");
     Ok(Report::done(format!(
-        "`{name}` is rung no more; its schedule goes on\n"
+        "`{name}` no longer has a webhook; its schedule still runs\n"
     )))
 }
 

@@ -123,7 +123,9 @@ async fn plan(console: &Console, fields: &Fields) -> Result<Planned, Error> {
     let chosen = chosen(fields)?;
     let plan = Plan::of(&parked::find(&console.stack)?, &chosen).await?;
     if plan.is_nothing() {
-        return Err(Error::Other("nothing of what is parked fits".to_owned()));
+        return Err(Error::Other(
+            "no parked message matches the filter".to_owned(),
+        ));
     }
     match what {
         "redrive" => {
@@ -137,7 +139,9 @@ async fn plan(console: &Console, fields: &Fields) -> Result<Planned, Error> {
             let change = Change::SetAside { chosen, before, to };
             Ok(Planned { change, what })
         }
-        _ => Err(Error::Usage("there is no such change".to_owned())),
+        _ => Err(Error::Usage(
+            "unknown change; go back to the page and use its buttons".to_owned(),
+        )),
     }
 }
 
@@ -169,7 +173,7 @@ pub(super) async fn make(
 ) -> Response {
     let change = held(&console.asked).take(fields.get("id").unwrap_or_default());
     let Some(change) = change else {
-        let problem = "this was done already, or not asked for; ask again to do it once more";
+        let problem = "this change was made already, or has expired; start it again from its page";
         return console.problem(&Error::Usage(problem.to_owned()));
     };
     let page = change.page(console.guard.base());
@@ -212,7 +216,7 @@ fn told(Moved { total, result }: Moved, done: &str) -> Result<String, Error> {
         Ok(()) => {
             let mut told = format!("{taken} {done}, {} left.", total.left);
             if total.is_incomplete {
-                told += " There are more than one pass could see in time; do the same again.";
+                told += " The pass did not reach all messages in time; repeat the command.";
             }
             if total.put_behind > 0 {
                 told += " To see past others, some of these went to the end of their groups, in their order.";

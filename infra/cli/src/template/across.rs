@@ -42,7 +42,7 @@ pub(super) fn check(known: &[Known], files: &[File], findings: &mut Vec<Finding>
 
 fn place(span: Span, own: Span, files: &[File]) -> String {
     let Some(file) = files.get(span.file).filter(|_| span != own) else {
-        return "of this template where it is nested once more".to_owned();
+        return "of this template, which is nested twice".to_owned();
     };
     let (line, _) = file.position(span.start);
     format!("at {}:{line}", file.path)

@@ -49,7 +49,7 @@ pub enum CredentialsError {
     },
     /// The function's role may not read the secret, or not use its key.
     #[error(
-        "secret `{name}`: the function may not read it: {reason}; its name begins with ClientSecretPrefix, and its key has to be open to the function's role"
+        "secret `{name}`: the function may not read it: {reason}. Its name must begin with ClientSecretPrefix, and the function's role must be allowed to use its key"
     )]
     Forbidden {
         /// The secret's name, as requested.
@@ -160,9 +160,9 @@ impl HttpClients {
             (Ok(settings), _) => {
                 let clock = self.clock.clone();
                 let client = Client::new(self.http.clone(), settings, Box::new(source))
-                    .named(format!("secret `{name}`"))
+                    .with_settings_name(format!("secret `{name}`"))
                     .with_clock(Arc::new(move || clock.now()))
-                    .observed_by(self.observer.clone())
+                    .with_observer(self.observer.clone())
                     .with_largest_answer(largest_answer());
                 Ok(Arc::new(client))
             }
@@ -174,7 +174,7 @@ impl HttpClients {
                 ),
                 Some(client),
             ) => {
-                tracing::warn!(%error, "using the secret as it was read before");
+                tracing::warn!(%error, "the secret cannot be read again; its last known value stays in use");
                 Ok(client.clone())
             }
             (Err(error), _) => Err(error),

@@ -20,7 +20,7 @@ use http::header::ACCEPT_ENCODING;
 use jiff::Timestamp;
 use protime::HttpPool;
 
-/// Longer than a call to SQS takes that carries 1 MiB.
+/// The time limit of one attempt. Sending 1 MiB to SQS takes less.
 const ATTEMPT: Duration = Duration::from_secs(10);
 
 /// The configuration of all SDK clients.

@@ -2,9 +2,10 @@
 //! unreported.
 
 mod content;
+mod message;
 
 use std::borrow::Cow;
-use std::fmt::{self, Write};
+use std::fmt::Write;
 use std::time::Duration;
 
 use aws_sdk_sqs::config::Config;
@@ -12,12 +13,13 @@ use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::send_message_batch::SendMessageBatchError;
 use aws_sdk_sqs::types::{BatchResultErrorEntry, QueueAttributeName};
-use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::aws;
 use content::{Content, content};
+
+pub use message::{Attribute, Body, Message};
 
 /// Largest message and largest batch in bytes: 1 MiB, including attributes.
 pub const MESSAGE_LIMIT: usize = 1_048_576;
@@ -26,114 +28,9 @@ pub const LONGEST_DELIVERY_DELAY: u32 = 900;
 /// Most messages in one call.
 const BATCH_ENTRIES: usize = 10;
 const FIRST_DELAY: Duration = Duration::from_millis(200);
+/// A call may take so much longer than the deadline: a continuation or a parked message is worth it.
+const GRACE: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
-
-/// A message to be sent to SQS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// A stable id. On a FIFO queue its hash is the deduplication id.
-    pub id: String,
-    /// The message group, which a FIFO queue keeps in order.
-    pub group: String,
-    /// The body, in UTF-8.
-    pub body: Body,
-    /// The message attributes; at most ten.
-    pub attributes: Vec<Attribute>,
-    /// Delay before the first delivery in seconds, at most [`LONGEST_DELIVERY_DELAY`]. FIFO queues need 0.
-    pub delay_seconds: u32,
-}
-
-impl Message {
-    /// The bytes that SQS counts: the body, and name, type and value of each attribute.
-    pub fn size(&self) -> usize {
-        self.body.len() + self.attributes.iter().map(Attribute::size).sum::<usize>()
-    }
-}
-
-/// An attribute of an SQS message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attribute {
-    /// Name of the attribute, such as `type`.
-    pub name: Cow<'static, str>,
-    /// `String`, `Number` or `Binary`, optionally with a label such as `Number.float`.
-    pub data_type: Cow<'static, str>,
-    /// The value; base64 if the type is `Binary`.
-    pub value: String,
-}
-
-impl Attribute {
-    /// An attribute of type `String`.
-    pub fn text(name: &'static str, value: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            data_type: "String".into(),
-            value: value.into(),
-        }
-    }
-
-    /// The bytes that SQS counts for the attribute, or a few more.
-    pub fn size(&self) -> usize {
-        self.name.len() + self.data_type.len() + self.value.len()
-    }
-
-    fn is_binary(&self) -> bool {
-        self.data_type.starts_with("Binary")
-    }
-}
-
-/// The body of a message, in pieces. Protime's bytes are passed on without being copied.
-#[derive(Clone, PartialEq, Eq, Default)]
-pub struct Body {
-    /// The pieces together are UTF-8.
-    pieces: Vec<Bytes>,
-}
-
-impl Body {
-    /// Appends a piece of text.
-    pub fn push(&mut self, text: impl Into<Bytes>) {
-        self.pieces.push(text.into());
-    }
-
-    /// The size of all pieces in bytes.
-    pub fn len(&self) -> usize {
-        self.pieces.iter().map(Bytes::len).sum()
-    }
-
-    /// Whether the body has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Appends the pieces of another body.
-    pub fn append(&mut self, mut other: Self) {
-        self.pieces.append(&mut other.pieces);
-    }
-
-    pub(crate) fn pieces(&self) -> &[Bytes] {
-        &self.pieces
-    }
-}
-
-impl From<String> for Body {
-    fn from(text: String) -> Self {
-        Self {
-            pieces: vec![text.into()],
-        }
-    }
-}
-
-impl fmt::Display for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.pieces.concat()))
-    }
-}
-
-/// Prints only the size, since bodies hold personal data.
-impl fmt::Debug for Body {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} bytes", self.len())
-    }
-}
 
 /// Why messages could not be sent.
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +45,7 @@ pub enum QueueError {
     },
     /// SQS refuses to tell the queue's attributes.
     #[error(
-        "{queue} cannot be used: {reason}; it must exist, and its ARN be among the stack's parameter ConnectionQueueArns"
+        "{queue} cannot be used: {reason}; the queue must exist, and its ARN must be in the stack's parameter ConnectionQueueArns"
     )]
     Unusable {
         /// The URL of the queue.
@@ -230,7 +127,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// The queue at that URL. Its message limit is that of SQS until [`Queue::measured`] asks for its own.
+    /// The queue at that URL. Its message limit is that of SQS until [`Queue::with_own_size_limit`] asks for its own.
     pub fn new(sqs: aws_sdk_sqs::Client, url: impl Into<String>) -> Self {
         Self {
             sqs,
@@ -240,7 +137,7 @@ impl Queue {
     }
 
     /// Asks SQS for the queue's own size limit, which its owner may have set lower.
-    pub async fn measured(self) -> Result<Self, QueueError> {
+    pub async fn with_own_size_limit(self) -> Result<Self, QueueError> {
         let name = QueueAttributeName::MaximumMessageSize;
         let ask = self
             .sqs
@@ -309,7 +206,15 @@ impl Queue {
         let mut pending = batch.into().messages;
         let mut delay = FIRST_DELAY;
         while !pending.is_empty() {
-            let failure = match self.attempt(&pending, None).await? {
+            // SQS may have the messages all the same; they go out again with the same ids.
+            let late = |why: &str| Ok(Attempt::Failed(why.to_owned()));
+            let attempt = if Instant::now() < deadline + GRACE {
+                let attempt = timeout_at(deadline + GRACE, self.attempt(&pending, None)).await;
+                attempt.unwrap_or_else(|_| late("no answer before the deadline"))
+            } else {
+                late("the time was up before it was sent")
+            };
+            let failure = match attempt? {
                 Attempt::Failed(reason) => QueueError::Call {
                     queue: self.url.clone(),
                     reason,
@@ -335,7 +240,7 @@ impl Queue {
             if Instant::now() + wait >= deadline {
                 return Err(failure);
             }
-            tracing::warn!(reason = %failure, messages = pending.len(), "sending again after a delay");
+            tracing::warn!(reason = %failure, messages = pending.len(), "SQS did not take all messages; the rest is sent again after a delay");
             sleep(wait).await;
             delay = (delay * 2).min(LONGEST_DELAY);
         }

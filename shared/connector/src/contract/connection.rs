@@ -177,8 +177,8 @@ impl IncomingConnection {
     }
 }
 
-/// What a schedule's event says of its connection, whenever it is run: the event without `run`, `scheduled` and `takeover`.
-/// None for an event without `scheduled`, which a person has sent: it may ask for something else.
+/// The part of a schedule's event that is the same in every run: all fields but `run`, `scheduled` and `takeover`. None
+/// for an event without `scheduled`: a person has sent it, and it may differ from the schedule.
 pub fn event_of_schedule(event: &str) -> Option<String> {
     // Values stay as they are written: the order of query parameters is kept.
     let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(event).ok()?;

@@ -4,12 +4,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use protime::{Method, PathParameters, Query};
+use protime::catalogue::catalogue;
+use protime::{Method, PathParameters, Query, RequestError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::outgoing::{OutgoingConnection, writing_method};
-use super::shape::{self, Kind, Member, ShapeError, optional};
+use super::outgoing::{OutgoingConnection, OutgoingError, writing_method};
+use super::shape::{self, Kind, Member, Members, ShapeError, optional};
 use crate::transformer::RunError;
 
 /// A write to Protime: a message, completed by the outgoing connection.
@@ -31,6 +32,58 @@ pub struct PublishRequest {
     pub idempotency_key: Option<String>,
     /// Any JSON for the producer's own use, which the result returns.
     pub correlation: Option<Box<RawValue>>,
+    /// The fields that the outgoing connection has filled in.
+    pub defaults: Defaults,
+}
+
+/// The fields of a request that the outgoing connection has filled in. A mistake in them is the operator's to correct.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Defaults {
+    /// Whether `path` is the outgoing connection's.
+    pub path: bool,
+    /// Whether `query` is the outgoing connection's.
+    pub query: bool,
+}
+
+/// What a message says of itself, even if it is not a valid publish request. Its result names these.
+#[derive(Debug, Default)]
+pub struct Labels {
+    /// The HTTP method.
+    pub method: Option<String>,
+    /// The entity to write.
+    pub entity: Option<String>,
+    /// The idempotency key.
+    pub idempotency_key: Option<String>,
+    /// Any JSON for the producer's own use.
+    pub correlation: Option<Box<RawValue>>,
+}
+
+impl Labels {
+    /// Reads what can be read. Members that are missing, of another kind or given twice are left out.
+    pub fn of(json: &str) -> Self {
+        let Ok(Members(members)) = serde_json::from_str(json) else {
+            return Self::default();
+        };
+        let only = |name: &str| {
+            let mut found = members.iter().filter(|(found, _)| found == name);
+            let first = found.next();
+            first
+                .filter(|_| found.next().is_none())
+                .map(|(_, value)| *value)
+        };
+        let text = |name: &str| {
+            let text: String = serde_json::from_str(only(name)?.get()).ok()?;
+            Some(text).filter(|text| !text.is_empty())
+        };
+        Self {
+            method: text("method"),
+            entity: text("entity"),
+            idempotency_key: text("idempotencyKey"),
+            correlation: only("correlation")
+                .filter(|value| value.get() != "null")
+                .map(ToOwned::to_owned),
+        }
+    }
 }
 
 /// Why a message is not a publish request that can be sent.
@@ -62,7 +115,10 @@ pub enum InvalidRequest {
     },
     /// Protime's documented rules do not allow the request.
     #[error(transparent)]
-    Request(#[from] protime::RequestError),
+    Request(#[from] RequestError),
+    /// A default of the outgoing connection does not fit the request.
+    #[error(transparent)]
+    Outgoing(#[from] OutgoingError),
 }
 
 const TEXT: &[Kind] = &[Kind::Text];
@@ -106,28 +162,40 @@ impl PublishRequest {
         body: &str,
         outgoing: &OutgoingConnection,
     ) -> Result<Option<Self>, InvalidRequest> {
+        let json = Self::json_of(body, outgoing)?;
+        json.map(|json| Self::from_json(&json, outgoing))
+            .transpose()
+    }
+
+    /// The JSON of a request: the message's body, or what the transformer makes of it. None if the transformer wants
+    /// nothing written.
+    pub fn json_of<'a>(
+        body: &'a str,
+        outgoing: &OutgoingConnection,
+    ) -> Result<Option<Cow<'a, str>>, InvalidRequest> {
         let Some(transform) = &outgoing.transform else {
-            return Self::from_json(body, "", outgoing).map(Some);
+            return Ok(Some(body.into()));
         };
         let not_json = |error: serde_json::Error| InvalidRequest::Shape {
             origin: "",
             problem: format!("not JSON, line {}, column {}", error.line(), error.column()),
         };
         let body: &RawValue = serde_json::from_str(body).map_err(not_json)?;
-        match transform.run_outgoing(body.get())?.as_slice() {
-            [] => Ok(None),
-            [request] => {
-                Self::from_json(request, " (returned by the transformer)", outgoing).map(Some)
-            }
-            _ => Err(InvalidRequest::Several),
+        let mut requests = transform.run_outgoing(body.get())?;
+        match (requests.pop(), requests.is_empty()) {
+            (None, _) => Ok(None),
+            (Some(request), true) => Ok(Some(request.into())),
+            (Some(_), false) => Err(InvalidRequest::Several),
         }
     }
 
-    fn from_json(
-        json: &str,
-        origin: &'static str,
-        outgoing: &OutgoingConnection,
-    ) -> Result<Self, InvalidRequest> {
+    /// Parses a request, and completes it by the outgoing connection.
+    pub fn from_json(json: &str, outgoing: &OutgoingConnection) -> Result<Self, InvalidRequest> {
+        let origin = if outgoing.transform.is_some() {
+            " (returned by the transformer)"
+        } else {
+            ""
+        };
         shape::check(json, REQUEST).map_err(|wrong| match wrong {
             ShapeError::Whole(problem) => InvalidRequest::Shape { origin, problem },
             ShapeError::Member { name, problem } => InvalidRequest::Field {
@@ -147,14 +215,30 @@ impl PublishRequest {
                 "set by the outgoing connection, which a message cannot override; leave it out",
             ));
         }
+        let is_same = |given: &Option<String>, fixed: &Option<String>| {
+            given.is_none() || fixed.is_none() || given == fixed
+        };
+        // Where a message writes to another operation, the parameters may fit the connection's own.
+        let is_own_operation =
+            is_same(&json.entity, &outgoing.entity) && is_same(&json.method, &outgoing.method);
+        let defaults = Defaults {
+            path: json.path.is_none() && outgoing.path.is_some() && is_own_operation,
+            query: json.query.is_none() && outgoing.query.is_some() && is_own_operation,
+        };
+        let is_fixed = json.entity.is_none() && json.method.is_none();
         let entity = required("entity", json.entity, outgoing.entity.as_ref())?;
         let method = required("method", json.method, outgoing.method.as_ref())?;
         let method = writing_method(&method).map_err(|problem| field("method", problem))?;
         if method == Method::Post && entity == "webhooks" {
-            return Err(field(
-                "entity",
-                "webhooks cannot be created yet: the answer holds a key that is shown once",
-            ));
+            let (field, problem) = (
+                "entity".into(),
+                "webhooks cannot be created yet: the answer holds a key that is shown once".into(),
+            );
+            return Err(if is_fixed {
+                OutgoingError::Field { field, problem }.into()
+            } else {
+                InvalidRequest::Field { field, problem }
+            });
         }
         if method != Method::Delete && json.payload.is_none() {
             return Err(field("payload", format!("missing; {method} needs one")));
@@ -176,6 +260,7 @@ impl PublishRequest {
                 .map(|payload| Bytes::from(String::from(Box::<str>::from(payload)))),
             idempotency_key: json.idempotency_key.filter(|key| !key.is_empty()),
             correlation: json.correlation,
+            defaults,
         })
     }
 
@@ -188,6 +273,15 @@ impl PublishRequest {
             path,
             ..
         } = self;
+        // However `path` is written, the write is the same.
+        let operations = catalogue().entity(entity).into_iter();
+        let documented = operations
+            .flat_map(|entity| entity.with_method(*method))
+            .find_map(|operation| {
+                let names: Vec<_> = operation.path_parameters().collect();
+                path.named_as(&names)
+            });
+        let path = documented.as_ref().unwrap_or(path);
         format!(
             "write/{}/{key}",
             crate::hash([format!("{client}\n{method}\n{entity}\n{path:?}")])
@@ -201,7 +295,8 @@ impl PublishRequest {
             path: &self.path,
             query: self.query.clone(),
         };
-        let mut request = protime::Request::write(self.method, target, scopes)?;
+        let request = protime::Request::write(self.method, target, scopes);
+        let mut request = request.map_err(|error| self.invalid(error))?;
         let payload = self.payload.as_deref().unwrap_or_default();
         // An array gets no warnings about members.
         let members: BTreeMap<String, &RawValue> =
@@ -211,6 +306,23 @@ impl PublishRequest {
             request.warnings.extend(operation.unknown_members(names));
         }
         Ok(request)
+    }
+
+    /// Blames the outgoing connection for a field that it has filled in.
+    fn invalid(&self, error: RequestError) -> InvalidRequest {
+        let field = match &error {
+            RequestError::PathParameters { .. } if self.defaults.path => "path",
+            RequestError::Query { .. } | RequestError::ExternalReferences(_)
+                if self.defaults.query =>
+            {
+                "query"
+            }
+            _ => return error.into(),
+        };
+        InvalidRequest::Outgoing(OutgoingError::Field {
+            field: field.into(),
+            problem: error.to_string(),
+        })
     }
 }
 

@@ -1,7 +1,5 @@
 //! The state of a connection.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use protime::Effort;
 use serde::{Deserialize, Serialize};
@@ -114,34 +112,9 @@ pub struct LastRun {
     pub counts: Counts,
 }
 
-/// A run that could not start when it was due, since another one was in progress.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Due {
-    /// The run's id, which begins the id of each message.
-    pub run: String,
-    /// When the run was due.
-    pub scheduled: Timestamp,
-    /// The event that starts the run.
-    pub event: StoredText,
-    /// The fingerprint of the connection. None for a ring, and in items of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub fingerprint: Option<String>,
-    /// Whether a ring asked for the run. Such a run is served by any run that starts later.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_ring: bool,
-}
-
-impl Due {
-    /// Whether the run can belong to a connection with this fingerprint.
-    pub(super) fn is_of(&self, fingerprint: Option<&str>) -> bool {
-        let pair = self.fingerprint.as_deref().zip(fingerprint);
-        pair.is_none_or(|(known, other)| known == other)
-    }
-}
-
 impl ConnectionState {
     /// Stores that a `takeover` has acted.
-    pub fn taken_over(&mut self, takeover: String) {
+    pub fn record_takeover(&mut self, takeover: String) {
         const KEPT: usize = 20;
         self.takeovers.push(takeover);
         let surplus = self.takeovers.len().saturating_sub(KEPT);
@@ -162,17 +135,4 @@ impl ConnectionState {
             source,
         })
     }
-}
-
-/// The due runs, sorted by when they were due. Unreadable ones are left out: they would keep the connection from
-/// running.
-pub(super) fn due_of(item: &Item) -> Vec<Due> {
-    let map = item.get("due").and_then(|due| due.as_m().ok());
-    let texts = map.into_iter().flat_map(HashMap::values);
-    let texts = texts.filter_map(|due| due.as_s().ok());
-    let mut due: Vec<Due> = texts
-        .filter_map(|json| serde_json::from_str(json).ok())
-        .collect();
-    due.sort_by(|one, other| (one.scheduled, &one.run).cmp(&(other.scheduled, &other.run)));
-    due
 }

@@ -6,12 +6,9 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::Timestamp;
 
-use super::connection::due_of;
+use super::due::{Due, due_of};
 use super::item::{Item, count_of, number, refused_item, string_of, text, time, time_of};
-use super::{ConnectionState, Due, KIND, StateError, StateTable, VERSION, connection_id};
-
-/// The most runs of a connection that may be due.
-pub(super) const MOST_DUE: i64 = 10;
+use super::{ConnectionState, KIND, StateError, StateTable, VERSION, connection_id};
 
 /// One attempt at a run.
 #[derive(Debug, Clone)]
@@ -105,19 +102,6 @@ pub enum Acquired {
     Stale,
 }
 
-/// The result of storing a run that could not start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DueOutcome {
-    /// The run is stored. The attempt that releases the lease starts it.
-    Due,
-    /// Not stored: too many runs are due already.
-    TooMany,
-    /// Not stored: another connection's run of the same id is due.
-    OfAnother,
-    /// Not stored: the lease is free, so the run can start.
-    Free,
-}
-
 /// What an update changes besides the state.
 #[derive(Debug, Clone, Copy, Default)]
 struct Effect<'a> {
@@ -197,7 +181,7 @@ impl StateTable {
         self.leased(lease, &item, now).await
     }
 
-    /// What the item of a lease that was just taken says. The lease is given back where it cannot be read.
+    /// Reads the item of a lease that was just taken. If the item is malformed, the lease is released.
     async fn leased(
         &self,
         lease: Lease,
@@ -306,79 +290,11 @@ impl StateTable {
         self.write(&mut lease.clone(), state, effect).await
     }
 
-    /// Stores a run as due while another one is in progress. With `only_newest`, it replaces all due runs.
-    pub async fn remember_due(
-        &self,
-        incoming: &str,
-        due: &Due,
-        only_newest: bool,
-        now: Timestamp,
-    ) -> Result<DueOutcome, StateError> {
-        // Plain data with string keys always serialises to JSON.
-        let json = text(&serde_json::to_string(due).unwrap_or_default());
-        let held = "lease_until >= :now";
-        let mut update = self
-            .update(&connection_id(incoming))
-            .expression_attribute_values(":now", time(now))
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        update = if only_newest {
-            let only = HashMap::from([(due.run.clone(), json)]);
-            update
-                .update_expression("SET due = :only")
-                .condition_expression(format!("{held} AND attribute_not_exists(due.#run)"))
-                .expression_attribute_names("#run", &due.run)
-                .expression_attribute_values(":only", AttributeValue::M(only))
-        } else {
-            // A run is due only once, however often its event arrives.
-            update
-                .update_expression("SET due.#run = :json")
-                .condition_expression(format!(
-                    "{held} AND attribute_not_exists(due.#run) AND size(due) < :most"
-                ))
-                .expression_attribute_names("#run", &due.run)
-                .expression_attribute_values(":json", json)
-                .expression_attribute_values(":most", number(MOST_DUE))
-        };
-        match update.send().await {
-            Ok(_) => Ok(DueOutcome::Due),
-            Err(error) => {
-                let item = refused_item(&error).ok_or_else(|| self.unreachable(&error))?;
-                if time_of(&item, "lease_until").is_none_or(|until| until < now) {
-                    Ok(DueOutcome::Free)
-                } else if let Some(known) = due_as(&item, &due.run) {
-                    let is_same = known.is_of(due.fingerprint.as_deref());
-                    Ok(if is_same {
-                        DueOutcome::Due
-                    } else {
-                        DueOutcome::OfAnother
-                    })
-                } else {
-                    self.replace_ring(incoming, &item, due, now).await
-                }
-            }
-        }
-    }
-
     /// Whether the attempt still holds the lease.
     pub(super) async fn is_held(&self, lease: &Lease) -> Result<bool, StateError> {
         let id = connection_id(&lease.incoming);
         let item = self.read(&id, Some("lease_owner")).await?;
         Ok(string_of(&item, "lease_owner") == Some(&lease.token))
-    }
-
-    /// The next due run, with the generation that its continuation has to name. None while another run is in progress.
-    pub async fn next_due(
-        &self,
-        incoming: &str,
-        now: Timestamp,
-    ) -> Result<Option<(Due, u64)>, StateError> {
-        let attributes = "due, generation, lease_until";
-        let item = self
-            .read(&connection_id(incoming), Some(attributes))
-            .await?;
-        let is_busy = time_of(&item, "lease_until").is_some_and(|until| until >= now);
-        let first = due_of(&item).into_iter().next().filter(|_| !is_busy);
-        Ok(first.map(|due| (due, count_of(&item, "generation"))))
     }
 
     async fn write(
@@ -446,11 +362,6 @@ impl StateTable {
         lease.generation = next;
         Ok(())
     }
-}
-
-/// The due run of that id.
-pub(super) fn due_as(item: &Item, run: &str) -> Option<Due> {
-    due_of(item).into_iter().find(|known| known.run == run)
 }
 
 /// Why the lease was refused, given the current item.

@@ -1,14 +1,13 @@
 //! Rings: something has changed at Protime, so a connection is to run now.
 //!
-//! A ring is stored as a run that is due, like a run that met another one. The attempt that releases the lease starts
-//! it. The watch starts it if it was left behind. Until the run starts, it serves every further ring.
+//! A ring is stored as a due run. The attempt that releases the lease starts this run. If none does, the watch starts it.
+//! Until the run starts, it serves every further ring.
 
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
 
-use super::connection::due_of;
+use super::due::{DueOutcome, MOST_DUE, due_as, due_of};
 use super::item::{Item, count_of, number, refused_item, text, time, time_of};
-use super::lease::{DueOutcome, MOST_DUE, due_as};
 use super::{ConnectionState, Due, StateError, StateTable, connection_id};
 
 /// A due run counts as left behind after this time.
@@ -79,8 +78,8 @@ impl StateTable {
         })
     }
 
-    /// Stores a due run in the place of a ring's run when no more runs can be due. So a ring keeps no other run out.
-    /// The run starts after the ring came, and so reads the ring's change.
+    /// Replaces a ring's due run by this run when no more runs can be due. So rings keep no other run out. The new run
+    /// starts after the ring, and reads the same change.
     pub(super) async fn replace_ring(
         &self,
         incoming: &str,
@@ -97,7 +96,7 @@ impl StateTable {
             .condition_expression("lease_until >= :now AND attribute_exists(due.#ring)")
             .expression_attribute_names("#run", &due.run)
             .expression_attribute_names("#ring", &ring.run)
-            .expression_attribute_values(":json", text(&json_of(due)))
+            .expression_attribute_values(":json", text(&due.to_json()))
             .expression_attribute_values(":now", time(now))
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         match update.send().await {
@@ -123,7 +122,7 @@ impl StateTable {
             .update_expression("SET due.#run = :json")
             .condition_expression("size(due) = :count AND attribute_not_exists(due.#run)")
             .expression_attribute_names("#run", &due.run)
-            .expression_attribute_values(":json", text(&json_of(due)))
+            .expression_attribute_values(":json", text(&due.to_json()))
             .expression_attribute_values(":count", number(count))
             .return_values(ReturnValue::AllNew);
         match update.send().await {
@@ -132,11 +131,6 @@ impl StateTable {
             Err(error) => Err(self.unreachable(&error)),
         }
     }
-}
-
-fn json_of(due: &Due) -> String {
-    // Plain data with string keys always serialises to JSON.
-    serde_json::to_string(due).unwrap_or_default()
 }
 
 /// Whether nothing will start a due run: its continuation was lost or has failed. The watch waits longer before each

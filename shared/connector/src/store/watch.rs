@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::{KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use jiff::{SignedDuration, Timestamp};
 
-use super::connection::due_of;
+use super::due::due_of;
 use super::item::{Item, count_of, number, refused_item, string_of, text, time, time_of};
 use super::{
     ConnectionState, History, INDEX, KIND, SeenWebhook, StateError, StateTable, connection_id,
@@ -22,7 +22,7 @@ const LONGEST_IDLE: SignedDuration = SignedDuration::from_hours(24);
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// One call reads 100 items, and a connection has two.
-pub const CONNECTIONS_A_CALL: usize = 50;
+pub const CONNECTIONS_PER_CALL: usize = 50;
 
 /// A connection, as the watch sees it.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub struct Watched {
     idle_since: Option<Timestamp>,
     /// Until when Protime asked not to be called.
     pub not_before: Option<Timestamp>,
-    /// When the ring came whose run is due. None once a run has begun, or without a ring.
+    /// The time of the ring, if the first due run is a ring's. None once a run has begun.
     rung: Option<Timestamp>,
     /// The webhook that rings the connection, as `protimectl webhooks` last saw it.
     pub webhook: Option<SeenWebhook>,
@@ -169,7 +169,7 @@ impl StateTable {
         }
     }
 
-    /// The connections with these names, at most [`CONNECTIONS_A_CALL`]. One that cannot be read is an error in the list.
+    /// The connections with these names, at most [`CONNECTIONS_PER_CALL`]. One that cannot be read is an error in the list.
     /// One that was deleted is not in it.
     pub async fn connections_named(
         &self,
@@ -188,7 +188,7 @@ impl StateTable {
     /// All connections, sorted by name. One that cannot be read is an error in the list.
     pub async fn connections(&self) -> Result<Vec<Result<Watched, StateError>>, StateError> {
         let mut connections = Vec::new();
-        for names in self.connection_names().await?.chunks(CONNECTIONS_A_CALL) {
+        for names in self.connection_names().await?.chunks(CONNECTIONS_PER_CALL) {
             connections.extend(self.connections_named(names).await?);
         }
         Ok(connections)

@@ -178,7 +178,7 @@ async fn a_wait_of_hours_is_kept_and_one_of_nothing_is_not_hurried() {
                 let skipped = skipped.unwrap();
                 assert_eq!(skipped["status"], "skipped");
                 let reason = skipped["reason"].as_str().unwrap();
-                assert!(reason.contains("asked to be left alone"), "{reason}");
+                assert!(reason.contains("`Retry-After` lasts until"), "{reason}");
             }
             local.watch(now + 50.minutes()).await.unwrap();
             assert_eq!(local.tenant.targets().len(), asked, "{retry_after}");

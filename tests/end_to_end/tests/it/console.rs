@@ -116,7 +116,10 @@ async fn what_is_parked_is_shown_and_moved_once_it_is_agreed_to() {
     assert!(!all.contains("<script>alert"), "{all}");
     assert!(all.contains("alert(1)"), "{all}");
     let refused = console.get("/parked?reason=refused");
-    assert!(refused.body.contains("1 more do not fit."), "{refused:?}");
+    assert!(
+        refused.body.contains("1 more do not match the filter."),
+        "{refused:?}"
+    );
     let id = refused.found("/message\\?id=([0-9a-f-]+)");
     let message = format!("/message?id={id}");
     let hidden = console.get(&message).body;

@@ -219,6 +219,6 @@ async fn every_line_of_a_retry_names_its_connection() {
     let lines = lines_of(&tenant.stack, "incoming", &tenant.incoming()).await;
     let again = lines
         .iter()
-        .find(|line| line["message"] == "reading again after a delay");
+        .find(|line| line["message"] == "a read failed; it is repeated after a delay");
     assert_eq!(again.unwrap()["run"], "again");
 }

@@ -31,6 +31,7 @@ mod screens;
 mod split;
 mod story;
 mod subscriber;
+mod unanswered;
 mod watch;
 mod webhooks;
 mod writes;

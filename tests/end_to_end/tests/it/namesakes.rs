@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
+use end_to_end::crash_proxy::Fault as Break;
 use end_to_end::in_process_subscriber::InProcessSubscriber;
 use jiff::{Span, Timestamp, ToSpan};
 use serde_json::{Value, json};
@@ -151,4 +152,34 @@ async fn a_run_that_cannot_begin_starts_the_one_that_waited_for_it() {
             .await
             .is_empty()
     );
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_read_is_no_answer() {
+    let local = InProcessSubscriber::new(Options::default()).await;
+    local.run(&departments()).await.unwrap();
+    let throttled = Action::Answer {
+        status: 503,
+        headers: vec![("retry-after".to_owned(), "600".to_owned())],
+        body: String::new(),
+    };
+    let protime = &local.tenant.protime;
+    protime.add_fault(Fault::new("/departments", 1, throttled));
+    let unfinished = json!({"entity": "departments", "run": "unfinished"});
+    let now = Timestamp::now();
+    let short = Duration::from_secs(12);
+    local.run_at(&unfinished, now, short).await.unwrap_err();
+    let id = format!("connection/{}", local.incoming("test"));
+    local.crash_proxy.arm_with(1, Break::Refuse("GetItem"));
+    for connection in [departments(), namesake()] {
+        let error = local.run_at(&connection, now, MINUTE).await.unwrap_err();
+        assert_eq!(error.kind().name(), "State", "{error}");
+        let item = local.item(&id).await;
+        assert!(!item.contains_key("lease_owner"), "the lease is free");
+        assert!(item["due"].as_m().unwrap().is_empty(), "no run is due");
+    }
+    local.crash_proxy.arm(0, false);
+    let known = local.run_at(&departments(), now, MINUTE).await;
+    assert_skipped(known, "has completed before");
+    assert_named(local.run_at(&namesake(), now, MINUTE).await);
 }

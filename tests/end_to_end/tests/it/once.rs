@@ -97,6 +97,33 @@ async fn a_message_delivered_five_times_is_written_once() {
 }
 
 #[tokio::test]
+async fn however_a_path_is_written_the_write_is_the_same() {
+    let mut queue = queue().await;
+    for path in [
+        r#"{"structureVersionId": 1, "level": 1, "activityDefinitionReference": 7}"#,
+        r#"{"activityDefinitionReference": 7, "level": 1, "structureVersionId": 1}"#,
+        r#"{"structureVersionId": 1, "id": 7, "level": 1}"#,
+    ] {
+        let done = Action::Answer {
+            status: 204,
+            headers: Vec::new(),
+            body: String::new(),
+        };
+        queue
+            .tenant
+            .protime
+            .add_fault(Fault::new("/levels/", 1, done));
+        // As text, since a JSON value sorts its members.
+        let request = r#""method": "PUT", "entity": "activity-definitions", "idempotencyKey": "one", "payload": {}"#;
+        let client = &queue.tenant.client;
+        let body = format!(r#"{{"client": "{client}", {request}, "path": {path}}}"#);
+        queue.send_text(&body, None, json!({}));
+        queue.drain().await;
+    }
+    assert_eq!(queue.statuses("PUT").len(), 1);
+}
+
+#[tokio::test]
 async fn a_lost_answer_is_settled_by_a_look_up() {
     for person in [
         json!({"id": 1}),

@@ -8,9 +8,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::{Json, Router};
 use end_to_end::in_process_subscriber::InProcessSubscriber;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use simulator::Options;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// More than enough for a second call to arrive, and less than the SDK waits for an answer before it asks again.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -25,6 +27,8 @@ enum First {
     Waits,
     /// It is refused after a second call has been accepted.
     IsRefused,
+    /// It is never answered, nor is any other.
+    Hangs,
     /// It is answered at once, like any other.
     IsUsual,
 }
@@ -69,6 +73,9 @@ async fn answer(
         counts.most_under_way = counts.most_under_way.max(counts.under_way);
         (counts.calls, counts.first)
     };
+    if first == First::Hangs {
+        std::future::pending::<()>().await;
+    }
     let is_special = number == 1 && first != First::IsUsual;
     if is_special {
         let _ = tokio::time::timeout(PATIENCE, queue.second.notified()).await;
@@ -174,5 +181,30 @@ async fn a_fifo_queue_gets_one_call_after_the_other() {
     let outcome = local.run(&clockings()).await.unwrap();
     assert_eq!(outcome["status"], "completed", "{outcome}");
     assert_eq!(queue.counts().most_under_way, 1);
+    assert_eq!(queue.counts().records.len(), RECORDS);
+}
+
+#[tokio::test]
+async fn a_queue_that_hangs_leaves_time_for_the_report() {
+    let (local, queue) = subscriber("pages", First::Hangs).await;
+    let (started, time) = (Instant::now(), Duration::from_secs(12));
+    let failed = local.run_at(&clockings(), Timestamp::now(), time).await;
+    let error = failed.unwrap_err();
+    assert_eq!(error.kind().name(), "Queue", "{error}");
+    let took = started.elapsed();
+    assert!(
+        took + Duration::from_secs(2) < time,
+        "{took:?}: Lambda would have ended it"
+    );
+    let item = local
+        .item(&format!("connection/{}", local.incoming("test")))
+        .await;
+    assert!(!item.contains_key("lease_owner"), "the lease is free");
+    let history = local.history("test").await;
+    let failure = history.run("one").unwrap().error.as_ref().unwrap();
+    assert_eq!(failure.kind, "Queue");
+    queue.counts().first = First::IsUsual;
+    let outcome = local.run(&clockings()).await.unwrap();
+    assert_eq!(outcome["status"], "completed", "{outcome}");
     assert_eq!(queue.counts().records.len(), RECORDS);
 }

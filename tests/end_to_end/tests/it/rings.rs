@@ -557,3 +557,21 @@ async fn an_event_that_comes_again_takes_no_rings_place() {
         "{arrived:?}"
     );
 }
+
+#[tokio::test]
+async fn a_run_that_fails_before_its_plan_erases_no_event() {
+    let now = Timestamp::now();
+    let local = loaded(now).await;
+    let before = local.crash_proxy.updates().0;
+    local.crash_proxy.arm_with(1, Break::Refuse("GetItem"));
+    let connection = scheduled(&clockings(), now + 1.hour());
+    let (failed, ()) = tokio::join!(local.run_at(&connection, now, MINUTE), async {
+        // The update that takes the lease, and that of the history, whose refusal leads to a second read.
+        while local.crash_proxy.updates().0 < before + 2 {
+            tokio::task::yield_now().await;
+        }
+        local.crash_proxy.arm(0, false);
+    });
+    assert_eq!(failed.unwrap_err().kind().name(), "State");
+    assert!(local.history("test").await.event.is_some());
+}

@@ -551,3 +551,24 @@ async fn a_webhook_that_ends_soon_or_is_disabled_is_reported() {
     assert_eq!(reported().await, [Value::Null, Value::Null]);
     assert!(!state.note_webhook("never-ran", None).await.unwrap());
 }
+
+#[tokio::test]
+async fn a_wait_is_kept_although_sqs_fails_at_the_same_time() {
+    let now = Timestamp::now();
+    let local = departments(5).await;
+    throttle(&local, 600);
+    local
+        .crash_proxy
+        .arm_with(1, Break::Refuse("SendMessageBatch"));
+    let short = Duration::from_secs(12);
+    let failed = local.run_at(&backfill(), now, short).await.unwrap_err();
+    assert_eq!(failed.kind().name(), "Queue", "{failed}");
+    local.crash_proxy.arm(0, false);
+    let asked = local.tenant.targets().len();
+    let later = local.run_at(&backfill(), now + 5.minutes(), MINUTE).await;
+    let outcome = later.unwrap();
+    assert_eq!(outcome["status"], "skipped", "{outcome}");
+    assert_eq!(local.tenant.targets().len(), asked, "Protime is left alone");
+    come_to_rest(&local, now + 10.minutes()).await;
+    assert!(is_complete(&ids(&local).await, 5));
+}

@@ -16,14 +16,14 @@ const SUFFIX: &str = "-doorbell";
 const RUNG: &str = "rung";
 
 /// A tenant, `protimectl` on the doorbell's stack, and the secrets of webhooks.
-struct RingOutcome {
+struct WebhookFixture {
     tenant: Tenant,
     protimectl: Protimectl,
     folder: Folder,
     secrets: Secrets,
 }
 
-impl RingOutcome {
+impl WebhookFixture {
     async fn new() -> Self {
         let tenant = Tenant::new().await;
         let folder = Folder::new(&tenant);
@@ -146,7 +146,7 @@ impl RingOutcome {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn first_a_token_is_made_whose_hash_the_template_needs() {
-    let rung = RingOutcome::new().await;
+    let rung = WebhookFixture::new().await;
     let name = rung.tenant.incoming();
     let file = rung.event(&name, "clockings");
     let first = rung.succeeds(&["webhooks", "create", &file, "--yes"]);
@@ -185,7 +185,7 @@ async fn first_a_token_is_made_whose_hash_the_template_needs() {
 /// One test for all commands, since the doorbell knows only one connection.
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_are_created_listed_renewed_and_deleted() {
-    let rung = RingOutcome::new().await;
+    let rung = WebhookFixture::new().await;
     rung.tenant
         .protime
         .configure(|settings| settings.webhook_key = "notDocumented".to_owned());
@@ -255,7 +255,7 @@ async fn webhooks_are_created_listed_renewed_and_deleted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_command_left_at_protime_the_next_one_deletes() {
-    let rung = RingOutcome::new().await;
+    let rung = WebhookFixture::new().await;
     rung.keep_token().await;
     let file = rung.event(RUNG, "clockings");
     let first = rung.succeeds(&["webhooks", "create", &file, "--yes"])["id"].clone();
@@ -284,7 +284,7 @@ async fn what_a_command_left_at_protime_the_next_one_deletes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_documents_are_these() {
-    let rung = RingOutcome::new().await;
+    let rung = WebhookFixture::new().await;
     rung.tenant.protime.set_records("webhooks", "[]").unwrap();
     let name = rung.tenant.incoming();
     let file = rung.event(&name, "clockings");

@@ -279,6 +279,111 @@ async fn what_the_operator_has_to_mend_waits() {
 }
 
 #[tokio::test]
+async fn defaults_of_the_outgoing_connection_that_fit_no_request_are_the_operators_to_correct() {
+    let reference = json!({"externalreferences": "(people,@badge-number)"});
+    for wrong in [
+        json!({"entity": "assignments", "method": "PUT", "path": {"ids": 7}}),
+        json!({"entity": "assignments", "method": "PUT", "path": {"id": 7}, "query": reference}),
+        json!({"entity": "webhooks", "method": "POST"}),
+    ] {
+        let mut queue = queue().await;
+        let parse = |outgoing: &Value| OutgoingConnection::from_json(&outgoing.to_string());
+        queue.publisher.outgoing = parse(&wrong).map(Into::into);
+        queue.send(&json!({"payload": assignment()}));
+        for _ in 0..3 {
+            queue.skip_to_next_delivery();
+            queue.deliver().await;
+        }
+        assert_eq!((queue.len(), queue.parked().len()), (1, 0), "{wrong}");
+        assert!(
+            queue.metrics.text().contains("\"deferredInvalidOutgoing\""),
+            "{wrong}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_message_with_a_wrong_path_of_its_own_is_parked() {
+    let mut queue = queue().await;
+    let outgoing = json!({"entity": "assignments", "method": "PUT", "path": {"id": 7}});
+    let outgoing = OutgoingConnection::from_json(&outgoing.to_string());
+    queue.publisher.outgoing = outgoing.map(Into::into);
+    queue.send(&json!({"payload": assignment(), "path": {"ids": 7}}));
+    queue.deliver().await;
+    assert_eq!(queue.parked(), ["invalid"]);
+}
+
+#[tokio::test]
+async fn a_scope_that_is_missing_makes_no_other_401_final() {
+    let mut queue = queue().await;
+    queue.tenant.protime.configure(|settings| {
+        settings.withheld_scopes = vec!["connector-protimeapi-assignments.write".to_owned()];
+        settings.missing_scope_status = 401;
+    });
+    queue.send(&update(7));
+    queue.deliver().await;
+    assert_eq!(
+        (queue.statuses("PUT"), queue.parked()),
+        (vec![401, 401], vec!["refused".to_owned()])
+    );
+    queue.tenant.protime.revoke_tokens();
+    queue.send(&clocking(600));
+    queue.drain().await;
+    assert_eq!(
+        queue.statuses("POST"),
+        [401, 201],
+        "this write has its scope"
+    );
+    let tokens = queue.tenant.protime.token_requests();
+    queue.send(&update(8));
+    queue.deliver().await;
+    assert_eq!(
+        queue.tenant.protime.token_requests(),
+        tokens,
+        "the same operation asks for no other token"
+    );
+}
+
+#[tokio::test]
+async fn the_result_of_an_invalid_message_names_what_the_message_names() {
+    let transform = r#"{"transform": ".colour = 1"}"#;
+    for (outgoing, wrong) in [
+        ("{}", json!({"colour": "red"})),
+        ("{}", json!({"payload": 7})),
+        (transform, json!({})),
+    ] {
+        let mut queue = queue().await;
+        queue.publisher.outgoing = OutgoingConnection::from_json(outgoing).map(Into::into);
+        let mut request = clocking(600);
+        request["idempotencyKey"] = "order-7".into();
+        request["correlation"] = json!({"ticket": 42});
+        request
+            .as_object_mut()
+            .unwrap()
+            .extend(wrong.as_object().unwrap().clone());
+        queue.send(&request);
+        queue.deliver().await;
+        assert_eq!(queue.parked(), ["invalid"], "{wrong}");
+        assert_eq!(queue.parked_attributes("idempotencyKey"), ["order-7"]);
+        let data = &queue.results()[0]["data"];
+        assert_eq!(
+            (
+                &data["method"],
+                &data["entity"],
+                &data["idempotencyKey"],
+                &data["correlation"]
+            ),
+            (
+                &json!("POST"),
+                &json!("clockings"),
+                &json!("order-7"),
+                &json!({"ticket": 42})
+            ),
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_dead_letter_queue_that_is_out_costs_protime_nothing() {
     let mut queue = queue().await;
     queue.set_fault("parked", Some(QueueFault::Gone));

@@ -88,7 +88,7 @@ impl Plan {
             unseen,
         } = self;
         let text = if self.is_nothing() {
-            format!("Nothing fits; {others} left.\n")
+            format!("No message matches; {others} left.\n")
         } else {
             String::new()
         };
@@ -313,7 +313,7 @@ fn before_failure(tally: Tally, what: &str) {
         anstream::eprintln!("{} {what} before this:", tally.taken);
     }
     if tally.put_behind > 0 {
-        anstream::eprintln!("The order of some groups is right only once the same is done again.");
+        anstream::eprintln!("Repeat the command: it restores the order of some groups.");
     }
 }
 
@@ -322,7 +322,7 @@ fn done(tally: Tally, mut json: Value, mut text: String) -> Report {
     json["putBehind"] = tally.put_behind.into();
     json["complete"] = (!tally.is_incomplete).into();
     if tally.is_incomplete {
-        text += "There are more than one pass could see in time; do the same again.\n";
+        text += "The pass did not reach all messages in time; repeat the command.\n";
     }
     if tally.put_behind > 0 {
         let _ = writeln!(

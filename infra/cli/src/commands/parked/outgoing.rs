@@ -44,7 +44,8 @@ pub(crate) fn find(stack: &Stack) -> Result<Vec<Outgoing>, Error> {
     }
     if outgoing.is_empty() {
         let name = &stack.name;
-        let problem = format!("stack `{name}` has no publish queue; is it this connector's?");
+        let problem =
+            format!("stack `{name}` has no publish queue; name the connector's stack with --stack");
         return Err(Error::Other(problem));
     }
     Ok(outgoing)

@@ -48,7 +48,7 @@ impl Prober {
             settings.scopes = scopes;
             let client = Client::new(http.clone(), settings.clone(), Box::new(settings));
             client
-                .named(format!("secret `{secret}`"))
+                .with_settings_name(format!("secret `{secret}`"))
                 .with_largest_answer(LARGEST_ANSWER)
         };
         let scopes = &settings.scopes;
@@ -73,7 +73,11 @@ impl Prober {
         let asked = self.client.settings();
         let failed = |error: Failure| Error::Run(subscriber::Error::from(error));
         let life = self.client.token_life(deadline()).await.map_err(failed)?;
-        let granted = self.client.granted(deadline()).await.map_err(failed)?;
+        let granted = self
+            .client
+            .granted_scopes(deadline())
+            .await
+            .map_err(failed)?;
         Ok(TokenFacts {
             life: life.map_or_else(
                 || "not said".to_owned(),
@@ -179,7 +183,7 @@ impl Prober {
 
     /// How the token endpoint answers to a scope that does not exist.
     async fn unknown_scope(&self) -> String {
-        match self.unknown.granted(deadline()).await {
+        match self.unknown.granted_scopes(deadline()).await {
             Ok(_) => "a token all the same".to_owned(),
             Err(Failure::ClientRejected { code, .. }) => format!("refused, {code}"),
             Err(Failure::TokenEndpoint { reason, .. }) => reason,

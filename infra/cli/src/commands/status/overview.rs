@@ -190,7 +190,7 @@ fn note(watched: &Watched, now: Timestamp) -> String {
     }
     if let Some(until) = watched.not_before.filter(|until| *until > now) {
         notes.push(format!(
-            "Protime asked to be left alone, {}",
+            "Protime's `Retry-After` ends {}",
             relative(until, now)
         ));
     }

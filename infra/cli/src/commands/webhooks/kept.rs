@@ -40,8 +40,9 @@ impl WebhookSecret {
     /// A new token for a connection, which has no webhook yet.
     pub(super) fn new(incoming: &str, client: &str, collection: &str) -> Result<Self, Error> {
         let mut bytes = [0; TOKEN_BYTES];
-        aws_lc_rs::rand::fill(&mut bytes)
-            .map_err(|_| Error::Other("there is no randomness on this machine".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| {
+            Error::Other("this machine gives no random numbers, so no token can be made".to_owned())
+        })?;
         Ok(Self {
             incoming: incoming.to_owned(),
             client: client.to_owned(),

@@ -134,7 +134,7 @@ impl QueueView {
             rest.push(format!("{hidden} more are not shown; filter to see them."));
         }
         if shelf.others > 0 {
-            rest.push(format!("{} more do not fit.", shelf.others));
+            rest.push(format!("{} more do not match the filter.", shelf.others));
         }
         if shelf.unseen > 0 {
             let unseen = counted(shelf.unseen as u64, "more message");

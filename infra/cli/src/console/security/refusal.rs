@@ -20,9 +20,18 @@ pub(super) enum Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, message) = match self {
-            Self::Host => (StatusCode::MISDIRECTED_REQUEST, "This is not that host.\n"),
-            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "No such method.\n"),
-            Self::Site => (StatusCode::FORBIDDEN, "Asked for by another site.\n"),
+            Self::Host => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "The console does not answer to this host name.\n",
+            ),
+            Self::Method => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                "The console does not accept this method.\n",
+            ),
+            Self::Site => (
+                StatusCode::FORBIDDEN,
+                "The request came from another site.\n",
+            ),
             Self::Token => (
                 StatusCode::FORBIDDEN,
                 "The address that protimectl prints works once. For another, end the console and start it again.\n",
@@ -35,8 +44,11 @@ impl IntoResponse for Refusal {
                 StatusCode::FORBIDDEN,
                 "Only the console's own pages send forms here.\n",
             ),
-            Self::Content => (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Not a form.\n"),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Too much for a form.\n"),
+            Self::Content => (
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "The body is not a form.\n",
+            ),
+            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "The form is too large.\n"),
         };
         (status, message).into_response()
     }

@@ -36,8 +36,12 @@ pub(crate) struct Run<'a> {
     queue: Queue,
     lease: Lease,
     state: ConnectionState,
-    /// The state from before its checkpoint was dropped. It stays stored until another checkpoint replaces that one.
+    /// The state before the checkpoint was dropped. The table keeps this state until a new checkpoint is stored.
     before_drop: Option<ConnectionState>,
+    /// Whether the history has this run's event and `fresh`.
+    has_planned: bool,
+    /// The wait that Protime asked for in this attempt.
+    wait: Option<Duration>,
     history: History,
     /// Whether the lease has been released.
     is_released: bool,
@@ -66,6 +70,8 @@ impl<'a> Run<'a> {
             state: leased.state,
             before_drop: None,
             history: History::default(),
+            has_planned: false,
+            wait: None,
             is_released: false,
             tally: Tally::default(),
         }
@@ -94,7 +100,7 @@ impl<'a> Run<'a> {
             .get(&self.connection.secret_name)
             .await?;
         if self.connection.queue.is_some() {
-            self.queue = self.queue.clone().measured().await?;
+            self.queue = self.queue.clone().with_own_size_limit().await?;
         }
         self.drop_other_version();
         self.drop_taken_over();
@@ -172,6 +178,7 @@ impl<'a> Run<'a> {
             event: Some(table.store_text(&self.connection.name, self.event).await?),
             ..planned
         };
+        self.has_planned = true;
         self.history.fresh = self.connection.fresh;
         // An older event that comes again is not what the schedule runs now.
         let newest = self
@@ -202,7 +209,7 @@ impl<'a> Run<'a> {
         }
         self.record(&checkpoint, RunStatus::Started, None).await?;
         if let Some(takeover) = self.connection.unused_takeover(&self.state) {
-            self.state.taken_over(takeover);
+            self.state.record_takeover(takeover);
         }
         self.state.checkpoint = Some(checkpoint);
         self.before_drop = None;
@@ -253,8 +260,8 @@ impl<'a> Run<'a> {
                 self.record_completion(client).await?;
                 Ok(outcome)
             }
-            // Without a page, a further invocation would get no further. The exception is one that first finished an
-            // earlier run.
+            // Another invocation would also read no page. The pages of an earlier run that this one finished first do
+            // count, so it then hands over.
             Stopped::OutOfTime(reason) if self.tally.counts.pages == 0 => {
                 Err(reason.map_or(Error::NoProgress, Error::Protime))
             }
@@ -292,6 +299,8 @@ impl<'a> Run<'a> {
             let efforts = [checkpoint.effort, effort];
             checkpoint.effort = efforts.into_iter().sum::<Effort>();
         }
+        // Several requests may have failed, and only one error is reported.
+        self.wait = client.retry_after();
         stopped
     }
 }

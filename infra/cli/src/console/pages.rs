@@ -69,7 +69,7 @@ impl Console {
         };
         let problem = Problem {
             site: self.site(Place::None),
-            title: "This did not work",
+            title: "The request failed",
             message: error.to_string(),
         };
         rendered(&problem, status)
@@ -79,8 +79,8 @@ impl Console {
 pub(super) async fn missing(State(console): State<Arc<Console>>) -> Response {
     let problem = Problem {
         site: console.site(Place::None),
-        title: "There is no such page",
-        message: "Begin again at the overview.".to_owned(),
+        title: "Page not found",
+        message: "Go to the overview.".to_owned(),
     };
     rendered(&problem, StatusCode::NOT_FOUND)
 }

@@ -21,7 +21,7 @@ use crate::report::Tally;
 
 /// Chains for which one call to SQS at a time is fast enough. Each further call takes up to 2.5 MiB of memory: its
 /// pages, and its content.
-const CHAINS_A_CALL: usize = 8;
+const CHAINS_PER_CALL: usize = 8;
 /// Messages buffered between the fetching and the sending side: enough to fill a batch.
 const MESSAGES_UNDERWAY: usize = 10;
 
@@ -51,6 +51,16 @@ pub(crate) enum Stopped {
     AtTheEnd,
     /// There was no time for another page, or for the wait that this error demands.
     OutOfTime(Option<protime::Error>),
+}
+
+impl Stopped {
+    /// The wait that Protime asked for in `Retry-After`. None when it asked for none.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::OutOfTime(Some(error)) => error.retry_after(),
+            _ => None,
+        }
+    }
 }
 
 /// Events from the fetching to the sending side, in order within each chain.
@@ -148,7 +158,7 @@ impl Transfer<'_> {
         if self.queue.is_fifo() {
             1
         } else {
-            self.concurrency.div_ceil(CHAINS_A_CALL).max(1)
+            self.concurrency.div_ceil(CHAINS_PER_CALL).max(1)
         }
     }
 }

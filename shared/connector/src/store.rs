@@ -20,6 +20,7 @@ mod chains;
 mod connection;
 mod counts;
 mod delta;
+mod due;
 mod history;
 pub mod item;
 mod lease;
@@ -38,15 +39,16 @@ use crate::aws;
 use item::{Item, text};
 
 pub use chains::{Chain, Chains, PageSent, Pending, PendingChains};
-pub use connection::{Checkpoint, ConnectionState, Delta, Due, LastRun, LoadKind};
+pub use connection::{Checkpoint, ConnectionState, Delta, LastRun, LoadKind};
 pub use counts::Counts;
 pub use delta::DeltaClaim;
+pub use due::{Due, DueOutcome};
 pub use history::{Failure, History, RunRecord, RunStatus};
-pub use lease::{Acquired, Attempt, DueOutcome, Ending, Lease, Leased};
+pub use lease::{Acquired, Attempt, Ending, Lease, Leased};
 pub use pause::{PUBLISHING, Pause};
 pub use ring::RingOutcome;
 pub use text::{StoredText, StoredTexts};
-pub use watch::{CONNECTIONS_A_CALL, MOST_RESCUES, Watched};
+pub use watch::{CONNECTIONS_PER_CALL, MOST_RESCUES, Watched};
 pub use webhook::SeenWebhook;
 
 /// A delta ends this long after its last request, at Protime (`reference/delta`) and therefore here.

@@ -41,7 +41,6 @@ RESYNC = """
             let resync = header.resync_message(self.invocation.clock.now());
             self.queue.send(resync, self.invocation.deadline).await?;
         }
-        let settings = client.settings();
         let initial = plan::initial("""
 SAVE_COMPLETION = """        let table = &self.subscriber.state;
         table.save(&self.lease, &self.state, false).await?;
@@ -64,7 +63,7 @@ MENDED = {
          "let start = self.invocation.ends - jiff::SignedDuration::from_mins(1);\n        match decision::after_failure(error, self.request.method, &before, start) {"),
     ),
     "an unconditional `done`": ((IDEMPOTENCY, GIVE_BACK, '.condition_expression("#owner = :owner OR attribute_not_exists(nothing)")'),),
-    "a resync before the load is planned": ((DELTA, "\n        let settings = client.settings();\n        let initial = plan::initial(", RESYNC),),
+    "a resync before the load is planned": ((DELTA, "\n        let initial = plan::initial(", RESYNC),),
 }
 OTHERS = {
     "a lease is taken from whoever has it": ((LEASE, "(attribute_not_exists(lease_until) OR", "(attribute_not_exists(nothing) OR"),),

@@ -329,9 +329,11 @@ class Stack:
         # What is there for debuggers takes longer to deploy than to compile.
         self.run(["strip", "-o", str(folder / "bootstrap"), str(compiled)], "strip", "The C compiler's package has it.")
         # Of the best compression, a third is lost, and nine tenths of the time are saved.
-        with zipfile.ZipFile(package, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+        whole = folder / "package.zip"
+        with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
             zipped.write(folder / "bootstrap", "bootstrap")
-        return package
+        # At once, so that whoever stops this leaves no half of a package.
+        return whole.replace(package)
 
     def nest_connections(self, built: Path) -> None:
         """The templates of further incoming connections, beside the one that nests them."""

@@ -48,7 +48,7 @@ pub struct Diagnosis(Error);
 impl Diagnosis {
     /// Logs an error, once.
     pub fn logged(error: Error) -> Self {
-        tracing::error!(kind = error.kind().name(), %error, "SQS did not confirm the ring");
+        tracing::error!(kind = error.kind().name(), %error, "the delivery is not answered");
         Self(error)
     }
 }

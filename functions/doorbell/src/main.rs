@@ -14,7 +14,7 @@ async fn main() -> anyhow::Result<()> {
     let http = protime::http_client()?;
     let aws = connector::aws::http::config(http).load().await;
     // Built at the first request, so that the start does not wait for the SDK's client. The other functions build theirs
-    // at the start, since their handlers have a smaller share of a processor.
+    // at the start.
     let doorbell = LazyLock::new(move || Doorbell {
         rings: Queue::new(aws_sdk_sqs::Client::new(&aws), config.rings_queue),
         token_hashes: config.token_hashes,

@@ -411,13 +411,17 @@ pub(crate) fn shown_path(method: Method, url: &Url) -> String {
     let has_reference = url
         .query_pairs()
         .any(|(name, _)| name == "externalReferences");
-    let below = path.strip_prefix(API_PATH).filter(|_| has_reference);
-    below
-        .and_then(|below| catalogue().operation_at(method, below))
-        .map_or_else(
-            || path.to_owned(),
-            |operation| format!("{API_PATH}{}", operation.path),
-        )
+    let documented = documented_path(method, path).filter(|_| has_reference);
+    documented.map_or_else(
+        || path.to_owned(),
+        |documented| format!("{API_PATH}{documented}"),
+    )
+}
+
+/// The documented path of a request, below the API's version.
+fn documented_path(method: Method, path: &str) -> Option<&'static str> {
+    let below = path.strip_prefix(API_PATH)?;
+    Some(catalogue().operation_at(method, below)?.path)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,5 +1,7 @@
 //! How a run fails.
 
+use std::time::Duration;
+
 use connector::store::{Chains, Checkpoint, Ending, Failure, LoadKind, RunStatus};
 use protime::Effort;
 
@@ -14,7 +16,7 @@ impl Run<'_> {
     /// Releases the lease after a failure, and stores the error.
     pub(super) async fn fail(&mut self, error: &Error) {
         let wait = error.retry_after().max(self.wait);
-        let Err(error) = self.record_failure(error).await else {
+        let Err(error) = self.record_failure(error, wait).await else {
             return;
         };
         tracing::warn!(%error, "the failure is not stored in the history; the lease is released without it");
@@ -31,7 +33,7 @@ impl Run<'_> {
         }
     }
 
-    async fn record_failure(&mut self, error: &Error) -> Result<(), Error> {
+    async fn record_failure(&mut self, error: &Error, wait: Option<Duration>) -> Result<(), Error> {
         let failure = Failure {
             kind: error.kind().name().to_owned(),
             message: error.to_string().chars().take(LONGEST_MESSAGE).collect(),
@@ -69,7 +71,7 @@ impl Run<'_> {
         }
         let ending = Ending {
             now,
-            not_before: not_before(now, error.retry_after().max(self.wait)),
+            not_before: not_before(now, wait),
             progressed: self.tally.counts.pages > 0,
         };
         // Until somebody acts, a due run with this error cannot begin. So it is no longer due.

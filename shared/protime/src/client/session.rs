@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use super::Client;
-use crate::API_PATH;
-use crate::catalogue::{Method, catalogue};
+use super::{Client, documented_path};
+use crate::catalogue::Method;
 use crate::error::Error;
 use crate::refusal::Refusal;
 use crate::settings::Settings;
@@ -73,7 +72,7 @@ impl Client {
         if answer.status != 401 {
             return Ok((answer, session));
         }
-        let operation = (method, documented_path(method, url));
+        let operation = (method, documented_path(method, url.path()));
         if self.refused.contains(operation, (self.clock)()) && self.is_newest(&session.token) {
             return Ok((answer, session));
         }
@@ -178,11 +177,6 @@ impl Client {
         self.observe(started, status);
         result
     }
-}
-
-fn documented_path(method: Method, url: &Url) -> Option<&'static str> {
-    let below = url.path().strip_prefix(API_PATH)?;
-    Some(catalogue().operation_at(method, below)?.path)
 }
 
 impl AuthorizedSession {
